@@ -1,0 +1,112 @@
+//! The OpenSSH host certificate by which stock `ssh` knows a device: what has to be true of it before it is served.
+//!
+//! Not here: the device record that goes with it (`device`); nothing is certified here, `ssh-keygen -s` does that.
+
+use crate::{
+    invalid::{Fault, Invalid, malformed},
+    keys::PublicKey,
+    limits::DOCUMENT_BYTES_MAX,
+    names::DeviceAddress,
+    sshsig::check_algorithm,
+};
+use ssh_key::{Certificate, public::KeyData};
+
+/// `valid_before` of a certificate that never expires (PROTOCOL.certkeys).
+const FOREVER: u64 = u64::MAX;
+
+/// Checks one certificate line, as in a `-cert.pub` file, against the device's record and the policy's device CAs.
+///
+/// It must be a host certificate for `host_key` with `serial`, for exactly the principal `address`, without critical
+/// options, valid for ever (the policy revokes serials), and signed by a plain key of `ca`.
+///
+/// # Errors
+/// With the first of these that is not true.
+pub fn check(
+    certificate_line: &str,
+    address: &DeviceAddress,
+    host_key: &PublicKey,
+    serial: u64,
+    ca: &[PublicKey],
+) -> Result<Certificate, Invalid> {
+    let checked = read(certificate_line).and_then(|certificate| {
+        check_subject(&certificate, address, host_key, serial)?;
+        check_validity(&certificate)?;
+        check_signature(&certificate, ca)?;
+        Ok(certificate)
+    });
+    checked.map_err(|invalid| invalid.of(format!("the host certificate of {address}")))
+}
+
+fn read(line: &str) -> Result<Certificate, Invalid> {
+    let line = line.trim();
+    if line.len() > DOCUMENT_BYTES_MAX {
+        let sentence = format!("has {} bytes, over the limit of {DOCUMENT_BYTES_MAX}", line.len());
+        return Err(Invalid::new(Fault::TooLarge, sentence));
+    }
+    if line.chars().any(char::is_control) {
+        return Err(malformed("must be one line"));
+    }
+    Certificate::from_openssh(line).map_err(|error| {
+        malformed(format!("does not read ({error}): give the -cert.pub file that `ssh-keygen -s` wrote"))
+    })
+}
+
+fn check_subject(
+    certificate: &Certificate,
+    address: &DeviceAddress,
+    host_key: &PublicKey,
+    serial: u64,
+) -> Result<(), Invalid> {
+    if !certificate.cert_type().is_host() {
+        return Err(malformed("is a user certificate: make it with `ssh-keygen -h`"));
+    }
+    if certificate.public_key() != host_key.as_ssh().key_data() {
+        return Err(mismatch("is for another key than the device's host key"));
+    }
+    if certificate.serial() != serial {
+        return Err(mismatch(format!("has serial {}, but the device record has {serial}", certificate.serial())));
+    }
+    // Compared as one opaque string: an empty list would be good for every name, and a comma is no separator here.
+    match certificate.valid_principals() {
+        [only] if *only == address.to_string() => Ok(()),
+        [] => Err(malformed(format!("has no principal and would be good for every host: use `-n {address}`"))),
+        [other] => Err(mismatch(format!("is for {other:?}: use `-n {address}`"))),
+        more => Err(malformed(format!("has {} principals, but one is wanted: use `-n {address}`", more.len()))),
+    }
+}
+
+fn check_validity(certificate: &Certificate) -> Result<(), Invalid> {
+    if let Some(option) = certificate.critical_options().keys().next() {
+        return Err(malformed(format!("has the critical option {option:?}, which host certificates do not have")));
+    }
+    if certificate.valid_after() != 0 || certificate.valid_before() != FOREVER {
+        return Err(malformed("has an expiry, but the policy revokes serials instead: make it without `-V`"));
+    }
+    Ok(())
+}
+
+fn check_signature(certificate: &Certificate, ca: &[PublicKey]) -> Result<(), Invalid> {
+    let signer = certificate.signature_key();
+    if matches!(signer, KeyData::Certificate(_)) {
+        return Err(malformed("is signed by a certificate, but a device CA is a plain key"));
+    }
+    let known = ca.iter().find(|key| key.as_ssh().key_data() == signer).ok_or_else(|| {
+        let fingerprint = signer.fingerprint(ssh_key::HashAlg::Sha256);
+        Invalid::new(
+            Fault::WrongSigner,
+            format!("is signed by {fingerprint}, which the policy does not name in [devices] ca"),
+        )
+    })?;
+    check_algorithm(known.as_ssh().key_data(), certificate.signature())?;
+    let fingerprint = known.as_ssh().fingerprint(ssh_key::HashAlg::Sha256);
+    certificate
+        .validate_at(0, [&fingerprint])
+        .map_err(|_| Invalid::new(Fault::BadSignature, "was changed after the device CA signed it"))
+}
+
+fn mismatch(sentence: impl Into<String>) -> Invalid {
+    Invalid::new(Fault::Mismatch, sentence)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,8 @@
+//! The policy judged from outside: its documents, chains, decisions and the whole permission matrix.
+
+mod answers;
+mod chains;
+mod differences;
+mod documents;
+mod fixture;
+mod matrix;
