@@ -1,0 +1,165 @@
+//! What a door may ask to be recorded, and how an ask can end.
+//!
+//! A door has checked every signature before it asks; an ask carries the checked values. What only the store knows
+//! (does it exist, is it used up, does it follow) is judged here, inside the transaction that records it.
+
+use crate::draft::Draft;
+use crate::refusal::Refusal;
+use belay_certs::device::{Approval, DeviceRecord};
+use belay_certs::join::{JoinRequest, SignedJoin};
+use belay_certs::policy::Chain;
+use belay_certs::statement::{SignedStatement, Statement};
+use belay_certs::token::Token;
+use belay_certs::{DeviceName, Id, PersonRef, Signed, TenantName};
+
+/// One change that somebody wants recorded.
+#[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "notes are the most frequent asks: a box would cost each an allocation")]
+pub enum Ask {
+    /// An event that needs no check against what is stored.
+    Note(Draft),
+    /// The gateway came up: nothing is connected, and every access that was open has ended.
+    StartUp {
+        /// The gateway's version.
+        version: String,
+    },
+    /// The operator adds a tenant: its log key is made, and its log begins.
+    AddTenant {
+        /// Its name.
+        tenant: TenantName,
+    },
+    /// A policy becomes the tenant's newest.
+    AdoptPolicy {
+        /// Whose.
+        tenant: TenantName,
+        /// The chain with the new policy at its head: only verification makes one.
+        chain: Box<Chain>,
+        /// The new policy's exact bytes and signatures.
+        signed: Signed,
+        /// Who brings it.
+        bearer: Bearer,
+    },
+    /// A token becomes valid. Checked by `token::check_issued`.
+    IssueToken {
+        /// The document's exact bytes and signature.
+        signed: Signed,
+        /// What it says.
+        token: Box<Token>,
+        /// Who signed it.
+        by: PersonRef,
+    },
+    /// A machine asks to become a device. Checked by `join::check`.
+    Redeem {
+        /// A fresh id for the request; [`Outcome::JoinedBefore`] answers with the one to use instead.
+        join: Id,
+        /// What it asks.
+        request: Box<JoinRequest>,
+        /// The exact request with its two signatures.
+        signed: SignedJoin,
+        /// Where it called from.
+        address: String,
+    },
+    /// A person approves devices of one batch, all or none of them; at most
+    /// [`crate::limits::APPROVALS_PER_ASK_MAX`]. Each checked by `device::check_approval`.
+    Approve {
+        /// Whose devices.
+        tenant: TenantName,
+        /// The records, each with its proof.
+        approvals: Vec<(DeviceRecord, Approval)>,
+        /// Who signed the batch.
+        by: PersonRef,
+    },
+    /// A device connected. The newest connection of a device wins.
+    Connect {
+        /// The join id in its transport certificate.
+        join: Id,
+        /// A fresh id for this connection.
+        connection: Id,
+        /// Where it called from.
+        address: String,
+        /// The agent's version.
+        version: String,
+    },
+    /// A device's connection ended; nothing happens when a newer one took its place.
+    Disconnect {
+        /// The join id in its transport certificate.
+        join: Id,
+        /// The connection that ended.
+        connection: Id,
+        /// Why.
+        reason: String,
+    },
+    /// A device said something. Checked by `statement::verify` with the device's host key.
+    Statement {
+        /// The join id in its transport certificate.
+        join: Id,
+        /// The exact text and signature.
+        signed: SignedStatement,
+        /// What it says.
+        statement: Box<Statement>,
+        /// The open access to this device that the intent names; none when there is no such access.
+        outer: Option<Outer>,
+    },
+}
+
+impl Ask {
+    /// Entries it can lead to, roughly: how much of a transaction it fills.
+    pub fn weight(&self) -> usize {
+        match self {
+            Self::Approve { approvals, .. } => approvals.len().max(1),
+            Self::Note(_)
+            | Self::StartUp { .. }
+            | Self::AddTenant { .. }
+            | Self::AdoptPolicy { .. }
+            | Self::IssueToken { .. }
+            | Self::Redeem { .. }
+            | Self::Connect { .. }
+            | Self::Disconnect { .. }
+            | Self::Statement { .. } => 1,
+        }
+    }
+}
+
+/// Who brings a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bearer {
+    /// The operator, on the gateway itself: the only way in for version 0.
+    Operator,
+    /// Somebody known in the policy, over the network.
+    Person(PersonRef),
+}
+
+/// The outer connection that a session comes through, as the gateway knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outer {
+    /// Its id, as the device was told it.
+    pub access: Id,
+    /// Whose it is.
+    pub person: PersonRef,
+    /// The device it leads to.
+    pub device: DeviceName,
+}
+
+/// What a judge decides when it does not refuse.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict<T> {
+    /// It is recorded.
+    Record(T),
+    /// The very same is recorded already, in the entry with this index of the tenant's log.
+    Again(u64),
+}
+
+/// How an ask that was not refused ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is recorded now.
+    Recorded,
+    /// The very same was recorded before; the entry is that one.
+    Again,
+    /// The machine asked before and has this join id; the entry is that one.
+    JoinedBefore(Id),
+    /// The device's statement is recorded, and it permits nothing, for this reason.
+    Withheld(Refusal),
+    /// The device's statement is not recorded; the entry says that it was turned away, and why.
+    Rejected(Refusal),
+}

@@ -1,0 +1,356 @@
+//! Every kind of event that Belay records: the one enum to read to know what the product can do.
+//!
+//! Not here: the event around it (`draft.rs`), who may cause one (the judges), and how it becomes durable (the gateway's
+//! `store/`).
+
+use belay_certs::entry::Entry;
+use belay_certs::statement::{PolicyUsed, SessionKind};
+use belay_certs::{DeviceName, Digest, Fault, Id, Invalid, PublicKey, TenantName, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What happened. The JSON members of a variant are the entry's own members; none is named as one of the envelope's
+/// (`v id type at tenant device person statement`), and numbers are whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+pub enum What {
+    /// The first entry of every log: what it is called and which key signs its checkpoints.
+    #[serde(rename = "log.started")]
+    LogStarted {
+        /// `GATEWAY/LOG`.
+        origin: String,
+        /// The checkpoint key, as a C2SP signed-note verifier key.
+        vkey: String,
+    },
+    /// The gateway came up; in a tenant's log: nothing of the tenant is connected at this moment.
+    #[serde(rename = "gateway.started")]
+    GatewayStarted {
+        /// The gateway's version.
+        version: String,
+        /// Devices (of this tenant, in its log) that were connected when the gateway went away.
+        devices_lost: u64,
+    },
+    /// The gateway went down in good order.
+    #[serde(rename = "gateway.stopped")]
+    GatewayStopped {
+        /// Why.
+        reason: String,
+    },
+    /// The operator added a tenant (system log).
+    #[serde(rename = "tenant.added")]
+    TenantAdded {
+        /// Its name.
+        name: TenantName,
+        /// Its log.
+        origin: String,
+    },
+    /// Callers that nobody knows were turned away (system log); counted and merged, so that they cannot fill the disk.
+    #[serde(rename = "strangers.refused")]
+    StrangersRefused {
+        /// How many.
+        count: u64,
+        /// The first of them.
+        since: Timestamp,
+        /// The last of them.
+        until: Timestamp,
+        /// A few of them: address, key fingerprint, what they wanted.
+        sample: Vec<String>,
+    },
+    /// A policy became the tenant's newest.
+    #[serde(rename = "policy.adopted")]
+    PolicyAdopted {
+        /// Its version.
+        version: u64,
+        /// Of its bytes, which are kept beside the log.
+        digest: Digest,
+        /// Fingerprints of the keys that signed it.
+        signers: Vec<String>,
+        /// The armoured signatures, kept beside the log.
+        signatures: Vec<Digest>,
+    },
+    /// A policy was offered and turned away, by the gateway or by a device.
+    #[serde(rename = "policy.refused")]
+    PolicyRefused {
+        /// The version it claims.
+        version: u64,
+        /// Of its bytes.
+        digest: Digest,
+        /// Why.
+        sentence: String,
+    },
+    /// A person made a token to join devices with.
+    #[serde(rename = "token.issued")]
+    TokenIssued {
+        /// The token's id.
+        token: Id,
+        /// Of the token document, kept beside the log.
+        digest: Digest,
+        /// Of the armoured signature, kept beside the log.
+        signature: Digest,
+        /// How many devices it joins.
+        uses: u64,
+        /// Until when.
+        expires: Timestamp,
+        /// Labels it proposes.
+        labels: Vec<String>,
+        /// Names it allows.
+        name_pattern: String,
+    },
+    /// A machine asked to become a device, and waits for approval.
+    #[serde(rename = "device.pending")]
+    DevicePending {
+        /// The request's id, by which the transport knows the machine.
+        join: Id,
+        /// The token it used.
+        token: Id,
+        /// The name it proposes.
+        name: DeviceName,
+        /// Its host key.
+        host_key: PublicKey,
+        /// The digest of its machine id.
+        machine_id: Digest,
+        /// Of the join request, kept beside the log.
+        request: Digest,
+        /// Of its two armoured signatures (join key, host key), kept beside the log.
+        signatures: Vec<Digest>,
+        /// Where it called from.
+        address: String,
+    },
+    /// A person approved a device.
+    #[serde(rename = "device.approved")]
+    DeviceApproved {
+        /// The request it answers.
+        join: Id,
+        /// The exact text of the device record.
+        record: String,
+        /// The record's serial.
+        serial: u64,
+        /// The device's host key.
+        host_key: PublicKey,
+        /// Its labels.
+        labels: Vec<String>,
+        /// Of the signed batch document, kept beside the log.
+        batch: Digest,
+        /// Of the batch's armoured signature, kept beside the log.
+        batch_signature: Digest,
+        /// Which record of the batch it is.
+        place: u64,
+        /// The inclusion path of the record in the batch's root.
+        path: Vec<Digest>,
+        /// Of the OpenSSH host certificate line, kept beside the log.
+        certificate: Digest,
+    },
+    /// A device (pending or approved) connected.
+    #[serde(rename = "device.connected")]
+    DeviceConnected {
+        /// The request it came in by.
+        join: Id,
+        /// This connection.
+        connection: Id,
+        /// Where from.
+        address: String,
+        /// The agent's version.
+        version: String,
+    },
+    /// A device's connection ended.
+    #[serde(rename = "device.disconnected")]
+    DeviceDisconnected {
+        /// The request it came in by.
+        join: Id,
+        /// Which connection.
+        connection: Id,
+        /// Why.
+        reason: String,
+    },
+    /// A second agent came with the same identity: the newest wins, the one named here was closed.
+    #[serde(rename = "device.superseded")]
+    DeviceSuperseded {
+        /// The request both came in by.
+        join: Id,
+        /// The connection that was closed.
+        connection: Id,
+        /// Where it came from.
+        address: String,
+    },
+    /// A known device was turned away.
+    #[serde(rename = "device.refused")]
+    DeviceRefused {
+        /// The request it came in by.
+        join: Id,
+        /// Where from.
+        address: String,
+        /// Why.
+        reason: String,
+    },
+    /// A person was let through to a device. What they do there, the device says.
+    #[serde(rename = "access.opened")]
+    AccessOpened {
+        /// This outer connection.
+        access: Id,
+        /// The fingerprint of the person's key.
+        key: String,
+        /// Where from.
+        address: String,
+    },
+    /// A person with a grant in the tenant was turned away.
+    #[serde(rename = "access.refused")]
+    AccessRefused {
+        /// What was asked for.
+        target: String,
+        /// The fingerprint of the person's key.
+        key: String,
+        /// Where from.
+        address: String,
+        /// What the person was told.
+        sentence: String,
+    },
+    /// A person's way to a device closed.
+    #[serde(rename = "access.ended")]
+    AccessEnded {
+        /// Which.
+        access: Id,
+        /// Bytes to the device.
+        bytes_up: u64,
+        /// Bytes from the device.
+        bytes_down: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A device is about to start a session; its statement is in the entry.
+    #[serde(rename = "session.opened")]
+    SessionOpened(Session),
+    /// A device refused a session; its statement is in the entry.
+    #[serde(rename = "session.refused")]
+    SessionRefused {
+        /// What was asked.
+        #[serde(flatten)]
+        session: Session,
+        /// What the person was told.
+        reason: String,
+    },
+    /// A session is over; the device's statement is in the entry.
+    #[serde(rename = "session.ended")]
+    SessionEnded {
+        /// Which.
+        session: Id,
+        /// Its exit status.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit: Option<u32>,
+        /// The signal that killed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signal: Option<String>,
+        /// Why it ended, when it did not end by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        /// Bytes from the person.
+        bytes_in: u64,
+        /// Bytes to the person.
+        bytes_out: u64,
+        /// The recording.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        recording: Option<Digest>,
+    },
+    /// A device wanted to start a session for somebody the access does not belong to. Its statement is in the entry,
+    /// so that its chain stays whole, but this type permits nothing: a device starts only on `session.opened` (P1).
+    #[serde(rename = "session.withheld")]
+    SessionWithheld {
+        /// Which.
+        session: Id,
+        /// Why.
+        reason: String,
+    },
+    /// A device's statement does not continue what it said before: omission, or two devices with one key.
+    #[serde(rename = "statement.rejected")]
+    StatementRejected {
+        /// The number it claims.
+        seq: u64,
+        /// The number that would have been next.
+        expected: u64,
+        /// Of the statement's text, kept beside the log.
+        said: Digest,
+        /// Of its armoured signature, kept beside the log.
+        signature: Digest,
+        /// Why.
+        reason: String,
+    },
+    /// A person ran a `belay` command on the gateway.
+    #[serde(rename = "command.ran")]
+    CommandRan {
+        /// The command, word by word.
+        words: Vec<String>,
+    },
+}
+
+/// A session as the device's intent describes it, for readers that do not open the statement.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Its id.
+    pub session: Id,
+    /// The outer connection it came through.
+    pub access: Id,
+    /// The fingerprint of the person's key.
+    pub key: String,
+    /// The account asked for.
+    pub account: String,
+    /// Shell, command, files or forward.
+    pub kind: SessionKind,
+    /// The command line's start; its length and digest are in the statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
+    /// Where a forward goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The ticket the person named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// The line of the grant that allows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_line: Option<u64>,
+    /// The policies it was decided under.
+    pub policies: Vec<PolicyUsed>,
+}
+
+impl What {
+    /// The entry's type: dotted, past tense.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::LogStarted { .. } => "log.started",
+            Self::GatewayStarted { .. } => "gateway.started",
+            Self::GatewayStopped { .. } => "gateway.stopped",
+            Self::TenantAdded { .. } => "tenant.added",
+            Self::StrangersRefused { .. } => "strangers.refused",
+            Self::PolicyAdopted { .. } => "policy.adopted",
+            Self::PolicyRefused { .. } => "policy.refused",
+            Self::TokenIssued { .. } => "token.issued",
+            Self::DevicePending { .. } => "device.pending",
+            Self::DeviceApproved { .. } => "device.approved",
+            Self::DeviceConnected { .. } => "device.connected",
+            Self::DeviceDisconnected { .. } => "device.disconnected",
+            Self::DeviceSuperseded { .. } => "device.superseded",
+            Self::DeviceRefused { .. } => "device.refused",
+            Self::AccessOpened { .. } => "access.opened",
+            Self::AccessRefused { .. } => "access.refused",
+            Self::AccessEnded { .. } => "access.ended",
+            Self::SessionOpened(_) => "session.opened",
+            Self::SessionRefused { .. } => "session.refused",
+            Self::SessionEnded { .. } => "session.ended",
+            Self::SessionWithheld { .. } => "session.withheld",
+            Self::StatementRejected { .. } => "statement.rejected",
+            Self::CommandRan { .. } => "command.ran",
+        }
+    }
+
+    /// What an entry says happened.
+    ///
+    /// # Errors
+    /// When its type is none of these, or a member is missing or wrong.
+    pub fn of(entry: &Entry) -> Result<Self, Invalid> {
+        let mut members = entry.detail.clone();
+        members.insert("type".to_owned(), Value::String(entry.kind.clone()));
+        serde_json::from_value(Value::Object(members))
+            .map_err(|error| Invalid::new(Fault::Malformed, format!("entry {} is not readable: {error}", entry.id)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

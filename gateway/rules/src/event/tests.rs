@@ -1,0 +1,131 @@
+//! What every event looks like in the log.
+
+use super::*;
+use crate::draft::Draft;
+use crate::fixtures::{Speaker, intent, key, now};
+use crate::log_name::LogName;
+use belay_certs::statement::Body;
+
+const ID: Id = Id([1; 16]);
+
+fn session() -> Session {
+    Session {
+        session: ID,
+        access: ID,
+        key: "SHA256:x".to_owned(),
+        account: "root".to_owned(),
+        kind: SessionKind::Exec,
+        command: Some("uptime".to_owned()),
+        target: None,
+        ticket: None,
+        grant_line: Some(7),
+        policies: vec![PolicyUsed { tenant: "acme".parse().unwrap(), version: 1, digest: Digest::of(b"p") }],
+    }
+}
+
+/// One of every kind.
+fn every_event() -> Vec<What> {
+    let (digest, text) = (Digest::of(b"x"), || "x".to_owned());
+    let host_key = key("web1").public().clone();
+    vec![
+        What::LogStarted { origin: text(), vkey: text() },
+        What::GatewayStarted { version: text(), devices_lost: 2 },
+        What::GatewayStopped { reason: text() },
+        What::TenantAdded { name: "acme".parse().unwrap(), origin: text() },
+        What::StrangersRefused { count: 9, since: now(), until: now(), sample: vec![text()] },
+        What::PolicyAdopted { version: 1, digest, signers: vec![text()], signatures: vec![digest] },
+        What::PolicyRefused { version: 1, digest, sentence: text() },
+        What::TokenIssued {
+            token: ID,
+            digest,
+            signature: digest,
+            uses: 3,
+            expires: now(),
+            labels: vec![text()],
+            name_pattern: text(),
+        },
+        What::DevicePending {
+            join: ID,
+            token: ID,
+            name: "web1".parse().unwrap(),
+            host_key: host_key.clone(),
+            machine_id: digest,
+            request: digest,
+            signatures: vec![digest, digest],
+            address: text(),
+        },
+        What::DeviceApproved {
+            join: ID,
+            record: text(),
+            serial: 4,
+            host_key,
+            labels: vec![text()],
+            batch: digest,
+            batch_signature: digest,
+            place: 0,
+            path: vec![digest],
+            certificate: digest,
+        },
+        What::DeviceConnected { join: ID, connection: ID, address: text(), version: text() },
+        What::DeviceDisconnected { join: ID, connection: ID, reason: text() },
+        What::DeviceSuperseded { join: ID, connection: ID, address: text() },
+        What::DeviceRefused { join: ID, address: text(), reason: text() },
+        What::AccessOpened { access: ID, key: text(), address: text() },
+        What::AccessRefused { target: text(), key: text(), address: text(), sentence: text() },
+        What::AccessEnded { access: ID, bytes_up: 1, bytes_down: 2, reason: text() },
+        What::SessionOpened(session()),
+        What::SessionRefused { session: session(), reason: text() },
+        What::SessionEnded {
+            session: ID,
+            exit: Some(3),
+            signal: None,
+            reason: None,
+            bytes_in: 1,
+            bytes_out: 2,
+            recording: Some(digest),
+        },
+        What::SessionWithheld { session: ID, reason: text() },
+        What::StatementRejected { seq: 3, expected: 2, said: digest, signature: digest, reason: text() },
+        What::CommandRan { words: vec![text()] },
+    ]
+}
+
+#[test]
+fn every_event_becomes_an_entry_and_is_read_back() {
+    let acme = LogName::Tenant("acme".parse().unwrap());
+    for what in every_event() {
+        let draft = Draft::new(acme.clone(), what.clone()).on("web1".parse().unwrap()).by("ann".parse().unwrap());
+        let bytes = draft.event(ID, now()).entry().unwrap().to_bytes().unwrap();
+        let entry = Entry::parse(&bytes).unwrap();
+        assert_eq!(entry.kind, what.type_name());
+        assert_eq!(What::of(&entry).unwrap(), what);
+    }
+}
+
+#[test]
+fn every_type_is_dotted_past_tense_and_its_own() {
+    let mut names: Vec<&str> = every_event().iter().map(What::type_name).collect();
+    for name in &names {
+        let (subject, verb) = name.split_once('.').unwrap();
+        assert!(
+            !subject.is_empty() && (verb.ends_with("ed") || ["ran", "pending", "withheld"].contains(&verb)),
+            "{name}"
+        );
+    }
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!((names.len(), count), (23, 23));
+}
+
+#[test]
+fn the_entry_of_a_statement_agrees_with_it() {
+    let mut device = Speaker::new("web1", 1);
+    let (signed, statement) = device.say(Body::SessionOpened(intent(ID, ID)));
+    let acme = LogName::Tenant("acme".parse().unwrap());
+    let mut draft = Draft::new(acme, What::SessionOpened(session())).on("web1".parse().unwrap());
+    draft.person = statement.person().cloned();
+    draft.statement = Some(signed);
+    let entry = draft.event(ID, now()).entry().unwrap();
+    entry.check_envelope(Some(device.host_key.public())).unwrap();
+}

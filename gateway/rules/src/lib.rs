@@ -1,0 +1,37 @@
+//! What may be recorded: the events of Belay and the judges that turn a door's ask into events or a refusal.
+//!
+//! Pure: no clock, no randomness, no I/O. What is stored, the moment and the ids are arguments; the store brings them.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `event.rs` | every kind of event: read this one to know what the product can do |
+//! | `draft.rs`, `log_name.rs` | the event around it, and the log it belongs to |
+//! | `ask.rs` | what a door may ask to be recorded, and how an ask can end |
+//! | `refusal.rs` | the reasoned no's |
+//! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs` | one judge each |
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+pub mod ask;
+pub mod device;
+pub mod draft;
+pub mod event;
+pub mod join;
+pub mod limits;
+pub mod log_name;
+pub mod note;
+pub mod policy;
+pub mod presence;
+pub mod refusal;
+pub mod statement;
+pub mod tenant;
+pub mod token;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use ask::{Ask, Bearer, Outcome, Outer, Verdict};
+pub use device::{DeviceHeld, DeviceState};
+pub use draft::{Draft, Event};
+pub use event::What;
+pub use log_name::LogName;
+pub use refusal::Refusal;

@@ -1,0 +1,231 @@
+//! The reasoned no's: each says what was refused, which rule said so, and what to do about it.
+//!
+//! Not here: refusals of an action by policy (`belay_certs::policy::Refusal`), and what broke on our side.
+
+use crate::device::DeviceState;
+use belay_certs::{DeviceName, Digest, Id, PersonRef, TenantName, Timestamp};
+
+/// Why an ask was not recorded as asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The tenant is there already.
+    #[error("tenant {0} exists already; nothing was changed")]
+    TenantExists(TenantName),
+    /// The name is the gateway's own.
+    #[error("{0} cannot be a tenant's name: the gateway's own log is called so; choose another")]
+    TenantReserved(TenantName),
+    /// The gateway is full.
+    #[error("this gateway has {0} tenants, the most it serves; use a second gateway")]
+    TooManyTenants(usize),
+    /// Nobody added it.
+    #[error("there is no tenant {0} here; the operator adds one with `belay-gateway tenant add {0}`")]
+    TenantUnknown(TenantName),
+    /// Its version 0 was not adopted yet.
+    #[error(
+        "tenant {0} has no policy here yet; the operator adopts version 0 with `belay-gateway tenant adopt {0} FILE`"
+    )]
+    PolicyMissing(TenantName),
+    /// Version 0 came over the network.
+    #[error("version 0 of a policy is adopted on the gateway itself: `belay-gateway tenant adopt {0} FILE`")]
+    PolicyZeroIsLocal(TenantName),
+    /// A policy of somebody else.
+    #[error("this is a policy of tenant {offered}, not of {tenant}")]
+    PolicyForeign {
+        /// Where it was offered.
+        tenant: TenantName,
+        /// Whose it is.
+        offered: TenantName,
+    },
+    /// It begins with another version 0.
+    #[error(
+        "this policy's chain begins with {offered}, the one held here with {held}; it is another tenant's or a forgery"
+    )]
+    PolicyOtherChain {
+        /// The version 0 held.
+        held: Digest,
+        /// The version 0 offered.
+        offered: Digest,
+    },
+    /// Older than what is held.
+    #[error("policy version {offered} is older than version {held}, which is in force; write version {held} + 1")]
+    PolicyOlder {
+        /// The version offered.
+        offered: u64,
+        /// The version held.
+        held: u64,
+    },
+    /// Does not continue what is held: somebody was faster, or versions are missing.
+    #[error("policy version {offered} does not continue version {held}, which is in force; fetch that and build on it")]
+    PolicyGap {
+        /// The version offered.
+        offered: u64,
+        /// The version held.
+        held: u64,
+    },
+    /// A second, different document under a number already held.
+    #[error(
+        "a different policy version {version} is in force ({held}); two versions with one number are never accepted"
+    )]
+    PolicyFork {
+        /// The number.
+        version: u64,
+        /// The one in force.
+        held: Digest,
+    },
+    /// Signed under another policy than the tenant's.
+    #[error("this token names another version 0 than tenant {0}'s; make it anew with `belay token {0}`")]
+    TokenForeign(TenantName),
+    /// Past its end.
+    #[error("the token expired {0}; make a new one with `belay token`")]
+    TokenExpired(Timestamp),
+    /// Two tokens under one id.
+    #[error("another token has the id {0}; make it anew with `belay token`")]
+    TokenIdTaken(Id),
+    /// The gateway never saw it.
+    #[error("this token is not known here; make one with `belay token`, which also brings it to the gateway")]
+    TokenUnknown,
+    /// It joined as many devices as it may.
+    #[error("the token was for {0} devices and all of them have joined; make a new one with `belay token`")]
+    TokenUsedUp(u64),
+    /// Somebody else has the name.
+    #[error("the name {name} is taken by a device that is {state}; join under another name, or revoke that one first")]
+    DeviceNameTaken {
+        /// The name.
+        name: DeviceName,
+        /// What the holder is.
+        state: DeviceState,
+    },
+    /// The machine is here already, under another name.
+    #[error("this host key belongs to device {0} already; a copied machine makes new keys before it joins")]
+    HostKeyTaken(DeviceName),
+    /// The host key was a device's, and the policy revokes it.
+    #[error("this host key was device {0}'s and is revoked; let the machine make new keys with `belay-agent forget`")]
+    HostKeyRevoked(DeviceName),
+    /// More approvals than one ask takes.
+    #[error("{0} approvals at once are too many; send them in smaller parts")]
+    TooManyApprovals(usize),
+    /// An ask to approve nothing.
+    #[error("there is no device to approve; name at least one")]
+    ApprovalsMissing,
+    /// Two records for one machine in one ask.
+    #[error("device {0} is approved twice at once; keep one of the two records")]
+    ApprovedTwice(DeviceName),
+    /// Approvals of two tenants, or of none.
+    #[error("an approval for {0} came with a batch of another tenant; approve one tenant's devices at a time")]
+    ApprovalForeign(String),
+    /// Nobody asked under that name with that key.
+    #[error("no machine with this host key waits to become {0}; list what waits with `belay pending`")]
+    NotPending(DeviceName),
+    /// Another device has the serial.
+    #[error("serial {serial} belongs to device {holder}; approve again, with the next free serial")]
+    SerialTaken {
+        /// The serial.
+        serial: u64,
+        /// Who has it.
+        holder: DeviceName,
+    },
+    /// No store can count so far.
+    #[error("serial {serial} of device {name} is too high; approve with the next free serial")]
+    SerialTooHigh {
+        /// The device.
+        name: DeviceName,
+        /// The serial offered.
+        serial: u64,
+    },
+    /// The record is not newer than the one held.
+    #[error("device {name} has a record with serial {held}; a new one needs a higher serial than that, not {serial}")]
+    SerialNotHigher {
+        /// The device.
+        name: DeviceName,
+        /// The serial offered.
+        serial: u64,
+        /// The serial held.
+        held: u64,
+    },
+    /// No such device.
+    #[error("no device has joined under the id {0}; let it join with a token")]
+    DeviceUnknown(Id),
+    /// It was, and is no more.
+    #[error("device {name} is {state}; let the machine join again with a token")]
+    DeviceGone {
+        /// The device.
+        name: DeviceName,
+        /// Pending, revoked or replaced.
+        state: DeviceState,
+    },
+    /// The connection has ended before, or a newer one took its place.
+    #[error("connection {connection} is not device {name}'s any more; its end has been recorded")]
+    NotConnected {
+        /// The device.
+        name: DeviceName,
+        /// The connection.
+        connection: Id,
+    },
+    /// A statement before approval, or after revocation.
+    #[error("device {name} is {state}, so nothing it says is recorded; approve it first")]
+    NotApproved {
+        /// The device.
+        name: DeviceName,
+        /// What it is.
+        state: DeviceState,
+    },
+    /// A statement about somebody else.
+    #[error("a statement about {said} came from {device}; a device speaks only for itself")]
+    StatementForeign {
+        /// Whom it is about.
+        said: String,
+        /// Who sent it.
+        device: DeviceName,
+    },
+    /// A statement is missing before this one.
+    #[error("statement {seq} was not recorded, because statement {expected} comes next; the device's log has a gap")]
+    StatementGap {
+        /// The number it has.
+        seq: u64,
+        /// The number that comes next.
+        expected: u64,
+    },
+    /// It does not follow from what the device said before.
+    #[error(
+        "statement {seq} was not recorded, because it contradicts what the device said before: two machines with one key, or a restored disk"
+    )]
+    StatementFork {
+        /// The number it has.
+        seq: u64,
+    },
+    /// It names a device record that this host key never had.
+    #[error("statement {seq} goes by a device record with serial {serial}, which this device never had")]
+    RecordUnknown {
+        /// The number it has.
+        seq: u64,
+        /// The serial it names.
+        serial: u64,
+    },
+    /// It names a log head that this log never had.
+    #[error(
+        "statement {seq} says the log had {size} entries with another root than it has; one of the two was put back to an older state"
+    )]
+    CheckpointDenied {
+        /// The number it has.
+        seq: u64,
+        /// The size of the head it names.
+        size: u64,
+    },
+    /// The entry around it would be too long.
+    #[error("statement {0} does not fit a log entry; the device must say less")]
+    StatementTooLarge(u64),
+    /// The outer connection is not there.
+    #[error("no open access {0} leads to this device, so nothing may start through it; connect again")]
+    AccessUnknown(Id),
+    /// The outer connection is somebody else's.
+    #[error("the access belongs to {outer}, the session was asked for by {said}; use the same key on both hops")]
+    PersonMismatch {
+        /// Who has the outer connection.
+        outer: PersonRef,
+        /// Who is named by the device.
+        said: PersonRef,
+    },
+    /// The event itself breaks the form of an entry.
+    #[error("this cannot be written to the log: {0}")]
+    EntryInvalid(String),
+}

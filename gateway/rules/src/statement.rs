@@ -1,0 +1,209 @@
+//! The judge of what devices say: does it follow from what they said before, and for whom does it speak?
+
+use crate::ask::Outer;
+use crate::device::DeviceState;
+use crate::draft::Draft;
+use crate::event::{Session, What};
+use crate::presence::Caller;
+use crate::refusal::Refusal;
+use belay_certs::statement::{Body, Intent, SignedStatement, Statement};
+use belay_certs::{Digest, Id};
+
+/// The newest statement of a device that is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatementHead {
+    /// Its number; 0 when there is none.
+    pub seq: u64,
+    /// Of its text; nothing refers to it when there is none.
+    pub digest: Digest,
+    /// The entry that holds it.
+    pub index: u64,
+}
+
+impl StatementHead {
+    /// The head of a device that has said nothing.
+    pub const NONE: Self = Self { seq: 0, digest: Digest([0; 32]), index: 0 };
+}
+
+/// How the log head that a statement names fits the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// It is a head this log had, or one of another log, or none is named.
+    Fits,
+    /// This log never had it: somebody's state is older than it should be.
+    Denied,
+}
+
+/// What becomes of a statement.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judgement {
+    /// Recorded.
+    Record(Draft),
+    /// Recorded, but it permits nothing.
+    Withhold(Draft, Refusal),
+    /// Not recorded; the event says so.
+    Reject(Draft, Refusal),
+    /// A recorded statement, sent again: its entry is this one.
+    Again(u64),
+}
+
+/// One statement and what bears on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// Who says it.
+    pub caller: &'a Caller,
+    /// The newest statement of the same device that is recorded.
+    pub head: &'a StatementHead,
+    /// The recorded statement of the device that has this one's number, if that is not the newest one.
+    pub earlier: Option<&'a StatementHead>,
+    /// The exact text and signature.
+    pub signed: &'a SignedStatement,
+    /// What it says.
+    pub statement: &'a Statement,
+    /// How the log head it names fits.
+    pub seen: Seen,
+    /// The open access to this device that the intent names.
+    pub outer: Option<&'a Outer>,
+}
+
+/// Judges one statement.
+///
+/// # Errors
+/// When it is about another device, or the device never was an approved one: nothing at all is recorded then.
+pub fn judge(case: &Case<'_>) -> Result<Judgement, Refusal> {
+    let Case { caller, head, earlier, signed, statement, outer, .. } = *case;
+    let said = &statement.head;
+    if said.device.device != caller.name || said.device.tenant != caller.tenant {
+        return Err(Refusal::StatementForeign { said: said.device.to_string(), device: caller.name.clone() });
+    }
+    if !matches!(caller.state, DeviceState::Approved | DeviceState::Revoked) {
+        return Err(not_approved(caller));
+    }
+    let digest = Digest::of(signed.text.as_bytes());
+    // A device sends ahead: when its connection was lost, several may be recorded whose receipts never arrived.
+    let known = [Some(head), earlier].into_iter().flatten();
+    let same = known.into_iter().find(|known| known.seq > 0 && known.seq == said.seq && known.digest == digest);
+    if let Some(same) = same {
+        return Ok(Judgement::Again(same.index));
+    }
+    if let Err(refusal) = continues(case) {
+        return Ok(Judgement::Reject(rejected(case, &refusal), refusal));
+    }
+    Ok(match permitted(caller, statement, outer) {
+        Ok(()) => Judgement::Record(entry(case, what(&statement.body))),
+        Err(refusal) => {
+            let what = What::SessionWithheld { session: statement.session(), reason: refusal.to_string() };
+            Judgement::Withhold(entry(case, what), refusal)
+        }
+    })
+}
+
+fn not_approved(caller: &Caller) -> Refusal {
+    Refusal::NotApproved { name: caller.name.clone(), state: caller.state }
+}
+
+/// The judgement when the entry around the statement would be too long.
+pub fn too_large(case: &Case<'_>) -> Judgement {
+    let refusal = Refusal::StatementTooLarge(case.statement.head.seq);
+    Judgement::Reject(rejected(case, &refusal), refusal)
+}
+
+/// The rules by which `tlog::check_log` verifies a device's chain: what breaks one is not let into the log.
+fn continues(case: &Case<'_>) -> Result<(), Refusal> {
+    let said = &case.statement.head;
+    let (seq, expected) = (said.seq, case.head.seq.saturating_add(1));
+    let previous = (case.head.seq > 0).then_some(case.head.digest);
+    if seq > expected {
+        return Err(Refusal::StatementGap { seq, expected });
+    }
+    if seq < expected || said.previous != previous {
+        return Err(Refusal::StatementFork { seq });
+    }
+    if !case.caller.serials.contains(&said.serial) {
+        return Err(Refusal::RecordUnknown { seq, serial: said.serial });
+    }
+    match (&said.checkpoint, case.seen) {
+        (Some(checkpoint), Seen::Denied) => Err(Refusal::CheckpointDenied { seq, size: checkpoint.size }),
+        (Some(_) | None, Seen::Fits | Seen::Denied) => Ok(()),
+    }
+}
+
+/// Only the start of something needs permission; what was refused or is over is recorded whoever it was.
+fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> Result<(), Refusal> {
+    let Body::SessionOpened(intent) = &statement.body else { return Ok(()) };
+    // A revoked device still says how its sessions ended.
+    if caller.state != DeviceState::Approved {
+        return Err(not_approved(caller));
+    }
+    let outer = outer
+        .filter(|outer| outer.access == intent.access && outer.device == caller.name)
+        .ok_or(Refusal::AccessUnknown(intent.access))?;
+    if outer.person != intent.person {
+        return Err(Refusal::PersonMismatch { outer: outer.person.clone(), said: intent.person.clone() });
+    }
+    Ok(())
+}
+
+fn what(body: &Body) -> What {
+    match body {
+        Body::SessionOpened(intent) => What::SessionOpened(session(intent)),
+        Body::SessionRefused { intent, reason } => {
+            What::SessionRefused { session: session(intent), reason: reason.clone() }
+        }
+        Body::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording } => What::SessionEnded {
+            session: *session,
+            exit: *exit,
+            signal: signal.clone(),
+            reason: reason.clone(),
+            bytes_in: *bytes_in,
+            bytes_out: *bytes_out,
+            recording: *recording,
+        },
+    }
+}
+
+fn session(intent: &Intent) -> Session {
+    Session {
+        session: intent.session,
+        access: intent.access,
+        key: intent.key.clone(),
+        account: intent.account.clone(),
+        kind: intent.kind,
+        command: intent.command.as_ref().map(|command| command.text.clone()),
+        target: intent.target.clone(),
+        ticket: intent.ticket.clone(),
+        grant_line: intent.grant_line,
+        policies: intent.policies.clone(),
+    }
+}
+
+fn entry(case: &Case<'_>, what: What) -> Draft {
+    let caller = case.caller;
+    Draft {
+        person: case.statement.person().cloned(),
+        statement: Some(case.signed.clone()),
+        ..Draft::new(caller.tenant.clone().into(), what).on(caller.name.clone())
+    }
+}
+
+fn rejected(case: &Case<'_>, refusal: &Refusal) -> Draft {
+    let what = What::StatementRejected {
+        seq: case.statement.head.seq,
+        expected: case.head.seq.saturating_add(1),
+        said: Digest::of(case.signed.text.as_bytes()),
+        signature: Digest::of(case.signed.signature.as_bytes()),
+        reason: refusal.to_string(),
+    };
+    Draft::new(case.caller.tenant.clone().into(), what).on(case.caller.name.clone())
+}
+
+/// The access that a statement's intent came through, for the door to look up.
+pub fn access(statement: &Statement) -> Option<Id> {
+    match &statement.body {
+        Body::SessionOpened(intent) | Body::SessionRefused { intent, .. } => Some(intent.access),
+        Body::SessionEnded { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
