@@ -1,0 +1,20 @@
+//! What a session on this machine needs: who decides, who records, and the key the machine is known by.
+
+use crate::{authority::Authority, recorder::Recorder};
+use belay_certs::PrivateKey;
+use std::sync::Arc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// This machine while the agent runs; shared by the tunnel and every session.
+pub struct Device {
+    /// Says yes or no: the policies, the device record, the clock.
+    pub authority: Arc<Authority>,
+    /// Proves intents and reports ends.
+    pub recorder: Recorder,
+    /// The host key: the SSH server's, and the one that signs statements.
+    pub host_key: PrivateKey,
+    /// Every task of a session is spawned here, so that stopping waits for it.
+    pub tracker: TaskTracker,
+    /// Cancelled when the agent stops: sessions hang up.
+    pub stop: CancellationToken,
+}

@@ -1,0 +1,144 @@
+//! Every maximum of the agent, with its reason (P7). The statement chain's own are in `belay_agent_rules::limits`.
+
+use std::time::Duration;
+
+/// One chunk of a program's output on its way to the client: one SSH packet.
+pub const OUTPUT_CHUNK_BYTES: usize = SSH_PACKET_BYTES as usize;
+/// Input handed to a program at once: what a pipe holds.
+pub const INPUT_CHUNK_BYTES: usize = 64 << 10;
+/// One SSH packet: the largest that every client takes (RFC 4253, 6.1), and the cheapest a byte (TARGETS.md, tuning 9).
+pub const SSH_PACKET_BYTES: u32 = 32 << 10;
+/// What a client may send on one channel unread: OpenSSH's own two mebibytes.
+pub const CHANNEL_WINDOW_BYTES: u32 = 2 << 20;
+/// Messages of one channel that wait inside the SSH server: a window of full packets.
+pub const CHANNEL_MESSAGES_MAX: usize = 64;
+/// Channels of one connection at a time: an ansible fork with everything multiplexed stays under it.
+pub const CHANNELS_MAX: usize = 64;
+/// Keys a client may offer: a full ssh-agent, more than OpenSSH's six because there is no password to guess here.
+pub const AUTH_ATTEMPTS_MAX: usize = 10;
+/// How often a silent client is asked whether it is there.
+pub const SSH_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Questions in a row that a client may leave unanswered.
+pub const SSH_KEEPALIVES_MISSED_MAX: usize = 3;
+/// A command line: what Linux takes as one argument (MAX_ARG_STRLEN).
+pub const COMMAND_BYTES_MAX: usize = 128 << 10;
+/// Variables a client may send.
+pub const ENVIRONMENT_VARIABLES_MAX: usize = 32;
+/// One variable's value: a locale, a ticket.
+pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 256;
+/// A terminal's name, as terminfo has them.
+pub const TERM_BYTES_MAX: usize = 64;
+/// How long a terminal is read on after its program ended, for what children still write.
+pub const TERMINAL_DRAIN: Duration = Duration::from_millis(200);
+/// How long a last word to a client may take: it may not be reading.
+pub const FAREWELL_WAIT: Duration = Duration::from_secs(5);
+/// How long a program has between the hang-up and the kill, and a client between the word and the close.
+pub const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a session waits for the proof that it is recorded: two lost packets on a satellite link, and a person's patience.
+pub const RECEIPT_WAIT: Duration = Duration::from_secs(3);
+/// Calls that wait for the recorder: as many as sessions can be, each with an intent and an end.
+pub const RECORDER_CALLS_MAX: usize = 256;
+/// Sessions that may wait for their proof at one time; more wait before they are signed.
+pub const PROVES_MAX: usize = 256;
+/// Receipts in a row that may prove nothing before the agent connects anew: one may have crossed a policy that moved the log.
+pub const BAD_RECEIPTS_MAX: u32 = 2;
+/// How long the ends of sessions that could not be written wait for the next try: room on a disk comes back by a person's hand.
+pub const ENDS_RETRY: Duration = Duration::from_secs(5);
+/// Calls the recorder takes into one durable write.
+pub const RECORDER_BATCH_MAX: usize = 64;
+
+/// How long one address gets to complete a handshake: three lost packets on a satellite link.
+pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
+/// How long the gateway gets to answer a hello or a join.
+pub const WELCOME_WAIT: Duration = Duration::from_secs(5);
+/// How long the gateway gets to answer a join request: it records it first.
+pub const JOIN_WAIT: Duration = Duration::from_secs(30);
+/// How long a session stream may stay silent before its `Open`: the gateway writes both at once.
+pub const OPEN_WAIT: Duration = Duration::from_secs(5);
+/// IP addresses tried for one gateway name: a round over all of them stays under a minute.
+pub const ADDRESSES_PER_NAME_MAX: usize = 4;
+
+/// The agent keeps the path alive, the gateway does not: under the 30 s after which home routers forget a UDP path.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// A path that stays silent this long is dead: three keep-alives lost.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Session streams the gateway may open on an idle connection (TARGETS.md, tuning 3).
+pub const SESSIONS_IDLE: u32 = 8;
+/// Session streams at one time: what one machine can serve people with, 64 logins.
+pub const SESSIONS_MAX: u32 = 64;
+/// Bytes of one stream on their way without the agent having read them: a 100 ms path at 100 Mbit/s.
+pub const STREAM_WINDOW_BYTES: u32 = 1_250_000;
+/// The same for a whole connection: six busy streams.
+pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// Small answers (policy taken, record refused) that wait for the control stream: one for each offer of a long chain.
+pub const ANSWERS_MAX: usize = 64;
+/// Offers of one connection that may be refused: each is a line in the machine's journal. An honest gateway stops at the first.
+pub const OFFERS_REFUSED_MAX: u32 = 16;
+/// Bytes read from the control stream at a time.
+pub const READ_BYTES: usize = 16 << 10;
+
+/// Backing off from a gateway: the first wait, for a gateway that only restarts.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+/// Backing off from a gateway: the longest wait; 20,000 agents then make 700 connections a second.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+/// A connection that lasted this long ends the backing off.
+pub const BACKOFF_RESET: Duration = Duration::from_secs(30);
+/// The wait after another agent with the same identity took the place: two clones must not fight for it.
+pub const REPLACED_WAIT: Duration = Duration::from_secs(120);
+/// How long a stopping agent waits for the receipts of what its sessions said last; what is missing then is sent next time.
+pub const SETTLE_WAIT: Duration = Duration::from_secs(2);
+/// How long closing words may take to arrive.
+pub const CLOSE_WAIT: Duration = Duration::from_millis(500);
+/// How long sessions may go on over a draining connection, whatever the gateway says.
+pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long the agent waits for its sessions to end when it is told to stop.
+pub const STOP_WAIT: Duration = Duration::from_secs(10);
+
+/// How often the clock's high-water mark is made durable: a clock set back can gain at most this.
+pub const CLOCK_MARK_EVERY: Duration = Duration::from_secs(60);
+/// How far the clock may be behind what it cannot be behind, in seconds: signers' laptops run ahead by minutes, and time
+/// services step a clock. A policy itself counts only from its `issued` on.
+pub const CLOCK_BEHIND_SECONDS_MAX: i64 = 300;
+/// How far the clock may be behind the gateway's, in seconds, before the agent starts nothing: a grant's hours are minutes.
+pub const GATEWAY_AHEAD_SECONDS_MAX: i64 = 300;
+
+/// How far the clock may run ahead of the mark and the time passed since, in seconds, before the mark follows it only together
+/// with the gateway's clock: a day costs at most a day, and daylight saving and drift are less.
+pub const CLOCK_JUMP_SECONDS_MAX: i64 = 86_400;
+
+/// How often the age of the transport certificate is looked at, and asked again for a new one.
+pub const RENEW_CHECK_EVERY: Duration = Duration::from_secs(3_600);
+/// Agents that came back together do not ask for certificates together.
+pub const RENEW_JITTER_MAX: Duration = Duration::from_secs(600);
+
+/// A small file of the state directory, in bytes: keys, certificates, the pin, the record.
+pub const STATE_FILE_BYTES_MAX: u64 = 256 << 10;
+/// Versions of one policy chain on disk: one an hour for a year.
+pub const POLICY_VERSIONS_MAX: u64 = 10_000;
+/// A token file, in bytes: a token document, a signature and a key.
+pub const TOKEN_FILE_BYTES_MAX: u64 = 64 << 10;
+/// The outbox's journal, in bytes, above which it must be damaged: see `belay_agent_rules::limits`.
+pub const JOURNAL_BYTES_MAX: u64 = 256 << 20;
+/// From here on only ends of open sessions are added: 4,096 ends and the receipts of 10,000 statements need less than the rest.
+pub const JOURNAL_ROOMY_BYTES_MAX: u64 = 224 << 20;
+/// A journal this large is compacted whatever it holds; what still matters is less, even with every quote escaped.
+pub const JOURNAL_COMPACT_BYTES_MAX: u64 = 128 << 20;
+
+/// Channels of one connection over its whole life: russh keeps a few KiB of each until the connection ends.
+pub const CHANNELS_EVER_MAX: usize = 10_000;
+/// Refused forwards recorded for one connection: a browser behind `ssh -D` would write thousands.
+pub const FORWARDS_REFUSED_MAX: usize = 100;
+/// The pause a parked client's drip is given (`belay_protocol::flow`): 100 packets a second at most.
+pub const DRIP: Duration = Duration::from_millis(10);
+/// Steps of ending the connection of somebody who lost their last grant: sessions' words, the connection's, the cut.
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
+/// Characters of an SSH user name that are looked at; no account name is longer than 32.
+pub const USER_CHARACTERS_MAX: usize = 64;
+/// How long a program may take to start: a home directory on a dead file server takes for ever.
+pub const START_WAIT: Duration = Duration::from_secs(5);
+/// Output shown after the program's end: what its terminal held, and not what its background goes on writing.
+pub const TERMINAL_DRAIN_BYTES: usize = 256 << 10;
+/// From the opening of a session's stream to its login.
+pub const LOGIN_WAIT: Duration = Duration::from_secs(60);

@@ -1,0 +1,57 @@
+//! The `belay-agent` binary: reads the command line, sets up logging, and calls the library.
+
+use belay_agent::{
+    config::{Command, LogFormat, What},
+    join, run,
+};
+use clap::Parser;
+use std::{io::IsTerminal, process::ExitCode};
+use tracing_subscriber::EnvFilter;
+
+/// What is logged when `RUST_LOG` is not set; russh prints requests to sign at debug.
+const LOG_FILTER: &str = "info,russh=warn";
+
+fn main() -> ExitCode {
+    belay_agent::spawn::close_inherited();
+    let command = Command::parse();
+    log_to_stderr(command.log_format);
+    belay_agent::quic::install_crypto();
+    // One thread carries everything: echo is a fifth faster than on a work-stealing pair (TARGETS.md, tuning 6), and what
+    // waits for the disk has threads of its own.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(act(command.what)),
+        Err(error) => Err(format!("no threads can be started: {error}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("belay-agent: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}
+
+async fn act(what: What) -> Result<(), String> {
+    match what {
+        What::Join { token_file, state, name } => {
+            let joined = join::join(&token_file, &state, name).await.map_err(|error| error.to_string())?;
+            println!("{joined}");
+        }
+        What::Run { state } => run::run(&state).await.map_err(|error| error.to_string())?,
+        What::Forget { state } => {
+            let aside = join::forget(&state).map_err(|error| error.to_string())?;
+            println!("this machine has forgotten its tenant; everything is in {}", aside.display());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! One channel of a person's connection: a shell or a command, from the request to its signed end.
+//!
+//! The order is the promise (P1): requests → decide → signed intent → verified receipt → program → signed end.
+//! Not here: who the person is (`ssh/`), how the proof is made (`recorder`), becoming another user (`spawn`).
+
+mod inbox;
+mod modes;
+mod outflow;
+mod program;
+mod record;
+mod request;
+mod standing;
+mod terminal;
+
+pub(crate) use record::refused_forward;
+pub(crate) use request::accepts_variable;
+
+use crate::{
+    accounts::{self, Account},
+    device::Device,
+    limits::START_WAIT,
+};
+use belay_certs::{AccountName, Id, PersonRef, PublicKey, policy::Action, receipt::Permission, statement::Intent};
+use belay_protocol::flow::Waiting;
+use inbox::{Inbox, Incoming};
+use outflow::Outflow;
+use program::{Ending, Program, Watch};
+use request::{Asked, Wish};
+use russh::{
+    Channel,
+    server::{Handle, Msg},
+};
+use standing::Standing;
+use std::{io, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+/// Exit status of a channel that was refused: not a status any program of ours uses, next to ssh's own 255.
+const REFUSED_STATUS: u32 = 254;
+/// Why an intent that was signed, or a program that was permitted, was not started after all.
+const UNWANTED: &str = "nobody waited for it any more";
+
+/// Who is at the other end of a connection, settled at login.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    /// The key the person proved.
+    pub(crate) key: PublicKey,
+    /// Whose key it was at login.
+    pub(crate) person: PersonRef,
+    /// The SSH user name: the account asked for, if it is one.
+    pub(crate) account: String,
+    /// The gateway's id of the outer connection's access.
+    pub(crate) access: Id,
+}
+
+/// One channel as its connection hands it over.
+pub(crate) struct Opened {
+    /// The channel.
+    pub(crate) channel: Channel<Msg>,
+    /// Its connection.
+    pub(crate) connection: Handle,
+    /// Its input that waits, counted by the connection as it comes.
+    pub(crate) waiting: Arc<Waiting>,
+    /// Cancelled when the connection is gone.
+    pub(crate) gone: CancellationToken,
+}
+
+/// One channel from its opening to its close.
+pub(crate) async fn serve(device: Arc<Device>, caller: Caller, opened: Opened) {
+    let Opened { channel, connection, waiting, gone } = opened;
+    let (reading, writing) = channel.split();
+    let mut inbox = Inbox::new(reading, waiting);
+    let out = Outflow::new(writing, connection, gone.clone());
+    let asked = tokio::select! {
+        asked = request::collect(&mut inbox) => asked,
+        () = gone.cancelled() => None,
+    };
+    if let Some(asked) = asked {
+        let on_terminal = asked.terminal.is_some();
+        let session = Session { device, caller, asked, gone };
+        let ending = session.run(&mut inbox, &out).await;
+        if let Some(sentence) = &ending.say {
+            out.tell(sentence, on_terminal).await;
+        }
+        ending.send(&out).await;
+    }
+    out.close().await;
+}
+
+/// A request on its way to becoming a program.
+struct Session {
+    device: Arc<Device>,
+    caller: Caller,
+    asked: Asked,
+    /// The connection is gone.
+    gone: CancellationToken,
+}
+
+/// Everything that must be right before a program may start.
+struct Permit {
+    account: Account,
+    standing: Standing,
+    proof: Permission,
+    id: Id,
+}
+
+/// Why there is no permit.
+enum Denied {
+    /// Nothing was signed; the refusal is to be recorded and said.
+    Refused(String),
+    /// The intent was signed and not proved: the recorder itself says in the log that nothing was started.
+    Unproved(String),
+    /// The intent was proved, and then something changed: its end is to be recorded.
+    Late(Id, String),
+}
+
+impl Session {
+    /// Runs it, and leaves in the outbox what the log must know before the client hears the end.
+    async fn run(mut self, inbox: &mut Inbox, out: &Outflow) -> Ending {
+        let permit = match self.permit(inbox).await {
+            Ok(permit) => permit,
+            Err(denied) => return self.deny(denied).await,
+        };
+        let (id, shell, standing) = (permit.id, permit.account.shell.clone(), permit.standing.clone());
+        let started = self.start(permit).await;
+        let ending = match started {
+            Ok(program) => {
+                let watch = Watch { standing: &standing, gone: &self.gone, stop: &self.device.stop };
+                program.run(inbox, out, &watch).await
+            }
+            Err(error) => Ending::refused(format!("{} could not be started: {error}", shell.display())),
+        };
+        record::end(&self.device, id, &ending, inbox.received_bytes(), out.sent_bytes()).await;
+        ending
+    }
+
+    /// Decide, record, verify the proof.
+    async fn permit(&mut self, inbox: &mut Inbox) -> Result<Permit, Denied> {
+        let action = match &self.asked.wish {
+            Wish::Shell => Action::Shell,
+            Wish::Exec(_) => Action::Exec,
+            Wish::Impossible(sentence) => return Err(Denied::Refused(sentence.clone())),
+        };
+        let refused = |error: &dyn std::fmt::Display| Denied::Refused(error.to_string());
+        let name: AccountName = self.caller.account.parse().map_err(|error| refused(&error))?;
+        let standing = Standing {
+            authority: Arc::clone(&self.device.authority),
+            key: self.caller.key.clone(),
+            account: name.clone(),
+            action,
+            ticket: self.asked.ticket.clone(),
+        };
+        let grant = standing.ask().map_err(|refusal| refused(&refusal))?;
+        let account = account(name).await.map_err(Denied::Refused)?;
+        let intent = record::intent(&self.caller, &self.asked, Some(&grant)).map_err(Denied::Refused)?;
+        let id = intent.session;
+        let proof = self.prove(intent, inbox).await.map_err(Denied::Unproved)?;
+        // The policy may have changed while the proof was made, the client have gone, the agent have begun to stop.
+        standing.ask().map_err(|refusal| Denied::Late(id, refusal.to_string()))?;
+        if self.is_unwanted() {
+            return Err(Denied::Late(id, UNWANTED.to_owned()));
+        }
+        Ok(Permit { account, standing, proof, id })
+    }
+
+    /// Waits for the proof and keeps the channel drained meanwhile. Dropped half-way, the recorder says that nothing was
+    /// started.
+    async fn prove(&mut self, intent: Intent, inbox: &mut Inbox) -> Result<Permission, String> {
+        let device = Arc::clone(&self.device);
+        let proving = device.recorder.prove(intent);
+        tokio::pin!(proving);
+        loop {
+            tokio::select! {
+                biased;
+                proof = &mut proving => return proof.map_err(|no| no.to_string()),
+                () = self.gone.cancelled() => return Err(UNWANTED.to_owned()),
+                () = device.stop.cancelled() => return Err(UNWANTED.to_owned()),
+                incoming = inbox.next() => match incoming {
+                    Incoming::Closed | Incoming::Overrun => return Err(UNWANTED.to_owned()),
+                    Incoming::Resize(size) => self.asked.resize(size),
+                    Incoming::Input | Incoming::Signal(_) => {}
+                },
+            }
+        }
+    }
+
+    /// Starts the program off the runtime's threads. One that starts too late is ended at once.
+    async fn start(&self, permit: Permit) -> io::Result<Program> {
+        let (asked, caller) = (self.asked.clone(), self.caller.clone());
+        let mut starting = tokio::task::spawn_blocking(move || program::start(&asked, &permit, &caller));
+        match tokio::time::timeout(START_WAIT, &mut starting).await {
+            Ok(started) => started.unwrap_or_else(|_| Err(io::Error::other("starting it failed"))),
+            Err(_) => {
+                self.device.tracker.spawn(async move {
+                    if let Ok(Ok(late)) = starting.await {
+                        late.abandon();
+                    }
+                });
+                let sentence = "it took too long; is the home directory on a file server that does not answer?";
+                Err(io::Error::other(sentence))
+            }
+        }
+    }
+
+    /// A no that is recorded like a yes (P6).
+    async fn deny(&self, denied: Denied) -> Ending {
+        let sentence = match denied {
+            Denied::Refused(sentence) => {
+                record::refusal(&self.device, &self.caller, &self.asked, &sentence).await;
+                sentence
+            }
+            Denied::Unproved(sentence) => sentence,
+            Denied::Late(id, sentence) => {
+                let ending = Ending::refused(format!("not started: {sentence}"));
+                record::end(&self.device, id, &ending, 0, 0).await;
+                sentence
+            }
+        };
+        tracing::info!(person = %self.caller.person, access = %self.caller.access, "refused: {}", sentence.escape_debug());
+        Ending::refused(sentence)
+    }
+
+    fn is_unwanted(&self) -> bool {
+        self.gone.is_cancelled() || self.device.stop.is_cancelled()
+    }
+}
+
+async fn account(name: AccountName) -> Result<Account, String> {
+    match tokio::task::spawn_blocking(move || accounts::find(&name)).await {
+        Ok(found) => found.map_err(|problem| problem.to_string()),
+        Err(_) => Err("the account could not be looked up".to_owned()),
+    }
+}

@@ -1,0 +1,331 @@
+//! A running program and its channel: bytes both ways, sizes, signals, and the one way each of them ends.
+
+use super::{
+    Caller, Permit,
+    inbox::{Inbox, Incoming},
+    modes,
+    outflow::Outflow,
+    request::{Asked, Wish},
+    standing::Standing,
+    terminal::Master,
+};
+use crate::{
+    accounts::Account,
+    limits::INPUT_CHUNK_BYTES,
+    spawn::{self, Launch, Leader, OnTerminal, Piped},
+};
+use bytes::Bytes;
+use russh::Sig;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{future::Future, io, os::unix::process::ExitStatusExt, process::ExitStatus};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, ChildStderr, ChildStdin, ChildStdout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// What a person reads whose client breaks the rules of SSH.
+const OVERRUN: &str = "the client sent more than it had credit for";
+
+/// How a session ended, for the client and for the record.
+pub(crate) struct Ending {
+    /// The program's exit status.
+    pub(crate) exit: Option<u32>,
+    /// The signal that ended it, without `SIG`.
+    pub(crate) signal: Option<String>,
+    /// Why it ended, if not by itself.
+    pub(crate) reason: Option<String>,
+    /// A sentence for the person.
+    pub(crate) say: Option<String>,
+}
+
+impl Ending {
+    /// Tells the client.
+    pub(crate) async fn send(&self, out: &Outflow) {
+        if let Some(exit) = self.exit {
+            out.exit_status(exit).await;
+        } else if let Some(signal) = &self.signal {
+            out.exit_signal(signal).await;
+        }
+    }
+
+    fn of(status: ExitStatus) -> Self {
+        let signal = status.signal().map(|number| signal_name(number).to_owned());
+        Self { exit: status.code().and_then(|code| u32::try_from(code).ok()), signal, reason: None, say: None }
+    }
+
+    fn because(reason: impl Into<String>) -> Self {
+        Self { exit: None, signal: None, reason: Some(reason.into()), say: None }
+    }
+
+    /// A no, said and recorded with the same words.
+    pub(super) fn refused(sentence: impl Into<String>) -> Self {
+        let sentence = sentence.into();
+        Self { exit: Some(super::REFUSED_STATUS), signal: None, reason: Some(sentence.clone()), say: Some(sentence) }
+    }
+}
+
+/// A program that was started, and its ends.
+pub(crate) struct Program {
+    child: Child,
+    leader: u32,
+    ends: Ends,
+}
+
+enum Ends {
+    Terminal(Master),
+    Pipes { stdin: Option<ChildStdin>, stdout: ChildStdout, stderr: ChildStderr },
+}
+
+/// Starts what was asked for. Only a [`Permit`] gets here, and only its proof gets through `spawn` (P1).
+///
+/// Blocks until the program runs, which a home on a dead file server can delay for ever: never call it on the runtime.
+pub(super) fn start(asked: &Asked, permit: &Permit, caller: &Caller) -> io::Result<Program> {
+    let environment = environment(asked, permit, caller);
+    let command = match &asked.wish {
+        Wish::Exec(line) => Some(line.as_slice()),
+        Wish::Shell | Wish::Impossible(_) => None,
+    };
+    let launch = Launch { account: &permit.account, command, environment: &environment };
+    let (child, ends) = match &asked.terminal {
+        Some(wanted) => {
+            let terminal = spawn::open_terminal(&permit.account, wanted.size)?;
+            modes::set(&terminal.slave, &wanted.modes)?;
+            let OnTerminal { child, master } = spawn::start_on_terminal(&launch, terminal, &permit.proof)?;
+            (child, Ends::Terminal(Master::new(master)?))
+        }
+        None => {
+            let Piped { child, stdin, stdout, stderr } = spawn::start_piped(&launch, &permit.proof)?;
+            (child, Ends::Pipes { stdin: Some(stdin), stdout, stderr })
+        }
+    };
+    let leader = child.id().unwrap_or_default();
+    Ok(Program { child, leader, ends })
+}
+
+/// Who is here and in which session, for the person's own scripts, beside what the client sent.
+fn environment(asked: &Asked, permit: &Permit, caller: &Caller) -> Vec<(String, String)> {
+    let mut environment = asked.environment.clone();
+    if let Some(terminal) = &asked.terminal {
+        environment.push(("TERM".to_owned(), terminal.term.clone()));
+    }
+    environment.push(("BELAY_PERSON".to_owned(), caller.person.to_string()));
+    environment.push(("BELAY_SESSION".to_owned(), permit.id.to_string()));
+    environment
+}
+
+impl Program {
+    /// Ends a program that nobody waits for any more.
+    pub(super) fn abandon(mut self) {
+        let _ = self.child.start_kill();
+    }
+
+    /// Carries bytes until the program ends, the client leaves, the grant is lost or the agent stops.
+    pub(crate) async fn run(self, inbox: &mut Inbox, out: &Outflow, watch: &Watch<'_>) -> Ending {
+        let Self { child, leader, ends } = self;
+        let outcome = match ends {
+            Ends::Terminal(master) => {
+                let exited = CancellationToken::new();
+                let output = out.pump_terminal(&master, &exited);
+                watch.carry(child, inbox, Input::Terminal(&master), output, &exited).await
+            }
+            Ends::Pipes { stdin, stdout, stderr } => {
+                let exited = CancellationToken::new();
+                let output = out.pump_pipes(stdout, stderr);
+                watch.carry(child, inbox, Input::Pipe(stdin), output, &exited).await
+            }
+        };
+        match outcome {
+            Outcome::Ended(status) => Ending::of(status),
+            Outcome::Left(status) => {
+                let reason = Some("the client closed the channel or its connection was lost".to_owned());
+                Ending { reason, ..status.map_or(Ending::because(""), Ending::of) }
+            }
+            Outcome::Broken(error) => Ending::because(format!("the program's end could not be awaited: {error}")),
+            Outcome::Stopped => {
+                let say = Some("the agent on this machine is stopping".to_owned());
+                Ending { say, ..Ending::because("the agent stopped") }
+            }
+            Outcome::Lost(refusal, status) => {
+                spawn::kill_session(leader, if status.is_some() { Leader::Reaped } else { Leader::Held });
+                let say = Some(format!("this session was ended: {refusal}"));
+                Ending { say, ..Ending::refused(refusal) }
+            }
+        }
+    }
+}
+
+/// What ended the carrying.
+enum Outcome {
+    /// The program, by itself, with all its output handed over.
+    Ended(ExitStatus),
+    /// The client; with the program's end, if that was known.
+    Left(Option<ExitStatus>),
+    /// The agent's shutdown.
+    Stopped,
+    /// A grant that is no longer there, with the refusal's sentence; and the program's end, if that was known.
+    Lost(String, Option<ExitStatus>),
+    /// The machine: the program's end cannot be known.
+    Broken(String),
+}
+
+/// Where input goes.
+enum Input<'a> {
+    Terminal(&'a Master),
+    Pipe(Option<ChildStdin>),
+}
+
+impl Input<'_> {
+    /// Hands over a part of what waits. Cancel-safe: bytes count as taken only when they were written.
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Terminal(master) => master.write(bytes).await,
+            Self::Pipe(Some(stdin)) => stdin.write(bytes).await,
+            Self::Pipe(None) => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    /// The client's end of input: a pipe is closed; a terminal has no such thing, as in OpenSSH.
+    fn end(&mut self) {
+        if let Self::Pipe(stdin) = self {
+            *stdin = None;
+        }
+    }
+}
+
+/// What can end a session from outside.
+pub(super) struct Watch<'a> {
+    /// The grant.
+    pub(super) standing: &'a Standing,
+    /// The connection is gone.
+    pub(super) gone: &'a CancellationToken,
+    /// The agent stops.
+    pub(super) stop: &'a CancellationToken,
+}
+
+impl Watch<'_> {
+    /// One loop for all that can happen, in order of urgency.
+    async fn carry(
+        &self,
+        mut child: Child,
+        inbox: &mut Inbox,
+        mut input: Input<'_>,
+        output: impl Future<Output = ()>,
+        exited: &CancellationToken,
+    ) -> Outcome {
+        tokio::pin!(output);
+        let lost = self.standing.lost();
+        tokio::pin!(lost);
+        let own = child.id();
+        let mut status: Option<ExitStatus> = None;
+        let mut shown = false;
+        loop {
+            if let (Some(status), true) = (status, shown) {
+                return Outcome::Ended(status);
+            }
+            // The queue is borrowed by one arm only: the program's next bytes, or the client's next words.
+            let front = Bytes::copy_from_slice(
+                inbox.front().map_or(&[], |bytes| bytes.get(..INPUT_CHUNK_BYTES).unwrap_or(bytes)),
+            );
+            tokio::select! {
+                biased;
+                refusal = &mut lost => return Outcome::Lost(refusal.to_string(), status),
+                () = self.stop.cancelled() => return Outcome::Stopped,
+                () = self.gone.cancelled() => return Outcome::Left(status),
+                incoming = inbox.next() => match incoming {
+                    Incoming::Closed => return Outcome::Left(status),
+                    Incoming::Overrun => return Outcome::Lost(OVERRUN.to_owned(), status),
+                    Incoming::Input => {}
+                    Incoming::Resize(size) => input.resize(size),
+                    Incoming::Signal(signal) if status.is_none() => send_signal(&input, own, &signal),
+                    Incoming::Signal(_) => {}
+                },
+                waited = child.wait(), if status.is_none() => match waited {
+                    Ok(ended) => {
+                        status = Some(ended);
+                        exited.cancel();
+                    }
+                    Err(error) => return Outcome::Broken(error.to_string()),
+                },
+                written = input.write(&front), if !front.is_empty() => match written {
+                    Ok(count) => inbox.taken(count),
+                    Err(_) => inbox.discard(),
+                },
+                () = &mut output, if !shown => shown = true,
+            }
+            if inbox.is_finished() {
+                input.end();
+            }
+        }
+    }
+}
+
+/// A signal the client asks for goes to the terminal's foreground group, or to the program's own.
+fn send_signal(input: &Input<'_>, own: Option<u32>, signal: &Sig) {
+    let foreground = match input {
+        Input::Terminal(master) => master.foreground(),
+        Input::Pipe(_) => None,
+    };
+    let own = own.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let (Some(group), Some(signal)) = (foreground.or(own), signal_of(signal)) {
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+impl Input<'_> {
+    fn resize(&self, size: rustix::termios::Winsize) {
+        if let Self::Terminal(master) = self {
+            let _ = master.resize(size);
+        }
+    }
+}
+
+/// The signals of RFC 4254 section 6.10.
+fn signal_of(signal: &Sig) -> Option<Signal> {
+    Some(match signal {
+        Sig::ABRT => Signal::ABORT,
+        Sig::ALRM => Signal::ALARM,
+        Sig::FPE => Signal::FPE,
+        Sig::HUP => Signal::HUP,
+        Sig::ILL => Signal::ILL,
+        Sig::INT => Signal::INT,
+        Sig::KILL => Signal::KILL,
+        Sig::PIPE => Signal::PIPE,
+        Sig::QUIT => Signal::QUIT,
+        Sig::SEGV => Signal::SEGV,
+        Sig::TERM => Signal::TERM,
+        Sig::USR1 => Signal::USR1,
+        Sig::Custom(name) if name == "USR2" => Signal::USR2,
+        Sig::Custom(_) => return None,
+    })
+}
+
+/// The name of a signal number, as SSH writes it.
+fn signal_name(number: i32) -> &'static str {
+    match Signal::from_named_raw(number) {
+        Some(Signal::ABORT) => "ABRT",
+        Some(Signal::ALARM) => "ALRM",
+        Some(Signal::FPE) => "FPE",
+        Some(Signal::HUP) => "HUP",
+        Some(Signal::ILL) => "ILL",
+        Some(Signal::INT) => "INT",
+        Some(Signal::KILL) => "KILL",
+        Some(Signal::PIPE) => "PIPE",
+        Some(Signal::QUIT) => "QUIT",
+        Some(Signal::SEGV) => "SEGV",
+        Some(Signal::TERM) => "TERM",
+        Some(Signal::USR1) => "USR1",
+        Some(Signal::USR2) => "USR2",
+        Some(Signal::BUS) => "BUS@openssh.com",
+        Some(Signal::XCPU) => "XCPU@openssh.com",
+        Some(Signal::XFSZ) => "XFSZ@openssh.com",
+        _ => "OTHER@openssh.com",
+    }
+}
+
+/// The account a session runs as, for the log line at its start.
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}

@@ -1,0 +1,78 @@
+//! What a session leaves in the log: its intent, its refusal, its end. Words of strangers are made readable first.
+
+use super::{Caller, program::Ending, request::Asked};
+use crate::device::Device;
+use belay_certs::{
+    Id,
+    policy::Grant,
+    statement::{Body, Command, Intent, PolicyUsed, SessionKind, word},
+};
+
+/// The intent to run what was asked, under the grant that allows it, if one does.
+pub(super) fn intent(caller: &Caller, asked: &Asked, grant: Option<&Grant>) -> Result<Intent, String> {
+    let policies = grant.map_or(&[][..], |grant| grant.versions()).iter();
+    Ok(Intent {
+        session: Id::random().map_err(|error| error.to_string())?,
+        access: caller.access,
+        person: grant.map_or(&caller.person, |grant| grant.person()).clone(),
+        key: caller.key.fingerprint(),
+        account: word(&caller.account),
+        kind: asked.kind,
+        command: asked.command().map(Command::of),
+        target: None,
+        tty: asked.terminal.is_some(),
+        ticket: asked.ticket.as_deref().map(word),
+        grant_line: grant.and_then(|grant| u64::try_from(grant.line()).ok()),
+        policies: policies
+            .map(|(tenant, version, digest)| PolicyUsed { tenant: tenant.clone(), version: *version, digest: *digest })
+            .collect(),
+    })
+}
+
+/// A request was refused here. Durable on return; not waited for, because nothing will be done.
+pub(super) async fn refusal(device: &Device, caller: &Caller, asked: &Asked, sentence: &str) {
+    match intent(caller, asked, None) {
+        Ok(intent) => report(device, Body::SessionRefused { intent, reason: word(sentence) }).await,
+        Err(error) => tracing::error!("a refusal was not recorded: {error}"),
+    }
+}
+
+/// A session is over. Durable on return: who hears the exit status finds the end in the log.
+pub(super) async fn end(device: &Device, session: Id, ending: &Ending, bytes_in: u64, bytes_out: u64) {
+    let body = Body::SessionEnded {
+        session,
+        exit: ending.exit,
+        signal: ending.signal.clone(),
+        reason: ending.reason.as_deref().map(word),
+        bytes_in,
+        bytes_out,
+        recording: None,
+    };
+    report(device, body).await;
+}
+
+/// Something that is no session was refused: a forward, the agent, X11.
+pub(crate) async fn refused_forward(device: &Device, caller: &Caller, target: &str, sentence: &str) {
+    let Ok(session) = Id::random() else { return };
+    let intent = Intent {
+        session,
+        access: caller.access,
+        person: caller.person.clone(),
+        key: caller.key.fingerprint(),
+        account: word(&caller.account),
+        kind: SessionKind::Forward,
+        command: None,
+        target: Some(word(target)),
+        tty: false,
+        ticket: None,
+        grant_line: None,
+        policies: Vec::new(),
+    };
+    report(device, Body::SessionRefused { intent, reason: word(sentence) }).await;
+}
+
+async fn report(device: &Device, body: Body) {
+    if let Err(error) = device.recorder.report(body).await {
+        tracing::error!("a statement could not be kept on disk: {error}");
+    }
+}
