@@ -1,0 +1,233 @@
+//! The gateway's configuration: `DIR/gateway.toml`. `gateway.example.toml` documents every key and is tested here.
+//!
+//! No secrets and no limits: keys are files beside it, limits are in `limits.rs`.
+
+use anyhow::{Context, bail, ensure};
+use serde::Deserialize;
+use std::{net::SocketAddr, path::Path};
+
+/// The file's name in the gateway's directory.
+pub const FILE: &str = "gateway.toml";
+/// The largest configuration that is read, in bytes: the example with its comments is under 2 KiB.
+const FILE_BYTES_MAX: usize = 64 << 10;
+/// The longest name of a gateway, in bytes: it is the common name of a certificate (RFC 5280).
+const NAME_BYTES_MAX: usize = 64;
+/// The longest host name, in bytes (RFC 1035).
+const HOST_BYTES_MAX: usize = 253;
+/// Public addresses of the door for devices: as many as a token can name.
+const ADDRESSES_MAX: usize = 8;
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What the gateway is called, for ever.
+    pub name: String,
+    /// The door for people.
+    pub ssh: SshDoor,
+    /// The door for devices.
+    pub quic: QuicDoor,
+}
+
+/// `[ssh]`: the door for people.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SshDoor {
+    /// The TCP address to listen on.
+    pub listen: SocketAddr,
+    /// `HOST:PORT` that people reach it by.
+    pub public: String,
+}
+
+/// `[quic]`: the door for devices.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuicDoor {
+    /// The UDP address to listen on.
+    pub listen: SocketAddr,
+    /// `HOST:PORT`s that devices reach it by.
+    pub public: Vec<String>,
+}
+
+impl Config {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// One sentence with the file and the line that is wrong.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| {
+            format!(
+                "{} cannot be read; `belay-gateway init DIR --name NAME` makes a gateway's directory",
+                path.display()
+            )
+        })?;
+        Self::parse(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// One sentence with the line or the key that is wrong.
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        ensure!(text.len() <= FILE_BYTES_MAX, "the configuration is larger than {FILE_BYTES_MAX} bytes");
+        let config: Self = match toml::from_str(text) {
+            Ok(config) => config,
+            Err(error) => bail!("line {}: {}", line(text, error.span()), error.message().replace('\n', " ")),
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        check_name(&self.name)?;
+        check_public(&self.ssh.public).context("[ssh] public")?;
+        let addresses = &self.quic.public;
+        ensure!(
+            (1..=ADDRESSES_MAX).contains(&addresses.len()),
+            "[quic] public has {} addresses and must have 1 to {ADDRESSES_MAX}",
+            addresses.len()
+        );
+        addresses.iter().try_for_each(|address| check_public(address).context("[quic] public"))
+    }
+
+    /// The text of a file that says this, with the comments of the example.
+    ///
+    /// # Errors
+    /// When a value cannot stand in a configuration.
+    pub fn to_text(&self) -> anyhow::Result<String> {
+        self.check()?;
+        let addresses: Vec<String> = self.quic.public.iter().map(|address| format!("{address:?}")).collect();
+        let text = [
+            ("name = ", format!("{:?}", self.name)),
+            ("listen = ", format!("{:?}", self.ssh.listen.to_string())),
+            ("public = ", format!("{:?}", self.ssh.public)),
+            ("listen = ", format!("{:?}", self.quic.listen.to_string())),
+            ("public = ", format!("[{}]", addresses.join(", "))),
+        ];
+        let mut values = text.into_iter().peekable();
+        let lines = EXAMPLE.lines().map(|line| match values.next_if(|(key, _)| line.starts_with(key)) {
+            Some((key, value)) => format!("{key}{value}\n"),
+            None => format!("{line}\n"),
+        });
+        Ok(lines.collect())
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// A gateway on this machine, on ports that are free.
+    pub(crate) fn local() -> Self {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self {
+            name: "gw.example".to_owned(),
+            ssh: SshDoor { listen, public: "gw.example:2222".to_owned() },
+            quic: QuicDoor { listen, public: vec!["gw.example:4433".to_owned()] },
+        }
+    }
+}
+
+/// The documented example, which is also what `init` fills in.
+const EXAMPLE: &str = include_str!("../gateway.example.toml");
+
+/// A name can be a host's name in a certificate and the beginning of a log's origin.
+fn check_name(name: &str) -> anyhow::Result<()> {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    ensure!(
+        name.len() <= NAME_BYTES_MAX && name.split('.').all(label),
+        "name {name:?} is not a gateway's name: write a host name, as gw.example, of at most {NAME_BYTES_MAX} bytes"
+    );
+    Ok(())
+}
+
+/// `HOST:PORT`, an IPv6 address in brackets.
+fn check_public(address: &str) -> anyhow::Result<()> {
+    let wrong = || format!("{address:?} is not an address: write HOST:PORT, as gw.example:2222");
+    let (host, port) = address.rsplit_once(':').with_context(wrong)?;
+    let port: u16 = port.parse().ok().with_context(wrong)?;
+    let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let legal = match bracketed {
+        Some(inner) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => {
+            !host.starts_with('-')
+                && (1..=HOST_BYTES_MAX).contains(&host.len())
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'))
+        }
+    };
+    ensure!(legal && port != 0, wrong());
+    Ok(())
+}
+
+/// The line, from 1, where the span begins.
+fn line(text: &str, span: Option<std::ops::Range<usize>>) -> usize {
+    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+    before.matches('\n').count() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_parses_and_explains_every_key() {
+        let config = Config::parse(EXAMPLE).unwrap();
+        assert_eq!((config.name.as_str(), config.ssh.listen.port(), config.quic.public.len()), ("gw.example", 2222, 1));
+        let lines: Vec<&str> = EXAMPLE.lines().collect();
+        for (at, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(" = ") && !line.starts_with('#')) {
+            assert!(lines[at - 1].starts_with('#'), "no comment above {line:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_key_refuses_with_its_line() {
+        for (extra, line, key) in [("colour = 1", 24, "colour"), ("[http]\nlisten = 1", 24, "http")] {
+            let sentence = format!("{:#}", Config::parse(&format!("{EXAMPLE}{extra}\n")).unwrap_err());
+            assert!(
+                sentence.starts_with(&format!("line {line}: unknown field")) && sentence.contains(key),
+                "{sentence}"
+            );
+        }
+        let sentence = Config::parse("name = \"gw\"\nname = \"gw\"").unwrap_err().to_string();
+        assert!(sentence.starts_with("line 2:"), "{sentence}");
+        assert!(Config::parse("name = \"gw\"").unwrap_err().to_string().contains("missing field"));
+    }
+
+    #[test]
+    fn names_and_addresses_that_cannot_be_are_refused() {
+        let with = |from: &str, to: &str| Config::parse(&EXAMPLE.replacen(from, to, 1));
+        for name in ["", "GW.example", "gw example", "gw..example", "-gw", "gw+1", "gw/x", &"a".repeat(65)] {
+            assert!(with("name = \"gw.example\"", &format!("name = {name:?}")).is_err(), "{name:?}");
+        }
+        for address in
+            ["gw.example", "gw.example:0", "gw.example:70000", ":22", "-o:22", "gw example:22", "::1:22", "[gw]:22"]
+        {
+            assert!(with("public = \"gw.example:2222\"", &format!("public = {address:?}")).is_err(), "{address:?}");
+        }
+        assert!(with("public = \"gw.example:2222\"", "public = \"[2001:db8::1]:2222\"").is_ok());
+        assert!(with("public = [\"gw.example:4433\"]", "public = []").is_err());
+        assert!(with("listen = \"0.0.0.0:2222\"", "listen = \"gw.example:2222\"").is_err());
+    }
+
+    #[test]
+    fn what_init_writes_says_the_same_and_keeps_the_comments() {
+        let config = Config {
+            name: "relay.msp".to_owned(),
+            ssh: SshDoor { listen: "[::]:22".parse().unwrap(), public: "relay.msp:22".to_owned() },
+            quic: QuicDoor {
+                listen: "127.0.0.1:0".parse().unwrap(),
+                public: vec!["relay.msp:443".to_owned(), "192.0.2.7:443".to_owned()],
+            },
+        };
+        let text = config.to_text().unwrap();
+        assert_eq!(Config::parse(&text).unwrap(), config);
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with('#')).count(),
+            EXAMPLE.lines().filter(|line| line.starts_with('#')).count()
+        );
+        assert!(Config { name: "a\"b".to_owned(), ..config }.to_text().is_err());
+    }
+}

@@ -1,0 +1,143 @@
+//! The relay: lets devices in from outside, lets people through to them, and records every step before it happens.
+//!
+//! Doors (`quic/`, `ssh/`) turn bytes into an ask, the rules (`belay-rules`) turn an ask into events or a refusal, [`store`]
+//! makes the events durable, and only then something is done (`act/`, `relay/`). Doors never call doors; this file alone
+//! sees all. The gateway holds no key that a device obeys (P2).
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod act;
+pub mod admin;
+mod book;
+pub mod config;
+mod limits;
+mod quic;
+mod relay;
+#[cfg(test)]
+mod scene;
+pub mod serve;
+mod ssh;
+pub mod store;
+
+use act::access::Accesses;
+use belay_certs::{Fault, Invalid, TenantName, Timestamp, transport::TransportCa};
+use belay_protocol::PolicyBytes;
+use belay_rules::{Ask, Draft};
+use book::Book;
+use quic::noise::Noise;
+use relay::presence::Presence;
+use std::sync::{Arc, Weak};
+use store::{Broken, DeviceRow, RecordError, Recorded, Store};
+use tokio::sync::Semaphore;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Everything the doors share.
+pub struct Gateway {
+    /// What is durable.
+    store: Store,
+    /// The policies in force.
+    book: Book,
+    /// Which devices are connected.
+    presence: Presence,
+    /// Which outer connections are open.
+    accesses: Accesses,
+    /// Who was turned away without being known.
+    strangers: act::strangers::Strangers,
+    /// Makes transport certificates.
+    transport: TransportCa,
+    /// What each device may still make us write of its faults.
+    noise: Noise,
+    /// Handshakes under way.
+    handshakes: Semaphore,
+    /// Every task of the gateway.
+    tracker: TaskTracker,
+    /// The one signal to stop.
+    stop: CancellationToken,
+    /// This gateway, for tasks that outlive whoever asked for them.
+    itself: Weak<Self>,
+}
+
+impl Gateway {
+    /// A gateway on this store. Every policy is verified again from version 0: the database is not believed.
+    ///
+    /// # Errors
+    /// When the store cannot be read or holds a chain that does not verify.
+    pub async fn new(store: Store, transport: TransportCa) -> anyhow::Result<Arc<Self>> {
+        let chains = act::policies::load(&store).await?;
+        Ok(Arc::new_cyclic(|itself| Self {
+            store,
+            book: Book::new(chains),
+            presence: Presence::default(),
+            accesses: Accesses::default(),
+            strangers: act::strangers::Strangers::default(),
+            transport,
+            noise: Noise::default(),
+            handshakes: Semaphore::new(limits::HANDSHAKES_BEFORE_RETRY),
+            tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            itself: Weak::clone(itself),
+        }))
+    }
+
+    /// The gateway's clock: only ever a reason to refuse.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_system(std::time::SystemTime::now())
+    }
+
+    /// The one way anything changes.
+    pub(crate) async fn record(&self, ask: Ask) -> Result<Recorded, RecordError> {
+        self.store.record(ask, self.now()).await
+    }
+
+    /// Records something that permits nothing; a failure is logged here, for nobody waits for it.
+    pub(crate) async fn note(&self, draft: Draft) {
+        if let Err(error) = self.record(Ask::Note(draft)).await {
+            tracing::error!("an event was not recorded: {error}");
+        }
+    }
+
+    /// Runs `work` to its end even when whoever waits for it goes away halfway: what is durable must come into force.
+    pub(crate) async fn carry_through<T, W>(&self, work: impl FnOnce(Arc<Self>) -> W) -> Result<T, Invalid>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, Invalid>> + Send + 'static,
+    {
+        let gateway = self.itself.upgrade().ok_or_else(|| broken(&"the gateway is gone"))?;
+        self.tracker.spawn(work(gateway)).await.map_err(|error| broken(&error))?
+    }
+
+    /// Why a device may not be connected, if so: it was revoked.
+    pub(crate) fn barred(&self, row: &DeviceRow) -> Option<String> {
+        let serial = row.approved.as_ref()?.serial;
+        let chain = self.book.chain(&row.tenant)?;
+        chain.policy().devices.revoked.contains(&serial).then(|| {
+            format!(
+                "device {}.{} (serial {serial}) is revoked by policy version {}",
+                row.name,
+                row.tenant,
+                chain.version()
+            )
+        })
+    }
+
+    /// The signed policies of a tenant from a version on, as a device is sent them: one page, empty behind the newest.
+    pub(crate) async fn policies_from(&self, tenant: &TenantName, from: u64) -> Result<Vec<PolicyBytes>, Broken> {
+        let Some(rows) = self.store.tenant(tenant) else { return Ok(Vec::new()) };
+        let policies = act::policies::page(&rows, from).await?;
+        let bytes = (from..).zip(policies).map(|(version, signed)| PolicyBytes {
+            tenant: tenant.to_string(),
+            version,
+            bytes: signed.bytes,
+            signatures: signed.signatures,
+        });
+        Ok(bytes.collect())
+    }
+}
+
+/// A fault of ours that an outsider must not see in detail.
+pub(crate) fn broken(error: &dyn std::fmt::Display) -> Invalid {
+    tracing::error!("{error}");
+    Invalid::new(
+        Fault::Malformed,
+        "the gateway cannot record or read this just now, so nothing was done; try again later, its operator finds why in the log",
+    )
+}

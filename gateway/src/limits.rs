@@ -1,0 +1,104 @@
+//! Every maximum of the gateway's doors and relay, with its reason (P7). The store's own stand in `store/`.
+
+use std::time::Duration;
+
+/// People's SSH connections at once: each holds up to a few MiB of channel windows.
+pub(crate) const SSH_CONNECTIONS_MAX: usize = 4_096;
+/// Connections one address may open in a burst, and then a second: a script that opens one per device still passes.
+pub(crate) const SSH_CONNECTIONS_PER_ADDRESS_BURST: u32 = 200;
+/// The steady rate after the burst, a second.
+pub(crate) const SSH_CONNECTIONS_PER_ADDRESS_SECOND: u32 = 50;
+/// Addresses the rate limiter remembers before it forgets idle ones.
+pub(crate) const ADDRESSES_REMEMBERED_MAX: usize = 65_536;
+/// From connection to login; OpenSSH allows two minutes, a person with a touch key needs ten seconds.
+pub(crate) const LOGIN_DEADLINE: Duration = Duration::from_secs(30);
+/// Keys one connection may offer; OpenSSH's default is 6, agents with many keys need more.
+pub(crate) const AUTH_ATTEMPTS_MAX: usize = 16;
+/// Channels of one outer connection: a multiplexed `ansible` opens one per device.
+pub(crate) const CHANNELS_PER_CONNECTION_MAX: usize = 256;
+/// Jumps of one connection over its whole life: russh keeps a few KiB of each until the connection ends.
+pub(crate) const CHANNELS_EVER_MAX: usize = 10_000;
+/// The largest SSH packet payload, in bytes (TARGETS: 32 KiB was best).
+pub(crate) const SSH_PACKET_BYTES: u32 = 32 << 10;
+/// Messages russh queues for one channel.
+pub(crate) const CHANNEL_MESSAGES_MAX: usize = 32;
+/// A silent client is asked this often whether it lives.
+pub(crate) const SSH_KEEPALIVE: Duration = Duration::from_secs(60);
+/// Unanswered questions before it counts as gone.
+pub(crate) const SSH_KEEPALIVES_MISSED_MAX: usize = 3;
+/// Bytes handed to a device's stream at once.
+pub(crate) const UPSTREAM_CHUNK_BYTES: usize = 64 << 10;
+/// The pause a parked client's drip is given (`belay_protocol::flow`): 100 packets a second at most.
+pub(crate) const DRIP: Duration = Duration::from_millis(10);
+/// Bytes one read from a device's stream takes.
+pub(crate) const DOWNSTREAM_CHUNK_BYTES: usize = 64 << 10;
+/// What a command may read from its standard input: a batch of 10,000 approvals at 3 KiB.
+pub(crate) const COMMAND_INPUT_BYTES_MAX: usize = 32 << 20;
+/// A command line on the gateway, in bytes.
+pub(crate) const COMMAND_LINE_BYTES_MAX: usize = 4 << 10;
+/// How long a command may wait for its input.
+pub(crate) const COMMAND_INPUT_WAIT: Duration = Duration::from_secs(60);
+/// Whoever has no grant waits this long for the one text, whatever was asked (P3).
+pub(crate) const STRANGER_DELAY: Duration = Duration::from_millis(750);
+/// How long a device may take to let a stream be opened: it has a maximum of its own.
+pub(crate) const STREAM_WAIT: Duration = Duration::from_secs(5);
+/// Refused shells, forwards and subsystems recorded for one connection.
+pub(crate) const REFUSALS_PER_CONNECTION_MAX: usize = 100;
+/// Connections that have not logged in yet: strangers must not take everybody's places.
+pub(crate) const LOGINS_MAX: usize = 512;
+/// How long a farewell may take to reach the client.
+pub(crate) const FAREWELL_WAIT: Duration = Duration::from_secs(3);
+/// After a grant is gone the device ends its sessions with words within this; then the relay cuts the stream.
+pub(crate) const WITHDRAWAL_GRACE: Duration = Duration::from_millis(2_000);
+/// Devices connected at once.
+pub(crate) const DEVICES_MAX: usize = 50_000;
+/// Messages that wait for one device: whoever has one more waits with it. A policy has up to 1 MiB.
+pub(crate) const TO_AGENT_QUEUE_MAX: usize = 16;
+/// A device that takes no byte of what it is told for this long is stuck, and its connection ends. Not a limit for a whole
+/// message: the largest policy takes two minutes on the slowest lines.
+pub(crate) const DEVICE_TAKES_WAIT: Duration = Duration::from_secs(30);
+/// How long after a fault of the store a look into it is tried again.
+pub(crate) const STORE_RETRY: Duration = Duration::from_secs(5);
+/// How long whoever brought a policy waits after a fault of the store to hear what is in force; the look goes on without.
+pub(crate) const CATCH_UP_WAIT: Duration = Duration::from_secs(10);
+/// What one device may do wrong or turn down in a row, each with an event of up to 64 KiB; then its connection ends.
+pub(crate) const COMPLAINTS_BURST: u32 = 64;
+/// One more after that, each time this has passed.
+pub(crate) const COMPLAINTS_EVERY: Duration = Duration::from_secs(60);
+/// A device that is turned away gets one event in this time, however often it calls; every call is in the log file.
+pub(crate) const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
+/// Statements of one device that wait to be recorded; beyond it its control stream is not read.
+pub(crate) const STATEMENTS_QUEUE_MAX: usize = 64;
+/// From the QUIC handshake to the first message, and for a whole join.
+pub(crate) const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(15);
+/// A transport certificate's life, in days.
+pub(crate) const TRANSPORT_DAYS: i64 = 365;
+/// Bidirectional streams a device may open: one control stream, and room for a mistake (TARGETS: 8 when idle).
+pub(crate) const STREAMS_FROM_DEVICE_MAX: u32 = 8;
+/// QUIC window of one stream, in bytes: 12.5 MB/s at 100 ms.
+pub(crate) const QUIC_STREAM_WINDOW_BYTES: u32 = 1_250_000;
+/// QUIC window of one connection, in bytes.
+pub(crate) const QUIC_CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+/// A connection without a sign of life ends after this; agents send one every 20 s.
+pub(crate) const QUIC_IDLE: Duration = Duration::from_secs(65);
+/// Stateless resets come no faster: 20,000 devices of a gateway that was killed hear within two seconds that their connection
+/// is gone. Each is smaller than the packet it answers, so nothing is amplified.
+pub(crate) const QUIC_RESET_EVERY: Duration = Duration::from_micros(100);
+/// Handshakes that may be under way before new callers must prove their address (QUIC Retry).
+pub(crate) const HANDSHAKES_BEFORE_RETRY: usize = 512;
+/// Agents come back within this after a drain, each at its own random moment, in milliseconds.
+pub(crate) const DRAIN_MS: u64 = 2_000;
+/// How long a stop waits for what is under way.
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(10);
+/// Strangers are counted and recorded together this often.
+pub(crate) const STRANGERS_EVERY: Duration = Duration::from_secs(60);
+/// Characters of one such example, and of a refused target.
+pub(crate) const STRANGER_CHARACTERS_MAX: usize = 160;
+/// Examples of strangers kept for one record.
+pub(crate) const STRANGERS_SAMPLE_MAX: usize = 8;
+/// Entries one `log tail` shows.
+pub(crate) const TAIL_MAX: u64 = 10_000;
+/// Sessions one `sessions` shows.
+pub(crate) const SESSIONS_MAX: u64 = 10_000;
+/// One admin request on the local socket, in bytes: a signed policy in JSON.
+pub(crate) const ADMIN_REQUEST_BYTES_MAX: u64 = 4 << 20;

@@ -1,0 +1,292 @@
+//! `belay-gateway`: the relay, and its operator's commands. This file reads the command line; the library does the rest.
+
+use anyhow::Context;
+use belay_certs::{TenantName, digest::hex};
+use belay_gateway::{
+    admin,
+    config::{self, Config, QuicDoor, SshDoor},
+    serve::Serving,
+};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Where a gateway lives when nobody says otherwise.
+const DIRECTORY: &str = "/var/lib/belay-gateway";
+/// What is logged when `RUST_LOG` is not set.
+const LOG_FILTER: &str = "info,russh=warn";
+
+/// The relay between technicians and client machines. It carries and records; it cannot act on its own.
+#[derive(Debug, Parser)]
+#[command(name = "belay-gateway", version)]
+struct Arguments {
+    /// How log lines look; what is logged is set by RUST_LOG
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make the directory of a new gateway: keys and configuration
+    Init {
+        /// The directory
+        dir: PathBuf,
+        /// The gateway's name for ever, as gw.example
+        #[arg(long)]
+        name: String,
+        /// Where to listen for people
+        #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:2222")]
+        ssh: SocketAddr,
+        /// Where to listen for devices
+        #[arg(long, value_name = "IP:PORT", default_value = "0.0.0.0:4433")]
+        quic: SocketAddr,
+        /// How people reach it [default: NAME and the port of --ssh]
+        #[arg(long, value_name = "HOST:PORT")]
+        public_ssh: Option<String>,
+        /// How devices reach it, with commas between [default: NAME and the port of --quic]
+        #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',')]
+        public_quic: Vec<String>,
+    },
+    /// Serve until SIGTERM or SIGINT
+    Serve {
+        /// The gateway's directory
+        #[arg(value_name = "DIR", conflicts_with = "dir")]
+        directory: Option<PathBuf>,
+        /// The gateway's directory
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// The configuration; its directory is the gateway's unless one is named [default: DIR/gateway.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// The tenants of the gateway
+    #[command(subcommand)]
+    Tenant(Tenant),
+    /// The logs of the gateway
+    #[command(subcommand)]
+    Log(Log),
+}
+
+#[derive(Debug, Subcommand)]
+enum Tenant {
+    /// Add a tenant and print the invite to begin its policy with
+    Add {
+        name: TenantName,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Print the invite of a tenant again
+    Invite {
+        name: TenantName,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Adopt version 0 of a tenant's policy; its signatures are in FILE.sig
+    Adopt {
+        name: TenantName,
+        /// The policy
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// List the tenants
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Log {
+    /// Write a whole log to a file, as a tar
+    Export {
+        /// A tenant, or `system`
+        name: String,
+        /// The file
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Check a whole log: every entry, hash, signature and device's statement
+    Verify {
+        /// A tenant, or `system`
+        name: String,
+        /// The log's key, NAME+ID+BASE64 [default: the one in the tenant's adopted policy]
+        #[arg(long, value_name = "KEY")]
+        vkey: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The gateway's directory
+    #[arg(long, default_value = DIRECTORY)]
+    dir: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log_to_stderr(arguments.log_format);
+    let provider = rustls::crypto::ring::default_provider().install_default();
+    let done = match provider {
+        Ok(()) => run(arguments.command).await,
+        Err(_) => Err(anyhow::anyhow!("a TLS provider is installed already")),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "belay-gateway: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init { dir, name, ssh, quic, public_ssh, public_quic } => {
+            let public_ssh = public_ssh.unwrap_or_else(|| format!("{name}:{}", ssh.port()));
+            let public_quic =
+                if public_quic.is_empty() { vec![format!("{name}:{}", quic.port())] } else { public_quic };
+            let ssh = SshDoor { listen: ssh, public: public_ssh };
+            let quic = QuicDoor { listen: quic, public: public_quic };
+            admin::init(&dir, &Config { name, ssh, quic })?;
+            say(&format!(
+                "{} is a gateway's directory now; next: belay-gateway serve {}\n",
+                dir.display(),
+                dir.display()
+            ))
+        }
+        Command::Serve { directory, dir, config } => serve(directory.or(dir), config).await,
+        Command::Tenant(Tenant::Add { name, place }) => say(&admin::tenant_add(&place.dir, name).await?),
+        Command::Tenant(Tenant::Invite { name, place }) => say(&admin::tenant_invite(&place.dir, name).await?),
+        Command::Tenant(Tenant::Adopt { name, file, place }) => {
+            say(&admin::tenant_adopt(&place.dir, name, &file).await?)
+        }
+        Command::Tenant(Tenant::List { json, place }) => say(&admin::tenant_list(&place.dir, json).await?),
+        Command::Log(Log::Export { name, output, place }) => admin::log_export(&place.dir, &name, &output).await,
+        Command::Log(Log::Verify { name, vkey, place }) => verify(&place.dir, &name, vkey.as_deref()).await,
+    }
+}
+
+async fn serve(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::Result<()> {
+    let (directory, config) = places(directory, config);
+    let config = Config::read(&config)?;
+    let name = config.name.clone();
+    // Before anything is opened: a signal that comes meanwhile waits its turn.
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be waited for")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
+    let serving = Serving::start(&directory, config).await?;
+    tracing::info!(ssh = %serving.ssh(), quic = %serving.quic(), name, version = env!("CARGO_PKG_VERSION"), "ready");
+    let (reason, failed) = tokio::select! {
+        biased;
+        _ = terminate.recv() => ("SIGTERM", false),
+        _ = interrupt.recv() => ("SIGINT", false),
+        () = serving.failed() => ("a door closed by itself", true),
+    };
+    tracing::info!(reason, "stopping");
+    serving.stop(reason).await?;
+    anyhow::ensure!(!failed, "a door closed by itself; the log above says more");
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// The gateway's directory and its configuration, from what of the two is named.
+fn places(directory: Option<PathBuf>, config: Option<PathBuf>) -> (PathBuf, PathBuf) {
+    let beside = config.as_deref().and_then(Path::parent).map(|parent| match parent.as_os_str().is_empty() {
+        true => PathBuf::from("."),
+        false => parent.to_owned(),
+    });
+    let directory = directory.or(beside).unwrap_or_else(|| PathBuf::from(DIRECTORY));
+    let config = config.unwrap_or_else(|| directory.join(config::FILE));
+    (directory, config)
+}
+
+async fn verify(directory: &Path, name: &str, vkey: Option<&str>) -> anyhow::Result<()> {
+    let report = admin::log_verify(directory, name, vkey).await?;
+    let head = &report.checkpoint;
+    say(&format!(
+        "{} is whole: {} entries, {} devices, {} statements, {} objects; root {}\n",
+        head.origin,
+        report.entries,
+        report.devices,
+        report.statements,
+        report.objects,
+        hex(&head.root)
+    ))
+}
+
+fn say(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).context("standard output takes nothing")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_line_of_the_documentation_is_understood() {
+        for line in [
+            "init /srv/gw --name gw.example --ssh 127.0.0.1:2222 --quic [::]:4433 --public-ssh gw:22 --public-quic a:1,b:2",
+            "serve",
+            "serve /srv/gw --log-format json",
+            "serve --dir /srv/gw",
+            "serve --config /srv/gw/gateway.toml",
+            "tenant add acme",
+            "tenant invite acme --dir /srv/gw",
+            "tenant adopt acme policy-0.toml --dir /srv/gw",
+            "tenant list --json",
+            "log export acme -o acme.tar",
+            "log verify system --vkey gw.example/system+00000000+AQ",
+        ] {
+            let words = ["belay-gateway"].into_iter().chain(line.split(' '));
+            assert!(Arguments::try_parse_from(words).is_ok(), "{line}");
+        }
+        for line in ["", "init /srv/gw", "serve a --dir b", "tenant add com", "tenant add", "log export acme"] {
+            let words = ["belay-gateway"].into_iter().chain(line.split(' ').filter(|word| !word.is_empty()));
+            assert!(Arguments::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_directory_is_the_configurations_unless_one_is_named() {
+        let path = |text: &str| Some(PathBuf::from(text));
+        let named = |directory, config| places(directory, config);
+        assert_eq!(named(None, None).1, PathBuf::from("/var/lib/belay-gateway/gateway.toml"));
+        assert_eq!(named(path("/d"), None), (PathBuf::from("/d"), PathBuf::from("/d/gateway.toml")));
+        assert_eq!(named(None, path("/d/g.toml")), (PathBuf::from("/d"), PathBuf::from("/d/g.toml")));
+        assert_eq!(named(None, path("g.toml")), (PathBuf::from("."), PathBuf::from("g.toml")));
+        assert_eq!(named(path("/d"), path("/etc/g.toml")), (PathBuf::from("/d"), PathBuf::from("/etc/g.toml")));
+    }
+}

@@ -1,0 +1,333 @@
+//! One device's connection: hello, welcome, then what either side has to say, until it ends.
+//!
+//! Not here: what the device lacks (`offers.rs`) and what it states (`statements.rs`).
+
+use super::{
+    frames::{self, Ended, Frames},
+    offers, statements,
+};
+use crate::{
+    Gateway,
+    act::devices,
+    limits,
+    relay::presence::{NotPresent, Online, close},
+    store::{DeviceRow, RecordError},
+};
+use belay_certs::{Id, PublicKey, transport};
+use belay_protocol::{
+    CertificateIssued, CloseCode, GatewayPhase, Hello, StatementMade, ToAgent, ToGateway, Welcome, decode_frame,
+    minor_spoken,
+};
+use belay_rules::{Ask, DeviceState, Draft, LogName, Refusal, What};
+use quinn::{Connection, SendStream};
+use rustls::pki_types::CertificateDer;
+use std::{sync::Arc, time::Instant};
+use tokio::sync::{Notify, mpsc};
+
+/// Why a connection ends: what the device is told, and what the log says.
+pub(super) struct Ending {
+    code: CloseCode,
+    why: String,
+}
+
+impl Ending {
+    pub(super) fn new(code: CloseCode, why: impl Into<String>) -> Self {
+        Self { code, why: why.into() }
+    }
+
+    /// Nobody broke a rule: one side just has no more to say.
+    pub(super) fn lost(why: impl Into<String>) -> Self {
+        Self::new(CloseCode::Finished, why)
+    }
+
+    fn broken(error: &dyn std::fmt::Display) -> Self {
+        Self::new(CloseCode::Broken, error.to_string())
+    }
+}
+
+impl From<Ended> for Ending {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::Misbehaved(wrong) => Self::new(wrong.close_code(), wrong.to_string()),
+            Ended::Lost(why) => Self::lost(why),
+        }
+    }
+}
+
+/// What the connection's tasks share.
+pub(super) struct Link {
+    pub(super) gateway: Arc<Gateway>,
+    /// The join id of the device's transport certificate.
+    pub(super) join: Id,
+    /// The device as it stood at hello.
+    pub(super) row: DeviceRow,
+    /// Its host key: what its statements are signed with.
+    pub(super) host_key: PublicKey,
+    /// Rung when its row changed.
+    pub(super) news: Arc<Notify>,
+    /// To the control stream.
+    to_agent: mpsc::Sender<ToAgent>,
+}
+
+/// The control stream, once hello was heard on it.
+struct Control {
+    hello: Hello,
+    send: SendStream,
+    incoming: Frames<GatewayPhase>,
+}
+
+/// Serves a device until its connection ends; then its absence is recorded.
+pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection) {
+    match admit(&gateway, &quic).await {
+        Ok((row, host_key, control)) => visit(gateway, &quic, row, host_key, control).await,
+        Err(ending) => {
+            tracing::info!(from = %quic.remote_address(), "a device was not admitted: {}", ending.why);
+            close(&quic, ending.code);
+        }
+    }
+}
+
+/// Certificate, row, hello: everything that must be right before the device counts as connected.
+async fn admit(gateway: &Gateway, quic: &Connection) -> Result<(DeviceRow, PublicKey, Control), Ending> {
+    let join = join_id(quic).ok_or_else(|| Ending::new(CloseCode::NotAdmitted, "no certificate of a device"))?;
+    let row = gateway.store.device_by_join(join).await.map_err(|error| Ending::broken(&error))?;
+    let row = row.ok_or_else(|| Ending::new(CloseCode::NotAdmitted, format!("no device joined under {join}")))?;
+    if let Some(reason) = gateway.barred(&row) {
+        return Err(turn_away(gateway, quic, &row, reason).await);
+    }
+    if gateway.noise.complaints.is_spent(join, Instant::now()) {
+        return Err(too_loud(join));
+    }
+    let host_key = row.host_key().map_err(|error| Ending::broken(&error))?;
+    let hearing = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, hear_hello(quic));
+    let control = match gateway.stop.run_until_cancelled(hearing).await {
+        Some(Ok(heard)) => heard?,
+        Some(Err(_)) => return Err(Ending::new(CloseCode::TooSlow, "no hello came in time")),
+        None => return Err(Ending::new(CloseCode::Draining, "the gateway stopped")),
+    };
+    minor_spoken(control.hello.minor).map_err(Ended::from)?;
+    Ok((row, host_key, control))
+}
+
+/// A known device may not come in. One that keeps calling is recorded once in a while; the log file has every call.
+async fn turn_away(gateway: &Gateway, quic: &Connection, row: &DeviceRow, reason: String) -> Ending {
+    if gateway.noise.turned_away.take(row.join, Instant::now()) {
+        let address = quic.remote_address().to_string();
+        let what = What::DeviceRefused { join: row.join, address, reason: reason.clone() };
+        gateway.note(Draft::new(LogName::Tenant(row.tenant.clone()), what).on(row.name.clone())).await;
+    }
+    Ending::new(CloseCode::NotAdmitted, reason)
+}
+
+fn too_loud(join: Id) -> Ending {
+    tracing::warn!(%join, "a device did too much that must be recorded as wrong");
+    Ending::new(CloseCode::Busy, "too much of what it said was wrong or turned down; it may come back later")
+}
+
+/// The device's time here, from the record that it connected to the record that it left.
+async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_key: PublicKey, control: Control) {
+    let join = row.join;
+    let (connection, entry) = match connect(&gateway, quic, &row, &control.hello).await {
+        Ok(connected) => connected,
+        Err(ending) => {
+            tracing::info!(%join, "a device was not admitted: {}", ending.why);
+            return close(quic, ending.code);
+        }
+    };
+    let news = Arc::new(Notify::new());
+    let online = Online {
+        connection,
+        entry,
+        address: devices::address(&row),
+        approved: row.state == DeviceState::Approved,
+        news: Arc::clone(&news),
+        quic: quic.clone(),
+    };
+    let ending = match gateway.presence.arrive(join, online) {
+        Ok(()) => {
+            let (to_agent, out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
+            let link = Link { gateway: Arc::clone(&gateway), join, row, host_key, news, to_agent };
+            talk(link, quic, control, out).await
+        }
+        Err(NotPresent::Full) => Ending::new(CloseCode::Busy, "the gateway serves as many devices as it can"),
+        Err(NotPresent::Older) => Ending::new(CloseCode::Replaced, "a newer connection took its place"),
+    };
+    close(quic, ending.code);
+    gateway.presence.leave(join, connection);
+    tracing::info!(%join, "a device's connection ended: {}", ending.why);
+    match gateway.record(Ask::Disconnect { join, connection, reason: ending.why }).await {
+        // Its end stands in the log since a newer one came.
+        Ok(_) | Err(RecordError::Refused(Refusal::NotConnected { .. })) => {}
+        Err(error) => tracing::error!(%join, "a device's end of connection was not recorded: {error}"),
+    }
+}
+
+/// Records that the device is here: the connection's id, and the entry that says so.
+async fn connect(gateway: &Gateway, quic: &Connection, row: &DeviceRow, hello: &Hello) -> Result<(Id, u64), Ending> {
+    let connection = Id::random().map_err(|error| Ending::broken(&error))?;
+    let ask = Ask::Connect {
+        join: row.join,
+        connection,
+        address: quic.remote_address().to_string(),
+        version: hello.agent_version.clone(),
+    };
+    match gateway.record(ask).await {
+        Ok(recorded) => Ok((connection, recorded.index)),
+        Err(RecordError::Refused(refusal)) => Err(turn_away(gateway, quic, row, refusal.to_string()).await),
+        Err(RecordError::Broken(error)) => Err(Ending::broken(&error)),
+    }
+}
+
+async fn hear_hello(quic: &Connection) -> Result<Control, Ended> {
+    let (send, recv) = quic.accept_bi().await.map_err(|error| Ended::Lost(error.to_string()))?;
+    let mut incoming = Frames::new(recv, GatewayPhase::AwaitingHello);
+    let hello = decode_frame(&incoming.next().await?)?;
+    Ok(Control { hello, send, incoming })
+}
+
+/// The conversation after hello; returns why it ended.
+async fn talk(link: Link, quic: &Connection, control: Control, out: mpsc::Receiver<ToAgent>) -> Ending {
+    let link = Arc::new(link);
+    let Control { hello, send, incoming } = control;
+    let (statements, to_record) = mpsc::channel(limits::STATEMENTS_QUEUE_MAX);
+    tokio::select! {
+        error = quic.closed() => Ending::lost(error.to_string()),
+        ending = say(send, out, &link.gateway) => ending,
+        ending = hear(&link, incoming, statements) => ending,
+        ending = statements::record_all(Arc::clone(&link), to_record) => ending,
+        ending = offers::offer(&link, hello) => ending,
+        ending = overdue(&link.gateway) => ending,
+    }
+}
+
+/// A stop waits this long for a device to take its farewell.
+async fn overdue(gateway: &Gateway) -> Ending {
+    gateway.stop.cancelled().await;
+    tokio::time::sleep(limits::FAREWELL_WAIT).await;
+    stopped()
+}
+
+fn stopped() -> Ending {
+    Ending::new(CloseCode::Draining, "the gateway stopped")
+}
+
+/// Writes what is queued, in order, and at a stop the farewell.
+async fn say(mut send: SendStream, mut out: mpsc::Receiver<ToAgent>, gateway: &Gateway) -> Ending {
+    loop {
+        let message = tokio::select! {
+            message = out.recv() => message,
+            () = gateway.stop.cancelled() => {
+                let drain = ToAgent::Drain(belay_protocol::Drain { within_ms: limits::DRAIN_MS });
+                if let Ok(frame) = drain.encode() {
+                    let _ = frames::write(&mut send, &frame).await;
+                    let _ = send.finish();
+                    let _ = send.stopped().await;
+                }
+                return stopped();
+            }
+        };
+        let Some(message) = message else { return Ending::lost("nobody has anything to say") };
+        match message.encode() {
+            Ok(frame) => {
+                if let Err(ended) = frames::write(&mut send, &frame).await {
+                    return ended.into();
+                }
+            }
+            Err(error) => tracing::error!("a message to a device could not be written: {error}"),
+        }
+    }
+}
+
+/// Reads what the device says until the stream ends or it misbehaves.
+async fn hear(link: &Link, mut incoming: Frames<GatewayPhase>, statements: mpsc::Sender<StatementMade>) -> Ending {
+    loop {
+        let heard = match incoming.next().await {
+            Ok(frame) => ToGateway::decode(&frame).map_err(Ended::from),
+            Err(ended) => Err(ended),
+        };
+        match heard {
+            Ok(Some(message)) => {
+                if let Err(ending) = take(link, message, &statements).await {
+                    return ending;
+                }
+            }
+            Ok(None) => tracing::debug!(join = %link.join, "a frame of an unknown kind was skipped"),
+            Err(ended) => return ended.into(),
+        }
+    }
+}
+
+async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<StatementMade>) -> Result<(), Ending> {
+    match message {
+        ToGateway::StatementMade(made) => {
+            statements.send(made).await.map_err(|_| Ending::lost("the statements' queue ended"))?;
+        }
+        ToGateway::PolicyTaken(taken) => {
+            tracing::debug!(join = %link.join, tenant = %taken.tenant, version = taken.version, "policy taken");
+        }
+        ToGateway::PolicyRefused(refused) => {
+            link.complain()?;
+            let what = What::PolicyRefused {
+                version: refused.version,
+                digest: belay_certs::Digest(refused.digest),
+                sentence: refused.sentence,
+            };
+            link.gateway.note(link.draft(what)).await;
+        }
+        ToGateway::RecordTaken(taken) => {
+            tracing::info!(join = %link.join, serial = taken.serial, "the device holds its record");
+        }
+        ToGateway::RecordRefused(refused) => {
+            link.complain()?;
+            tracing::warn!(join = %link.join, serial = refused.serial, "the device refused its record: {}", refused.sentence);
+        }
+        ToGateway::CertificateRequest(request) => {
+            let now = link.gateway.now();
+            let issued = link.gateway.transport.issue_client(&request.csr, link.join, now, limits::TRANSPORT_DAYS);
+            let chain = issued.map_err(|error| Ending::new(CloseCode::Malformed, error.to_string()))?;
+            link.send(ToAgent::CertificateIssued(CertificateIssued { chain })).await?;
+        }
+        ToGateway::Hello(_) => return Err(Ending::new(CloseCode::OutOfPhase, "a second hello")),
+    }
+    Ok(())
+}
+
+impl Link {
+    fn draft(&self, what: What) -> Draft {
+        Draft::new(LogName::Tenant(self.row.tenant.clone()), what).on(self.row.name.clone())
+    }
+
+    /// One more thing that the device did wrong or turned down; too many end the connection, so that none fills the disk.
+    pub(super) fn complain(&self) -> Result<(), Ending> {
+        match self.gateway.noise.complaints.take(self.join, Instant::now()) {
+            true => Ok(()),
+            false => Err(too_loud(self.join)),
+        }
+    }
+
+    /// Queues a message, and waits while the queue is full: [`say`] gives up on a device that takes nothing.
+    pub(super) async fn send(&self, message: ToAgent) -> Result<(), Ending> {
+        self.to_agent.send(message).await.map_err(|_| Ending::lost("the control stream ended"))
+    }
+
+    pub(super) async fn welcome(&self) -> Result<(), Ending> {
+        let state = if self.row.approved.is_some() { Welcome::APPROVED } else { Welcome::PENDING };
+        let welcome = Welcome {
+            minor: belay_protocol::MINOR,
+            gateway_version: env!("CARGO_PKG_VERSION").to_owned(),
+            state,
+            now_micros: self.gateway.now().micros(),
+            extensions: belay_protocol::Extensions::default(),
+        };
+        self.send(ToAgent::Welcome(welcome)).await
+    }
+}
+
+fn join_id(quic: &Connection) -> Option<Id> {
+    let identity = quic.peer_identity()?;
+    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    transport::client_id(chain.first()?).ok()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! Devices against the true door, over real QUIC on the loopback.
+
+use super::*;
+use crate::{
+    quic,
+    relay::presence::Presence,
+    scene::{Machine, Scene, acme},
+};
+use belay_protocol::{ALPN, ALPN_JOIN, AgentPhase, Extensions, Facts, PolicyHeld, PolicyRefused, encode_frame};
+use quinn::{ClientConfig, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
+use rustls::{
+    RootCertStore,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use std::{net::Ipv4Addr, time::Duration};
+use tokio::time::timeout;
+
+/// Longer than anything here takes.
+const GENEROUS: Duration = Duration::from_secs(10);
+
+/// A scene whose door for machines is open.
+struct Bench {
+    scene: Scene,
+    door: Endpoint,
+    caller: Endpoint,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let scene = Scene::new().await;
+        let gateway = &scene.gateway;
+        let listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let door = quic::open(listen, "gw.example", &gateway.transport, gateway.now()).unwrap();
+        gateway.tracker.spawn(quic::serve(Arc::clone(gateway), door.clone()));
+        Self { scene, door, caller: Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap() }
+    }
+
+    /// A connection as this machine's, or as a stranger's.
+    async fn dial(&self, machine: Option<&Machine>, alpn: &[u8]) -> Connection {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from(self.scene.gateway.transport.certificate_der().to_vec())).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider);
+        let tls = tls.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_root_certificates(roots);
+        let mut tls = match machine {
+            None => tls.with_no_client_auth(),
+            Some(machine) => {
+                let chain = machine.chain.iter().cloned().map(CertificateDer::from).collect();
+                let key = PrivatePkcs8KeyDer::from(machine.transport.pkcs8_der());
+                tls.with_client_auth_cert(chain, PrivateKeyDer::Pkcs8(key)).unwrap()
+            }
+        };
+        tls.alpn_protocols = vec![alpn.to_vec()];
+        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+        let address = self.door.local_addr().unwrap();
+        self.caller.connect_with(config, address, "gw.example").unwrap().await.unwrap()
+    }
+
+    /// A connection that says hello as this machine.
+    async fn call(&self, machine: &Machine, hello: Hello) -> Line {
+        let connection = self.dial(Some(machine), ALPN).await;
+        let (send, recv) = connection.open_bi().await.unwrap();
+        let mut line = Line { connection, send, frames: Frames::new(recv, AgentPhase::AwaitingWelcome) };
+        line.say(&encode_frame(&hello).unwrap()).await;
+        line
+    }
+}
+
+/// A control stream as the device has it.
+struct Line {
+    connection: Connection,
+    send: SendStream,
+    frames: Frames<AgentPhase>,
+}
+
+impl Line {
+    /// Says it, or is cut off while it does.
+    async fn say(&mut self, frame: &[u8]) {
+        let _ = self.send.write_all(frame).await;
+    }
+
+    async fn hear(&mut self) -> ToAgent {
+        let frame = timeout(GENEROUS, self.frames.next()).await.unwrap().unwrap();
+        ToAgent::decode(&frame).unwrap().unwrap()
+    }
+
+    async fn close_code(&self) -> CloseCode {
+        match timeout(GENEROUS, self.connection.closed()).await.unwrap() {
+            ConnectionError::ApplicationClosed(close) => CloseCode::from_code(close.error_code.into_inner()).unwrap(),
+            other => panic!("not closed by the gateway: {other}"),
+        }
+    }
+}
+
+fn hello() -> Hello {
+    Hello {
+        minor: belay_protocol::MINOR,
+        agent_version: "0.1.0".to_owned(),
+        policies: Vec::new(),
+        record_serial: 0,
+        statement_seq: 0,
+        facts: Facts::default(),
+        extensions: Extensions::default(),
+    }
+}
+
+fn held(version: u64) -> Vec<PolicyHeld> {
+    vec![PolicyHeld { tenant: "acme".to_owned(), version, digest: [0; 32] }]
+}
+
+fn online(connection: u8, entry: u64, quic: &Connection) -> Online {
+    let address = "web1.acme".parse().unwrap();
+    Online {
+        connection: Id([connection; 16]),
+        entry,
+        address,
+        approved: true,
+        news: Arc::default(),
+        quic: quic.clone(),
+    }
+}
+
+#[tokio::test]
+async fn of_two_connections_the_one_that_the_log_has_last_wins_whoever_arrives_first() {
+    let bench = Bench::new().await;
+    let quic = bench.dial(None, ALPN_JOIN).await;
+    let (presence, join) = (Presence::default(), Id([9; 16]));
+    presence.arrive(join, online(2, 5, &quic)).unwrap();
+    assert_eq!(presence.arrive(join, online(1, 4, &quic)), Err(NotPresent::Older));
+    presence.leave(join, Id([1; 16]));
+    let address = "web1.acme".parse().unwrap();
+    assert_eq!(presence.find(&address).unwrap().connection, Id([2; 16]));
+    presence.arrive(join, online(3, 6, &quic)).unwrap();
+    assert_eq!(presence.find(&address).unwrap().connection, Id([3; 16]));
+}
+
+#[tokio::test]
+async fn a_device_that_was_approved_while_it_connected_can_be_reached() {
+    // The second holds its record already: it was restored, or the answer to it was lost.
+    for record_serial in [0, 7] {
+        let bench = Bench::new().await;
+        let (scene, gateway) = (&bench.scene, &bench.scene.gateway);
+        let machine = scene.machine("web1").await;
+        let row = gateway.store.device_by_join(machine.join).await.unwrap().unwrap();
+        scene.approve_unheard(&machine, 7).await;
+        let quic = bench.dial(None, ALPN_JOIN).await;
+        let pending = Online { approved: false, ..online(1, 1, &quic) };
+        let (to_agent, mut out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
+        let link = Link {
+            gateway: Arc::clone(gateway),
+            join: machine.join,
+            host_key: row.host_key().unwrap(),
+            row,
+            news: Arc::clone(&pending.news),
+            to_agent,
+        };
+        gateway.presence.arrive(machine.join, pending).unwrap();
+        let offering = offers::offer(&link, Hello { record_serial, policies: held(0), ..hello() });
+        let looking = async {
+            assert!(matches!(out.recv().await, Some(ToAgent::Welcome(_))));
+            if record_serial == 0 {
+                assert!(matches!(out.recv().await, Some(ToAgent::RecordOffered(_))));
+            }
+            while gateway.presence.find(&"web1.acme".parse().unwrap()).is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ending = offering => panic!("{}", ending.why),
+            looked = timeout(GENEROUS, looking) => looked.unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_the_device_with_news_looks_again_and_gets_its_record() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    bench.scene.approve_unheard(&machine, 7).await;
+    bench.scene.gateway.presence.wake(machine.join);
+    assert!(matches!(line.hear().await, ToAgent::RecordOffered(_)));
+    // And every policy that comes.
+    let second = bench.scene.keys.policy(Some((0, &bench.scene.first)), &[7]);
+    bench.scene.push(second).await;
+    assert!(matches!(line.hear().await, ToAgent::PolicyOffered(offered) if offered.version == 1));
+    assert_eq!(line.close_code().await, CloseCode::NotAdmitted);
+}
+
+#[tokio::test]
+async fn a_long_chain_is_offered_whole_and_a_strange_claim_gets_nothing() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let (last, mut newest) = (40, bench.scene.first.clone());
+    for version in 0..last {
+        newest = bench.scene.keys.policy(Some((version, &newest)), &[]);
+        bench.scene.push(newest.clone()).await;
+    }
+    let mut line = bench.call(&machine, hello()).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    for version in 0..=last {
+        assert!(matches!(line.hear().await, ToAgent::PolicyOffered(offered) if offered.version == version));
+    }
+    let mut line = bench.call(&machine, Hello { policies: held(u64::MAX), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    bench.scene.approve_unheard(&machine, 7).await;
+    bench.scene.gateway.presence.wake(machine.join);
+    assert!(matches!(line.hear().await, ToAgent::RecordOffered(_)));
+}
+
+#[tokio::test]
+async fn a_device_that_was_replaced_is_not_admitted_and_recorded_once_however_often_it_calls() {
+    let bench = Bench::new().await;
+    let old = bench.scene.machine("web1").await;
+    // The same machine lost its keys and joined again.
+    bench.scene.machine("web1").await;
+    for _ in 0..3 {
+        let line = bench.call(&old, hello()).await;
+        assert_eq!(line.close_code().await, CloseCode::NotAdmitted);
+    }
+    assert_eq!(bench.scene.count(acme().into(), "device.refused").await, 1);
+    assert_eq!(bench.scene.count(acme().into(), "device.connected").await, 0);
+}
+
+#[tokio::test]
+async fn a_device_that_turns_everything_down_is_recorded_a_few_times_and_then_sent_away() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, hello()).await;
+    let refused = PolicyRefused { tenant: "acme".to_owned(), version: 0, digest: [0; 32], sentence: "no".to_owned() };
+    let frame = encode_frame(&refused).unwrap();
+    for _ in 0..=limits::COMPLAINTS_BURST {
+        line.say(&frame).await;
+    }
+    assert_eq!(line.close_code().await, CloseCode::Busy);
+    assert_eq!(bench.call(&machine, hello()).await.close_code().await, CloseCode::Busy);
+    assert_eq!(bench.scene.count(acme().into(), "policy.refused").await, limits::COMPLAINTS_BURST as usize);
+}
+
+#[tokio::test]
+async fn a_statement_that_the_device_did_not_sign_ends_its_connection() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, hello()).await;
+    let made = StatementMade {
+        seq: 1,
+        text: "{}".to_owned(),
+        signature: "none".to_owned(),
+        consistency_from: 0,
+        origin: String::new(),
+    };
+    line.say(&encode_frame(&made).unwrap()).await;
+    assert_eq!(line.close_code().await, CloseCode::Malformed);
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_nobody_who_says_nothing() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let silent = [bench.dial(Some(&machine), ALPN).await, bench.dial(None, ALPN_JOIN).await];
+    bench.scene.gateway.stop.cancel();
+    timeout(limits::STOP_WAIT / 2, bench.scene.settled()).await.unwrap();
+    for connection in &silent {
+        timeout(GENEROUS, connection.closed()).await.unwrap();
+    }
+}

@@ -1,0 +1,63 @@
+//! The door for machines: QUIC connections come in here, with a device's certificate or with a wish to join.
+//!
+//! Turns bytes into asks. What a device may do is decided by the rules and, in the end, by the device itself.
+
+mod device;
+mod endpoint;
+mod frames;
+mod join;
+pub(crate) mod noise;
+mod offers;
+mod statements;
+
+use crate::{Gateway, limits, relay::presence::close};
+use belay_protocol::{ALPN, ALPN_JOIN, CloseCode};
+use quinn::{Endpoint, Incoming, crypto::rustls::HandshakeData};
+use std::sync::Arc;
+
+pub(crate) use endpoint::open;
+
+/// Accepts connections until the gateway stops.
+pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Endpoint) {
+    loop {
+        let incoming = tokio::select! {
+            biased;
+            () = gateway.stop.cancelled() => break,
+            incoming = endpoint.accept() => incoming,
+        };
+        let Some(incoming) = incoming else { break };
+        if endpoint.open_connections() > limits::DEVICES_MAX {
+            incoming.refuse();
+        } else if gateway.handshakes.available_permits() == 0 && !incoming.remote_address_validated() {
+            // Under load a caller first proves that its address is its own. It fails only for a validated one.
+            let _ = incoming.retry();
+        } else {
+            let gateway = Arc::clone(&gateway);
+            let tracker = gateway.tracker.clone();
+            tracker.spawn(async move { greet(gateway, incoming).await });
+        }
+    }
+    endpoint.set_server_config(None);
+}
+
+/// One connection from its handshake to its end.
+async fn greet(gateway: Arc<Gateway>, incoming: Incoming) {
+    let from = incoming.remote_address();
+    let connecting = async {
+        let _permit = gateway.handshakes.acquire().await.ok()?;
+        incoming.await.ok()
+    };
+    let in_time = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, connecting);
+    let Some(Ok(Some(connection))) = gateway.stop.run_until_cancelled(in_time).await else {
+        return tracing::debug!(%from, "a handshake failed or was too slow");
+    };
+    let protocol = connection
+        .handshake_data()
+        .and_then(|data| data.downcast::<HandshakeData>().ok())
+        .and_then(|data| data.protocol);
+    match protocol.as_deref() {
+        Some(ALPN) => device::serve(gateway, connection).await,
+        Some(ALPN_JOIN) => join::serve(gateway, connection).await,
+        _ => close(&connection, CloseCode::Incompatible),
+    }
+}

@@ -1,0 +1,119 @@
+//! Which devices are connected right now, and the way to each.
+
+use crate::limits::DEVICES_MAX;
+use belay_certs::{DeviceAddress, Id, TenantName};
+use belay_protocol::CloseCode;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+use tokio::sync::Notify;
+
+/// A connected device.
+#[derive(Clone)]
+pub(crate) struct Online {
+    /// This connection; a later one of the same device has another.
+    pub(crate) connection: Id,
+    /// The index of the log entry that says it connected: of two connections of a device, the later entry's is the newer.
+    pub(crate) entry: u64,
+    /// The device it is, in its tenant; pending devices have their wished name.
+    pub(crate) address: DeviceAddress,
+    /// Whether it is approved: only then sessions are opened to it.
+    pub(crate) approved: bool,
+    /// Rung when the device's own row changed.
+    pub(crate) news: Arc<Notify>,
+    /// Opens streams to it.
+    pub(crate) quic: quinn::Connection,
+}
+
+/// All connected devices, by the join id of their transport certificate.
+#[derive(Default)]
+pub(crate) struct Presence {
+    online: Mutex<Devices>,
+}
+
+#[derive(Default)]
+struct Devices {
+    by_join: HashMap<Id, Online>,
+    by_address: HashMap<DeviceAddress, Id>,
+}
+
+/// Why a connection does not count as its device's.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotPresent {
+    /// The gateway serves as many devices as it can.
+    Full,
+    /// A newer connection of the device was faster.
+    Older,
+}
+
+impl Presence {
+    /// A device came; the connection it replaces is closed: the newest by the log wins, whoever comes here first.
+    pub(crate) fn arrive(&self, join: Id, online: Online) -> Result<(), NotPresent> {
+        let mut devices = self.lock();
+        match devices.by_join.get(&join) {
+            Some(held) if held.entry > online.entry => return Err(NotPresent::Older),
+            None if devices.by_join.len() >= DEVICES_MAX => return Err(NotPresent::Full),
+            Some(_) | None => {}
+        }
+        if online.approved {
+            devices.by_address.insert(online.address.clone(), join);
+        }
+        let replaced = devices.by_join.insert(join, online);
+        drop(devices);
+        if let Some(old) = &replaced {
+            close(&old.quic, CloseCode::Replaced);
+        }
+        Ok(())
+    }
+
+    /// A connection ended; nothing happens when a newer one took its place.
+    pub(crate) fn leave(&self, join: Id, connection: Id) {
+        let mut devices = self.lock();
+        if devices.by_join.get(&join).is_some_and(|online| online.connection == connection)
+            && let Some(gone) = devices.by_join.remove(&join)
+            && devices.by_address.get(&gone.address) == Some(&join)
+        {
+            devices.by_address.remove(&gone.address);
+        }
+    }
+
+    /// A pending device was approved under `address`.
+    pub(crate) fn approve(&self, join: Id, address: DeviceAddress) {
+        let mut devices = self.lock();
+        if let Some(online) = devices.by_join.get_mut(&join) {
+            online.approved = true;
+            online.address = address.clone();
+            devices.by_address.insert(address, join);
+        }
+    }
+
+    /// The device has news: it looks at its own row again.
+    pub(crate) fn wake(&self, join: Id) {
+        if let Some(online) = self.lock().by_join.get(&join) {
+            online.news.notify_one();
+        }
+    }
+
+    /// Every device of a tenant looks at its own row again.
+    pub(crate) fn wake_tenant(&self, tenant: &TenantName) {
+        for online in self.lock().by_join.values().filter(|online| online.address.tenant == *tenant) {
+            online.news.notify_one();
+        }
+    }
+
+    /// The approved device of that name, if it is connected.
+    pub(crate) fn find(&self, address: &DeviceAddress) -> Option<Online> {
+        let devices = self.lock();
+        devices.by_address.get(address).and_then(|join| devices.by_join.get(join)).cloned()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Devices> {
+        self.online.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Closes a connection with a code the other side understands.
+pub(crate) fn close(quic: &quinn::Connection, code: CloseCode) {
+    quic.close(quinn::VarInt::from_u32(code.code()), code.name().as_bytes());
+}

@@ -1,0 +1,113 @@
+//! Raw bytes between a person's channel and a device's stream, both ways, until either ends.
+//!
+//! Up, bytes always wait in a queue of this splice: a device that does not read must not stall the person's other
+//! channels, and gets its client no more credit (`belay_protocol::flow`). Down, a chunk is read only when the person's
+//! window took the last one.
+
+use crate::limits::{DOWNSTREAM_CHUNK_BYTES, UPSTREAM_CHUNK_BYTES};
+use belay_protocol::flow::Waiting;
+use bytes::{Buf, Bytes, BytesMut};
+use quinn::{RecvStream, SendStream};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, server::Msg};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How many bytes went each way; read while it runs and after.
+#[derive(Debug, Default)]
+pub(crate) struct Carried {
+    /// To the device.
+    pub(crate) up: AtomicU64,
+    /// From the device.
+    pub(crate) down: AtomicU64,
+}
+
+/// Carries bytes until both directions ended, and says why. Cut off half-way, both ends see a closed stream.
+pub(crate) async fn carry(
+    channel: Channel<Msg>,
+    waiting: &Waiting,
+    send: SendStream,
+    recv: RecvStream,
+    carried: &Carried,
+) -> String {
+    let (reading, writing) = channel.split();
+    let down = downward(recv, &writing, carried);
+    let up = upward(reading, waiting, send, carried);
+    let reason = {
+        tokio::pin!(down, up);
+        tokio::select! {
+            // When the device is done there is nothing left to say to it.
+            reason = &mut down => reason,
+            ended = &mut up => match ended {
+                // The person said all; the device may still answer.
+                Up::Finished => down.await,
+                Up::Closed => "the person's connection closed".to_owned(),
+                Up::Overrun => "the person's client sent more than it had credit for".to_owned(),
+                Up::Stopped => down.await,
+            },
+        }
+    };
+    let _ = writing.eof().await;
+    let _ = writing.close().await;
+    reason
+}
+
+async fn downward(mut recv: RecvStream, writing: &ChannelWriteHalf<Msg>, carried: &Carried) -> String {
+    loop {
+        match recv.read_chunk(DOWNSTREAM_CHUNK_BYTES, true).await {
+            Ok(Some(chunk)) => {
+                carried.down.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
+                if writing.data_bytes(chunk.bytes).await.is_err() {
+                    return "the person's connection closed".to_owned();
+                }
+            }
+            Ok(None) => return "the device closed the stream".to_owned(),
+            Err(error) => return format!("the way to the device was lost: {error}"),
+        }
+    }
+}
+
+/// How the upward direction ended.
+enum Up {
+    /// The person sent the end of input.
+    Finished,
+    /// The person's channel is gone.
+    Closed,
+    /// The person's client broke its credit.
+    Overrun,
+    /// The device reads no more.
+    Stopped,
+}
+
+async fn upward(mut reading: ChannelReadHalf, counted: &Waiting, mut send: SendStream, carried: &Carried) -> Up {
+    let mut waiting = BytesMut::new();
+    let mut ended = false;
+    loop {
+        if ended && waiting.is_empty() {
+            let _ = send.finish();
+            return Up::Finished;
+        }
+        let front = Bytes::copy_from_slice(waiting.get(..UPSTREAM_CHUNK_BYTES).unwrap_or(&waiting));
+        tokio::select! {
+            biased;
+            // Cancel-safe: quinn counts bytes as written only when the future is ready.
+            written = send.write(&front), if !front.is_empty() => match written {
+                Ok(count) => {
+                    waiting.advance(count.min(waiting.len()));
+                    counted.taken(count);
+                    carried.up.fetch_add(count as u64, Ordering::Relaxed);
+                }
+                Err(_) => return Up::Stopped,
+            },
+            message = reading.wait() => match message {
+                None | Some(ChannelMsg::Close) => return Up::Closed,
+                Some(ChannelMsg::Eof) => ended = true,
+                Some(ChannelMsg::Data { data }) => {
+                    waiting.extend_from_slice(&data);
+                    if counted.is_overrun() {
+                        return Up::Overrun;
+                    }
+                }
+                Some(_) => {}
+            },
+        }
+    }
+}

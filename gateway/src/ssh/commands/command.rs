@@ -1,0 +1,301 @@
+//! The gateway's commands over ssh, read from their words: `devices web --json`.
+//!
+//! Only what is said, never whether it is allowed or true.
+
+use super::show::Form;
+use crate::limits::{SESSIONS_MAX, TAIL_MAX};
+use belay_certs::{DeviceAddress, TenantName};
+use std::{iter::Peekable, slice::Iter, str::FromStr};
+
+/// Sessions shown when nobody says how many.
+const SESSIONS_DEFAULT: u64 = 100;
+/// Entries shown when nobody says how many.
+const TAIL_DEFAULT: u64 = 20;
+
+/// What `help` prints.
+pub(super) const HELP: &str = "\
+Commands of this gateway, as `ssh gw COMMAND`:
+  help                                                       this text
+  devices [TEXT] [--tenant T] [--json]                       devices you have a grant on
+  pending [--tenant T] [--json]                              machines that wait for approval
+  token TENANT                                               record a signed token (standard input)
+  approve TENANT [--json]                                    record a signed approval (standard input)
+  policy show TENANT [--from N] [--json]                     the newest policy; as JSON all versions from N on
+  policy push TENANT                                         bring a signed policy (standard input)
+  sessions [--tenant T] [--device D] [--limit N] [--json]    who had which session
+  log tail TENANT [--limit N] [--json]                       the newest entries of the log
+  log export TENANT                                          the whole log as a tar
+  log checkpoint TENANT                                      the log's signed head
+A device's shell: `ssh ACCOUNT@DEVICE.TENANT`. On your own machine `belay` does all this, checks it and signs.
+";
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    /// The list of commands.
+    Help,
+    /// Devices that the caller has any grant on.
+    Devices { text: Option<String>, tenant: Option<TenantName>, form: Form },
+    /// Machines that wait for approval.
+    Pending { tenant: Option<TenantName>, form: Form },
+    /// A signed token document follows.
+    Token { tenant: TenantName },
+    /// A signed approval batch follows.
+    Approve { tenant: TenantName, form: Form },
+    /// A tenant's policy; as JSON all versions from one on.
+    PolicyShow { tenant: TenantName, from: u64, form: Form },
+    /// A signed policy follows.
+    PolicyPush { tenant: TenantName },
+    /// Sessions, the newest first.
+    Sessions { tenant: Option<TenantName>, device: Option<DeviceAddress>, limit: u64, form: Form },
+    /// The newest entries of a log.
+    LogTail { tenant: TenantName, limit: u64, form: Form },
+    /// A whole log.
+    LogExport { tenant: TenantName },
+    /// A log's head.
+    LogCheckpoint { tenant: TenantName },
+}
+
+/// Reads the command that these words say; no words at all are `help`.
+///
+/// # Errors
+/// One sentence on what is wrong and how it is written.
+pub(super) fn parse(words: &[String]) -> Result<Command, String> {
+    let mut rest = Rest { words: words.iter().peekable() };
+    let name = rest.words.next().map_or("help", String::as_str);
+    match name {
+        "help" | "--help" | "-h" => Ok(Command::Help),
+        "devices" => devices(rest),
+        "pending" => pending(rest),
+        "token" => alone(rest, "token TENANT", |tenant| Command::Token { tenant }),
+        "approve" => approve(rest),
+        "policy" => policy(rest),
+        "sessions" => sessions(rest),
+        "log" => log(rest),
+        other => Err(format!("there is no command {other:?}; `ssh gw help` lists them")),
+    }
+}
+
+fn devices(rest: Rest<'_>) -> Result<Command, String> {
+    let mut said = rest.read("devices [TEXT] [--tenant T] [--json]", 1, &["--tenant", "--json"])?;
+    Ok(Command::Devices { text: said.plain.pop(), tenant: said.tenant, form: said.form })
+}
+
+fn pending(rest: Rest<'_>) -> Result<Command, String> {
+    let said = rest.read("pending [--tenant T] [--json]", 0, &["--tenant", "--json"])?;
+    Ok(Command::Pending { tenant: said.tenant, form: said.form })
+}
+
+fn approve(rest: Rest<'_>) -> Result<Command, String> {
+    let said = rest.read("approve TENANT [--json]", 1, &["--json"])?;
+    Ok(Command::Approve { form: said.form, tenant: said.one_tenant("approve TENANT [--json]")? })
+}
+
+fn sessions(rest: Rest<'_>) -> Result<Command, String> {
+    let usage = "sessions [--tenant T] [--device D] [--limit N] [--json]";
+    let said = rest.read(usage, 0, &["--tenant", "--device", "--limit", "--json"])?;
+    if let (Some(tenant), Some(device)) = (&said.tenant, &said.device)
+        && device.tenant != *tenant
+    {
+        return Err(format!("{device} is not a device of {tenant}; leave --tenant out"));
+    }
+    let limit = said.limit.unwrap_or(SESSIONS_DEFAULT).min(SESSIONS_MAX);
+    Ok(Command::Sessions { tenant: said.tenant, device: said.device, limit, form: said.form })
+}
+
+fn policy(mut rest: Rest<'_>) -> Result<Command, String> {
+    let usage = "policy show TENANT [--from N] [--json]";
+    match rest.words.next().map(String::as_str) {
+        Some("show") => {
+            let said = rest.read(usage, 1, &["--from", "--json"])?;
+            if said.from.is_some() && said.form == Form::Table {
+                return Err("several versions are only shown as JSON: add --json to --from".to_owned());
+            }
+            Ok(Command::PolicyShow { from: said.from.unwrap_or(0), form: said.form, tenant: said.one_tenant(usage)? })
+        }
+        Some("push") => alone(rest, "policy push TENANT", |tenant| Command::PolicyPush { tenant }),
+        _ => Err(format!("write `{usage}` or `policy push TENANT`")),
+    }
+}
+
+fn log(mut rest: Rest<'_>) -> Result<Command, String> {
+    let usage = "log tail TENANT [--limit N] [--json]";
+    match rest.words.next().map(String::as_str) {
+        Some("tail") => {
+            let said = rest.read(usage, 1, &["--limit", "--json"])?;
+            let limit = said.limit.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX);
+            Ok(Command::LogTail { limit, form: said.form, tenant: said.one_tenant(usage)? })
+        }
+        Some("export") => alone(rest, "log export TENANT", |tenant| Command::LogExport { tenant }),
+        Some("checkpoint") => alone(rest, "log checkpoint TENANT", |tenant| Command::LogCheckpoint { tenant }),
+        _ => Err(format!("write `{usage}`, `log export TENANT` or `log checkpoint TENANT`")),
+    }
+}
+
+/// A command that takes a tenant and nothing else.
+fn alone(rest: Rest<'_>, usage: &str, command: impl FnOnce(TenantName) -> Command) -> Result<Command, String> {
+    Ok(command(rest.read(usage, 1, &[])?.one_tenant(usage)?))
+}
+
+/// The words that were not looked at yet.
+struct Rest<'a> {
+    words: Peekable<Iter<'a, String>>,
+}
+
+/// What a command was given.
+struct Said {
+    /// Words that are no options.
+    plain: Vec<String>,
+    tenant: Option<TenantName>,
+    device: Option<DeviceAddress>,
+    limit: Option<u64>,
+    from: Option<u64>,
+    form: Form,
+}
+
+impl Rest<'_> {
+    /// Reads all words: at most `plain_max` that are no options, and the `options` that this command has.
+    fn read(mut self, usage: &str, plain_max: usize, options: &[&str]) -> Result<Said, String> {
+        let mut said =
+            Said { plain: Vec::new(), tenant: None, device: None, limit: None, from: None, form: Form::Table };
+        while let Some(word) = self.words.next() {
+            let (name, value) = match word.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
+                _ => (word.as_str(), None),
+            };
+            if !name.starts_with('-') || name == "-" {
+                if said.plain.len() == plain_max {
+                    return Err(format!("{word:?} is one word too many; write `{usage}`"));
+                }
+                said.plain.push(word.clone());
+                continue;
+            }
+            if !options.contains(&name) {
+                return Err(format!("there is no option {name:?} here; write `{usage}`"));
+            }
+            if name == "--json" && value.is_none() {
+                said.form = Form::Json;
+                continue;
+            }
+            let value = value
+                .or_else(|| self.words.next().cloned())
+                .ok_or_else(|| format!("{name} needs a value; write `{usage}`"))?;
+            match name {
+                "--tenant" => once(&mut said.tenant, name, &value)?,
+                "--device" => once(&mut said.device, name, &value)?,
+                "--limit" => once(&mut said.limit, name, &value)?,
+                "--from" => once(&mut said.from, name, &value)?,
+                _ => return Err(format!("{name} takes no value; write `{usage}`")),
+            }
+        }
+        Ok(said)
+    }
+}
+
+/// An option's value; given twice, nobody could say which one counts.
+fn once<T: FromStr<Err: std::fmt::Display>>(slot: &mut Option<T>, name: &str, value: &str) -> Result<(), String> {
+    if slot.is_some() {
+        return Err(format!("{name} is given twice"));
+    }
+    *slot = Some(value.parse().map_err(|error| format!("{name}: {error}"))?);
+    Ok(())
+}
+
+impl Said {
+    fn one_tenant(mut self, usage: &str) -> Result<TenantName, String> {
+        let name = self.plain.pop().ok_or_else(|| format!("a tenant is missing; write `{usage}`"))?;
+        name.parse().map_err(|invalid: belay_certs::Invalid| invalid.sentence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> Result<Command, String> {
+        parse(&super::super::words::split(line.as_bytes()).unwrap())
+    }
+
+    fn acme() -> TenantName {
+        "acme".parse().unwrap()
+    }
+
+    #[test]
+    fn every_command_is_read_as_it_is_written() {
+        let table = [
+            ("", Command::Help),
+            ("help", Command::Help),
+            ("devices", Command::Devices { text: None, tenant: None, form: Form::Table }),
+            (
+                "devices 'web 1' --json --tenant acme",
+                Command::Devices { text: Some("web 1".into()), tenant: Some(acme()), form: Form::Json },
+            ),
+            ("pending --tenant=acme", Command::Pending { tenant: Some(acme()), form: Form::Table }),
+            ("token acme", Command::Token { tenant: acme() }),
+            ("approve acme --json", Command::Approve { tenant: acme(), form: Form::Json }),
+            ("policy show acme", Command::PolicyShow { tenant: acme(), from: 0, form: Form::Table }),
+            ("policy show --from 3 acme --json", Command::PolicyShow { tenant: acme(), from: 3, form: Form::Json }),
+            ("policy push acme", Command::PolicyPush { tenant: acme() }),
+            ("sessions", Command::Sessions { tenant: None, device: None, limit: SESSIONS_DEFAULT, form: Form::Table }),
+            (
+                "sessions --device web1.acme --limit 5",
+                Command::Sessions {
+                    tenant: None,
+                    device: Some("web1.acme".parse().unwrap()),
+                    limit: 5,
+                    form: Form::Table,
+                },
+            ),
+            ("log tail acme --limit 99999999", Command::LogTail { tenant: acme(), limit: TAIL_MAX, form: Form::Table }),
+            ("log export acme", Command::LogExport { tenant: acme() }),
+            ("log checkpoint acme", Command::LogCheckpoint { tenant: acme() }),
+        ];
+        for (line, command) in table {
+            assert_eq!(read(line).unwrap(), command, "{line}");
+        }
+    }
+
+    #[test]
+    fn wrong_words_are_answered_with_how_it_is_written() {
+        for (line, part) in [
+            ("reboot", "no command \"reboot\""),
+            ("devices a b", "one word too many"),
+            ("devices --jsn", "write `devices"),
+            ("devices --json=yes", "takes no value"),
+            ("devices --tenant", "needs a value"),
+            ("devices --tenant com", "cannot be a tenant name"),
+            ("devices --tenant acme --tenant acme", "given twice"),
+            ("devices -x", "no option \"-x\""),
+            ("token", "a tenant is missing"),
+            ("token Acme", "not a tenant name"),
+            ("token acme --json", "no option"),
+            ("policy", "policy push TENANT"),
+            ("policy show acme --from 2", "add --json"),
+            ("sessions --limit many", "--limit"),
+            ("sessions --tenant globex --device web1.acme", "not a device of globex"),
+            ("log", "log export TENANT"),
+            ("log tail", "a tenant is missing"),
+        ] {
+            let sentence = read(line).unwrap_err();
+            assert!(sentence.contains(part), "{line}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn help_names_every_command() {
+        for word in [
+            "devices",
+            "pending",
+            "token",
+            "approve",
+            "policy show",
+            "policy push",
+            "sessions",
+            "log tail",
+            "log export",
+            "log checkpoint",
+        ] {
+            assert!(HELP.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `devices`: every device that the caller has any grant on, and what waits, for people with `enrol`.
+
+use super::{
+    Call, Failure, Place, pending,
+    show::{self, Form, or_empty},
+};
+use crate::{
+    act::devices,
+    store::{DeviceRow, PresenceFacts},
+};
+use belay_certs::{
+    TenantName, Timestamp,
+    policy::{self, ActionKind},
+};
+use serde::Serialize;
+
+/// One device, as JSON.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Row {
+    /// `web1.acme`.
+    name: String,
+    /// `online`, `offline` or `pending`.
+    state: &'static str,
+    labels: Vec<String>,
+    /// Since when it is connected or gone, or when it asked; none when it was never connected.
+    since: Option<Timestamp>,
+    /// Where it calls from.
+    addresses: Vec<String>,
+    /// The agent's version; empty when it never said one.
+    version: String,
+}
+
+pub(super) async fn run(
+    call: &Call<'_>,
+    text: Option<&str>,
+    tenant: Option<&TenantName>,
+    form: Form,
+) -> Result<String, Failure> {
+    let mut rows = Vec::new();
+    let places = call.granted(tenant).await?;
+    for place in &places {
+        rows.extend(visible(call, place).await?.into_iter().map(|device| row(call, device)));
+        if call.holds(place, ActionKind::Enrol) {
+            rows.extend(waiting(call, place).await?);
+        }
+    }
+    // An empty list would say that there are no devices.
+    if let (true, Some(refusal)) = (rows.is_empty(), places.iter().find_map(|place| call.expired(&place.tenant))) {
+        return Err(refusal);
+    }
+    if let Some(text) = text {
+        rows.retain(|row| row.name.contains(text) || row.labels.iter().any(|label| label.contains(text)));
+    }
+    rows.sort_by(|a, b| a.name.cmp(&b.name));
+    match form {
+        Form::Json => Ok(show::json(&rows)?),
+        Form::Table => {
+            let cells: Vec<_> = rows.into_iter().map(cells).collect();
+            Ok(show::table(["NAME", "STATE", "SINCE", "ADDRESS", "VERSION", "LABELS"], &cells))
+        }
+    }
+}
+
+/// The devices of a tenant that some grant of the caller reaches. One query a page, nothing awaited a row.
+pub(super) async fn visible(call: &Call<'_>, place: &Place) -> Result<Vec<DeviceRow>, Failure> {
+    let mut rows = devices::all(call.gateway, &place.tenant).await?;
+    let now = call.now();
+    let found = call.gateway.book.with(&place.tenant, |policies| {
+        let granted = |facts| policy::any_grant(policies, &call.caller.key, &facts, now).is_ok();
+        rows.retain(|row| devices::facts(row).is_some_and(granted));
+        rows
+    });
+    Ok(found.unwrap_or_default())
+}
+
+/// Whether a device is online says its connection, not what the tables remember of it.
+fn row(call: &Call<'_>, device: DeviceRow) -> Row {
+    let address = devices::address(&device);
+    let online = call.gateway.presence.find(&address).is_some();
+    let name = address.to_string();
+    let labels = device.approved.map(|approved| approved.labels).unwrap_or_default();
+    match device.presence {
+        Some(PresenceFacts { since, address, version, .. }) if online => {
+            Row { name, state: "online", labels, since: Some(since.whole_second()), addresses: vec![address], version }
+        }
+        Some(PresenceFacts { connection, since, version, .. }) => {
+            // A connection that ended a moment ago is not written down yet; then nobody knows since when.
+            let since = connection.is_none().then(|| since.whole_second());
+            Row { name, state: "offline", labels, since, addresses: Vec::new(), version }
+        }
+        None => Row { name, state: "offline", labels, since: None, addresses: Vec::new(), version: String::new() },
+    }
+}
+
+/// Machines that wait for approval.
+async fn waiting(call: &Call<'_>, place: &Place) -> Result<Vec<Row>, Failure> {
+    let Some(store) = call.gateway.store.tenant(&place.tenant) else { return Ok(Vec::new()) };
+    let rows = pending::all(&store).await?.into_iter().map(|device| Row {
+        name: format!("{}.{}", device.name, place.tenant),
+        state: "pending",
+        labels: Vec::new(),
+        since: Some(device.asked.whole_second()),
+        addresses: vec![device.address],
+        version: String::new(),
+    });
+    Ok(rows.collect())
+}
+
+fn cells(row: Row) -> [String; 6] {
+    let Row { name, state, labels, since, addresses, version } = row;
+    [name, state.to_owned(), or_empty(since), addresses.join(","), version, labels.join(",")]
+}

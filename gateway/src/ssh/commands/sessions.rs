@@ -1,0 +1,88 @@
+//! `sessions`: who had which session on which device. With `audit` everybody's, without it only one's own.
+
+use super::{
+    Call, Failure, Place,
+    show::{self, Form, or_empty},
+};
+use crate::store::{SessionFilter, SessionRow};
+use belay_certs::{DeviceAddress, Id, PersonRef, TenantName, Timestamp, policy::ActionKind};
+use serde::Serialize;
+
+/// One session, as JSON.
+#[derive(Serialize)]
+struct Row {
+    id: Id,
+    /// `web1.acme`.
+    device: String,
+    person: PersonRef,
+    account: String,
+    kind: String,
+    /// The command line's start; of a forward, where it went.
+    command: Option<String>,
+    started: Timestamp,
+    /// None while it goes on.
+    ended: Option<Timestamp>,
+    exit: Option<u32>,
+}
+
+pub(super) async fn run(
+    call: &Call<'_>,
+    tenant: Option<&TenantName>,
+    device: Option<&DeviceAddress>,
+    limit: u64,
+    form: Form,
+) -> Result<String, Failure> {
+    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+    let mut rows = Vec::new();
+    for place in call.granted(tenant.or(device.map(|device| &device.tenant))).await? {
+        rows.extend(of_tenant(call, &place, device, limit).await?);
+        // Never more than one tenant's worth beyond the limit, however many tenants there are.
+        rows.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
+        rows.truncate(limit as usize);
+    }
+    match form {
+        Form::Json => Ok(show::json(&rows)?),
+        Form::Table => {
+            let cells: Vec<_> = rows.into_iter().map(cells).collect();
+            Ok(show::table(["STARTED", "ENDED", "DEVICE", "PERSON", "ACCOUNT", "KIND", "EXIT", "COMMAND"], &cells))
+        }
+    }
+}
+
+async fn of_tenant(
+    call: &Call<'_>,
+    place: &Place,
+    device: Option<&DeviceAddress>,
+    limit: u32,
+) -> Result<Vec<Row>, Failure> {
+    let Some(store) = call.gateway.store.tenant(&place.tenant) else { return Ok(Vec::new()) };
+    let everybody = call.holds(place, ActionKind::Audit);
+    let filter = SessionFilter {
+        device: device.map(|device| device.device.clone()),
+        person: (!everybody).then(|| place.person.clone()),
+        since: Timestamp::from_micros(0),
+        until: Timestamp::from_micros(i64::MAX),
+        limit,
+    };
+    Ok(store.sessions(&filter).await?.into_iter().map(|session| row(&place.tenant, session)).collect())
+}
+
+fn row(tenant: &TenantName, session: SessionRow) -> Row {
+    Row {
+        id: session.session,
+        device: format!("{}.{tenant}", session.device),
+        person: session.person,
+        account: session.account,
+        kind: session.kind,
+        command: session.command.or(session.target),
+        started: session.started,
+        exit: session.ended.as_ref().and_then(|ended| ended.exit),
+        ended: session.ended.map(|ended| ended.at),
+    }
+}
+
+fn cells(row: Row) -> [String; 8] {
+    let Row { id: _, device, person, account, kind, command, started, ended, exit } = row;
+    let (started, ended) = (started.whole_second().to_string(), or_empty(ended.map(Timestamp::whole_second)));
+    [started, ended, device, person.to_string(), account, kind, or_empty(exit), command.unwrap_or_default()]
+}

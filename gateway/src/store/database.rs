@@ -1,0 +1,108 @@
+//! The database file and its connections: one that writes, a few that read.
+//!
+//! SQLite now; the texts in `sql.rs` also run on PostgreSQL, and what differs between the two is in this file only.
+
+use super::broken::Broken;
+use super::limits::READERS_MAX;
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
+use std::fmt::Write;
+use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// The database's file in the gateway's directory.
+const FILE: &str = "belay.db";
+/// Takes the write lock at once: a transaction that reads first and then writes can otherwise fail halfway.
+pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
+
+/// Where the database is.
+#[derive(Debug, Clone)]
+pub(super) struct Database {
+    url: String,
+}
+
+impl Database {
+    /// The database in `directory`, made when it is not there, and brought to this version's tables.
+    pub(super) async fn open(directory: &Path) -> Result<Self, Broken> {
+        sqlx::any::install_default_drivers();
+        let path = directory.join(FILE);
+        let named = |error: Broken| error.of(path.display());
+        // SQLite gives its other files the mode of this one.
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        file.map_err(|error| named(error.into()))?;
+        let database = Self { url: format!("sqlite://{}?mode=rw", escaped(&path)) };
+        database.migrate().await.map_err(named)?;
+        Ok(database)
+    }
+
+    /// Brings the tables to this version.
+    async fn migrate(&self) -> Result<(), Broken> {
+        // The first connection makes the mode, which stays in the file.
+        self.writer().await?.close().await?;
+        let one = AnyPoolOptions::new().max_connections(1).connect(&self.url).await?;
+        sqlx::migrate!("./migrations").run(&one).await?;
+        one.close().await;
+        Ok(())
+    }
+
+    /// A connection that writes. Every commit is on the disk when it returns (`synchronous = FULL`).
+    pub(super) async fn writer(&self) -> Result<AnyConnection, Broken> {
+        let options: AnyConnectOptions = self.url.parse()?;
+        let mut connection = options.disable_statement_logging().connect().await?;
+        connection.execute("PRAGMA journal_mode = WAL").await?;
+        connection.execute("PRAGMA synchronous = FULL").await?;
+        Ok(connection)
+    }
+
+    /// Connections that read, made when they are wanted.
+    pub(super) fn readers(&self) -> Result<AnyPool, Broken> {
+        let options: AnyConnectOptions = self.url.parse()?;
+        let pool =
+            AnyPoolOptions::new().max_connections(READERS_MAX).min_connections(0).after_connect(|connection, _| {
+                Box::pin(async move { connection.execute("PRAGMA query_only = TRUE").await.map(|_| ()) })
+            });
+        Ok(pool.connect_lazy_with(options.disable_statement_logging()))
+    }
+}
+
+/// The path as it stands in a URL: every byte but the plainest as `%XX`, so that `?` or `#` in a name is only that.
+fn escaped(path: &Path) -> String {
+    path.as_os_str().as_bytes().iter().fold(String::new(), |mut out, byte| {
+        let plain = byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.');
+        let _ = if plain { write!(out, "{}", char::from(*byte)) } else { write!(out, "%{byte:02X}") };
+        out
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[tokio::test]
+    async fn a_database_is_made_private_in_any_directory_and_opened_again() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("a ?strange#name%20");
+        std::fs::create_dir(&directory).unwrap();
+        for _ in 0..2 {
+            let database = Database::open(&directory).await.unwrap();
+            database.readers().unwrap().fetch_all("SELECT name FROM log").await.unwrap();
+        }
+        assert_eq!(std::fs::metadata(directory.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(Database::open(&parent.path().join("nowhere")).await.unwrap_err().to_string().contains("nowhere"));
+    }
+
+    #[tokio::test]
+    async fn every_commit_of_the_writer_is_synced_and_readers_cannot_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::open(directory.path()).await.unwrap();
+        let mut writer = database.writer().await.unwrap();
+        let full: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut writer).await.unwrap();
+        let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut writer).await.unwrap();
+        assert_eq!((full, mode.as_str()), (2, "wal"));
+        let written = database.readers().unwrap().execute("DELETE FROM entry").await;
+        assert!(written.unwrap_err().to_string().contains("readonly"));
+    }
+}

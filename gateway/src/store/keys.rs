@@ -1,0 +1,132 @@
+//! The keys that sign the logs' checkpoints: one file a log, readable by the gateway alone.
+//!
+//! Whoever holds such a key can sign a false head, but neither act on a device (P2) nor change what was exported before.
+
+use super::broken::Broken;
+use super::limits::LIVES_MAX;
+use belay_certs::tlog::NoteSigner;
+use belay_rules::LogName;
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Where the log keys are, and the gateway's name, with which every log's origin begins.
+#[derive(Debug, Clone)]
+pub struct LogKeys {
+    /// Holds `log-NAME.key`.
+    directory: PathBuf,
+    /// As in policies: `gw.example`.
+    gateway: String,
+}
+
+impl LogKeys {
+    /// The keys in `directory` of the gateway called `gateway`.
+    pub fn new(directory: impl Into<PathBuf>, gateway: impl Into<String>) -> Self {
+        Self { directory: directory.into(), gateway: gateway.into() }
+    }
+
+    /// The key of a log that is there.
+    pub(super) fn load(&self, log: &LogName) -> Result<NoteSigner, Broken> {
+        let path = self.path(log);
+        let broken = |error: Broken| error.of(path.display());
+        let text = fs::read_to_string(&path).map_err(|error| broken(error.into()))?;
+        NoteSigner::from_text(&text).map_err(|error| broken(error.into()))
+    }
+
+    /// A fresh key for a log that begins. A key that is there already belongs to an earlier life of the log, whose
+    /// database was lost: it is put aside and never signs a second history, and the new life has an origin of its own.
+    pub(super) fn make(&self, log: &LogName) -> Result<NoteSigner, Broken> {
+        fs::create_dir_all(&self.directory).map_err(|error| Broken::from(error).of(self.directory.display()))?;
+        let path = self.path(log);
+        let life = self.put_aside(&path).map_err(|error| Broken::from(error).of(path.display()))?;
+        let origin = match life {
+            1 => format!("{}/{log}", self.gateway),
+            life => format!("{}/{log}/{life}", self.gateway),
+        };
+        let signer = NoteSigner::generate(&origin)?;
+        write_secret(&path, &format!("{}\n", signer.to_text()))
+            .map_err(|error| Broken::from(error).of(path.display()))?;
+        Ok(signer)
+    }
+
+    /// Takes back a key that was made for a log that did not begin after all, and that has signed nothing anyone saw.
+    pub(super) fn unmake(&self, log: &LogName) -> Result<(), Broken> {
+        let path = self.path(log);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Broken::from(error).of(path.display())),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Renames the key at `path`, if there is one. Which life of the log begins: 1 when it had none before.
+    fn put_aside(&self, path: &Path) -> std::io::Result<u32> {
+        let aside = |life: u32| path.with_extension(format!("key.{life}"));
+        let lived = (1..LIVES_MAX).take_while(|life| aside(*life).exists()).count();
+        let lived = u32::try_from(lived).unwrap_or(LIVES_MAX);
+        if !path.exists() {
+            return Ok(lived + 1);
+        }
+        fs::rename(path, aside(lived + 1))?;
+        Ok(lived + 2)
+    }
+
+    fn path(&self, log: &LogName) -> PathBuf {
+        self.directory.join(format!("log-{log}.key"))
+    }
+}
+
+/// Writes a file that only we can read, durably: whole or not at all, also when we die in between.
+fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
+    let draft = path.with_extension("key.new");
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&draft, path)?;
+    match path.parent() {
+        Some(directory) => fs::File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_log_key_is_secret_and_read_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = LogKeys::new(directory.path().join("keys"), "gw.example");
+        let made = keys.make(&LogName::System).unwrap();
+        assert_eq!(made.name(), "gw.example/system");
+        assert_eq!(keys.load(&LogName::System).unwrap().vkey(), made.vkey());
+        let mode = fs::metadata(directory.path().join("keys/log-system.key")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_log_that_begins_again_gets_a_new_key_and_origin_and_the_old_key_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = LogKeys::new(directory.path(), "gw.example");
+        let acme: LogName = "acme".parse().unwrap();
+        let names: Vec<String> = (0..3).map(|_| keys.make(&acme).unwrap().name().to_owned()).collect();
+        assert_eq!(names, ["gw.example/acme", "gw.example/acme/2", "gw.example/acme/3"]);
+        assert!(directory.path().join("log-acme.key.1").exists() && directory.path().join("log-acme.key.2").exists());
+        assert_eq!(keys.load(&acme).unwrap().name(), "gw.example/acme/3");
+    }
+
+    #[test]
+    fn a_missing_or_broken_key_names_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = LogKeys::new(directory.path(), "gw.example");
+        assert!(keys.load(&LogName::System).unwrap_err().to_string().contains("log-system.key"));
+        fs::write(directory.path().join("log-system.key"), "PRIVATE+KEY+x").unwrap();
+        let sentence = keys.load(&LogName::System).unwrap_err().to_string();
+        assert!(sentence.contains("log-system.key") && !sentence.contains("PRIVATE+KEY+x"), "{sentence}");
+    }
+}

@@ -1,0 +1,39 @@
+//! Every maximum of the store, with its reason (P7).
+
+use std::time::Duration;
+
+/// Asks in one transaction: at 256 the commit's fsync is a small part of the cost, and nobody waits long.
+pub(super) const BATCH_ASKS_MAX: usize = 256;
+/// Entries in one transaction, roughly: asks that bring many leave the rest of a batch to the next one.
+pub(super) const BATCH_ENTRIES_MAX: usize = 1_024;
+/// Asks that wait for the writer: eight full batches, about 50 ms of work.
+pub(super) const QUEUE_MAX: usize = 8 * BATCH_ASKS_MAX;
+/// How long an ask waits for a place in the queue before the store says it is busy: less than any door's own patience.
+pub(super) const QUEUE_WAIT: Duration = Duration::from_secs(2);
+/// Rows in one statement, the largest first. Constant texts are prepared once; beyond 64 nothing was gained.
+pub(super) const ROWS: [usize; 4] = [64, 16, 4, 1];
+/// Statements that go to the database as one text: what the events of one session's start need. More are many rows, where
+/// one way to the database's thread more or less does not count.
+pub(super) const SCRIPT_STEPS_MAX: usize = 8;
+/// Devices of which the writer remembers state, connection and newest statement: every device of a full gateway twice
+/// over, at some 400 bytes each.
+pub(super) const DEVICES_HELD_MAX: usize = 65_536;
+/// Full tiles held for proofs, at 16 KiB each with the nodes inside: the last 130,000 entries of one busy log, or the
+/// last tile of 512 logs.
+pub(super) const TILES_HELD_MAX: usize = 512;
+/// Connections that read; a writer of its own makes one more. SQLite gives each a thread.
+pub(super) const READERS_MAX: u32 = 4;
+/// Serials of one device that the writer remembers: the record in force and those that may still be on their way.
+pub(super) const SERIALS_HELD_MAX: i64 = 8;
+/// Rows that one list answers with at most; whoever wants more asks again from there.
+pub const ROWS_READ_MAX: u32 = 10_000;
+/// Entries that one read answers with at most: with [`belay_certs::limits::ENTRY_BYTES_MAX`] that is 16 MiB.
+pub const ENTRIES_READ_MAX: u64 = 256;
+/// Keys of one log's earlier lives that are looked for: more than any operator has lost databases.
+pub(super) const LIVES_MAX: u32 = 1_000;
+
+const _: () = assert!(BATCH_ASKS_MAX <= BATCH_ENTRIES_MAX && BATCH_ASKS_MAX <= QUEUE_MAX);
+
+/// Statements of one device that are known by number, at least: more than a device has under way at once (64), so that
+/// one that is sent again after a lost connection is recognised.
+pub(super) const SAID_HELD_MAX: u64 = 256;

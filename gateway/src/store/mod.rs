@@ -1,0 +1,115 @@
+//! The one write: makes events durable, log entry and tables and signed head in one transaction, and reads them back.
+//!
+//! The only place with SQL. Whoever wants something to happen calls [`Store::record`] first and acts on its `Ok`.
+//!
+//! | file | what it knows |
+//! |---|---|
+//! | `record.rs` | the way in: an ask is queued, and answered when it is durable |
+//! | `writer.rs` | the one writer: a batch is one transaction; what happens when it fails |
+//! | `turn.rs`, `turn_devices.rs`, `turn_live.rs` | one ask: read what bears on it, let the rules judge, stage the result |
+//! | `stage.rs`, `rows.rs`, `transaction.rs` | what a transaction writes at its end, and how |
+//! | `devices.rs` | the devices that the writer remembers |
+//! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
+//! | `read.rs`, `sessions.rs`, `export.rs` | lists for doors, and a whole log as an archive |
+//! | `database.rs`, `sql.rs`, `keys.rs`, `limits.rs` | the file, every SQL text, the log keys, every maximum |
+
+mod broken;
+mod database;
+mod devices;
+mod export;
+mod heads;
+mod keys;
+pub mod limits;
+mod proofs;
+mod read;
+mod record;
+mod rows;
+mod sessions;
+mod sql;
+mod stage;
+mod transaction;
+mod turn;
+mod turn_devices;
+mod turn_live;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use broken::{Broken, RecordError};
+pub use export::Exported;
+pub use keys::LogKeys;
+pub use read::{ApprovedFacts, DeviceRow, PendingRow, PresenceFacts, TenantRow, TenantStore, TokenRow};
+pub use record::Recorded;
+pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
+
+use belay_certs::Timestamp;
+use database::Database;
+use heads::{FullTiles, Heads, Shared};
+use sqlx::AnyPool;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use writer::Writer;
+
+/// The gateway's store. Cheap to clone; the writer ends when the last one is dropped or [`Store::close`] is called.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// To the writer.
+    queue: mpsc::Sender<record::Job>,
+    /// What the writer makes durable and readers prove from.
+    shared: Arc<Shared>,
+    /// Connections that read.
+    readers: AnyPool,
+    /// Tells the writer to finish.
+    stop: CancellationToken,
+    /// The writer's task.
+    tasks: TaskTracker,
+}
+
+impl Store {
+    /// Opens the store in the gateway's directory, making what is not there: the database, and the system log with its
+    /// key. Every log's head is checked against its key and its tree. The caller holds the directory's lock.
+    ///
+    /// # Errors
+    /// When the database cannot be used, a log key is missing, or a head does not fit: nothing is served then.
+    pub async fn open(directory: &Path, keys: LogKeys, now: Timestamp) -> Result<Self, Broken> {
+        let database = Database::open(directory).await?;
+        let shared = Arc::new(Shared { database, heads: Heads::default(), tiles: FullTiles::default() });
+        let readers = shared.database.readers()?;
+        let writer = Writer::open(shared.clone(), keys, now).await?;
+        Ok(Self::start(shared, readers, writer))
+    }
+
+    fn start(shared: Arc<Shared>, readers: AnyPool, writer: Writer) -> Self {
+        let (queue, asks) = mpsc::channel(limits::QUEUE_MAX);
+        let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(writer.run(asks, stop.clone()));
+        tasks.close();
+        Self(Arc::new(Inner { queue, shared, readers, stop, tasks }))
+    }
+
+    /// Records what is queued, then ends the writer and closes the database. Later asks are told that it is closed.
+    pub async fn close(&self) {
+        self.0.stop.cancel();
+        self.0.tasks.wait().await;
+        self.0.readers.close().await;
+    }
+
+    fn sender(&self) -> &mpsc::Sender<record::Job> {
+        &self.0.queue
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    fn readers(&self) -> &AnyPool {
+        &self.0.readers
+    }
+}

@@ -1,0 +1,305 @@
+//! What doors read: tenants, policies, tokens, devices. Every list has an end; whoever wants more asks on from there.
+//!
+//! A tenant's rows are reached through its [`TenantStore`] only, so that no query can forget whose they are (P3).
+
+use super::Store;
+use super::broken::Broken;
+use super::heads::{hash, signed, unsigned};
+use super::limits::{ENTRIES_READ_MAX, ROWS_READ_MAX};
+use super::sql;
+use belay_certs::device::Approval;
+use belay_certs::join::SignedJoin;
+use belay_certs::policy::LogIdentity;
+use belay_certs::{DeviceName, Digest, Id, PersonRef, PublicKey, Signed, TenantName, Timestamp};
+use belay_rules::{DeviceState, LogName};
+use sqlx::Row;
+use sqlx::any::AnyRow;
+
+/// A tenant in the operator's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantRow {
+    /// Its name.
+    pub name: TenantName,
+    /// The digest of its policy's version 0; none before it was adopted.
+    pub policy0: Option<Digest>,
+    /// When it was added.
+    pub added: Timestamp,
+}
+
+/// A token document that was issued, with its one signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRow {
+    /// Exact bytes and signature.
+    pub signed: Signed,
+}
+
+/// A device in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// The request it came in by.
+    pub join: Id,
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// Its name.
+    pub name: DeviceName,
+    /// Where it is in its life.
+    pub state: DeviceState,
+    /// Its host key, one OpenSSH line; [`DeviceRow::host_key`] reads it.
+    pub host_key_line: String,
+    /// The digest of its machine id.
+    pub machine_id: Digest,
+    /// When it asked to join.
+    pub asked: Timestamp,
+    /// Its newest approval.
+    pub approved: Option<ApprovedFacts>,
+    /// Its connection, or its last one; none when it never connected.
+    pub presence: Option<PresenceFacts>,
+}
+
+/// What the newest approval of a device says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovedFacts {
+    /// The record's serial.
+    pub serial: u64,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// When.
+    pub at: Timestamp,
+    /// By whom.
+    pub by: PersonRef,
+}
+
+/// A device's connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PresenceFacts {
+    /// The connection it has; none: it is offline.
+    pub connection: Option<Id>,
+    /// Since when it is connected, or gone.
+    pub since: Timestamp,
+    /// Where it called from.
+    pub address: String,
+    /// The agent's version.
+    pub version: String,
+}
+
+/// A machine that waits for approval, with all that an approver checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRow {
+    /// The request's id.
+    pub join: Id,
+    /// The name it proposes.
+    pub name: DeviceName,
+    /// Where it called from.
+    pub address: String,
+    /// When it asked.
+    pub asked: Timestamp,
+    /// The exact request with both signatures.
+    pub request: SignedJoin,
+    /// The exact token it used, with its signature.
+    pub token: Signed,
+}
+
+impl DeviceRow {
+    /// Its host key.
+    ///
+    /// # Errors
+    /// When the database holds something else.
+    pub fn host_key(&self) -> Result<PublicKey, Broken> {
+        Ok(PublicKey::parse(&self.host_key_line)?)
+    }
+}
+
+impl Store {
+    /// Every tenant, by name.
+    ///
+    /// # Errors
+    /// When the database cannot be read; so for every function here.
+    pub async fn tenants(&self) -> Result<Vec<TenantRow>, Broken> {
+        let rows = sqlx::query(sql::TENANTS).fetch_all(self.readers()).await?;
+        let tenants = rows.iter().map(|row| {
+            let policy0: Option<&str> = row.try_get(1)?;
+            Ok(TenantRow {
+                name: row.try_get::<&str, _>(0)?.parse()?,
+                policy0: policy0.map(str::parse).transpose()?,
+                added: Timestamp::from_micros(row.try_get(2)?),
+            })
+        });
+        tenants.collect()
+    }
+
+    /// The way to a tenant's rows; none when there is no such tenant. Reads nothing.
+    pub fn tenant(&self, tenant: &TenantName) -> Option<TenantStore> {
+        self.shared().heads.get(&LogName::Tenant(tenant.clone()))?;
+        Some(TenantStore { store: self.clone(), tenant: tenant.clone() })
+    }
+
+    /// A log's origin and key, as policies name them; none when there is no such log. Reads nothing.
+    pub fn log_identity(&self, log: &LogName) -> Option<LogIdentity> {
+        self.shared().heads.get(log).map(|head| head.identity.clone())
+    }
+
+    /// The newest durable checkpoint of a log, a signed note, and its size. Reads nothing.
+    pub fn checkpoint(&self, log: &LogName) -> Option<(u64, Vec<u8>)> {
+        self.shared().heads.get(log).map(|head| (head.edge.size(), head.checkpoint.clone()))
+    }
+
+    /// The entries of a log from index `from`, at most [`ENTRIES_READ_MAX`] and `limit`: their exact bytes.
+    pub async fn entries(&self, log: &LogName, from: u64, limit: u64) -> Result<Vec<Vec<u8>>, Broken> {
+        let head = self.head(log)?;
+        let end = from.saturating_add(limit.min(ENTRIES_READ_MAX)).min(head.edge.size());
+        let query = sqlx::query(sql::ENTRIES).bind(head.id).bind(signed(from)?).bind(signed(end)?);
+        query.fetch_all(self.readers()).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+
+    /// The object beside a log that has this digest.
+    pub async fn object(&self, log: &LogName, digest: &Digest) -> Result<Option<Vec<u8>>, Broken> {
+        let head = self.head(log)?;
+        let row = sqlx::query(sql::OBJECT).bind(head.id).bind(digest.hex()).fetch_optional(self.readers()).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// The device that joined as `join`, whichever tenant's: for the door that has only its transport certificate.
+    pub async fn device_by_join(&self, join: Id) -> Result<Option<DeviceRow>, Broken> {
+        let row = sqlx::query(sql::DEVICE_BY_JOIN).bind(join.to_string()).fetch_optional(self.readers()).await?;
+        let Some(row) = row else { return Ok(None) };
+        let tenant = row.try_get::<&str, _>(1)?.parse()?;
+        device(&row, &tenant).map(Some)
+    }
+}
+
+/// The rows of one tenant.
+#[derive(Debug, Clone)]
+pub struct TenantStore {
+    store: Store,
+    tenant: TenantName,
+}
+
+impl TenantStore {
+    /// Whose rows.
+    pub fn name(&self) -> &TenantName {
+        &self.tenant
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The tenant's policies from version `from`, the oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database cannot be read; so for every function here.
+    pub async fn policies(&self, from: u64, limit: u32) -> Result<Vec<Signed>, Broken> {
+        let query = sqlx::query(sql::POLICIES).bind(self.tenant.as_str()).bind(signed(from)?).bind(rows_max(limit));
+        let rows = query.fetch_all(self.store.readers()).await?;
+        let policies = rows
+            .iter()
+            .map(|row| Ok(Signed { bytes: row.try_get(0)?, signatures: serde_json::from_str(row.try_get(1)?)? }));
+        policies.collect()
+    }
+
+    /// The issued token with this document digest.
+    pub async fn token(&self, digest: &Digest) -> Result<Option<TokenRow>, Broken> {
+        let query = sqlx::query(sql::TOKEN_DOCUMENT).bind(self.tenant.as_str()).bind(digest.to_string());
+        let row = query.fetch_optional(self.store.readers()).await?;
+        row.map(|row| Ok(TokenRow { signed: Signed { bytes: row.try_get(0)?, signatures: vec![row.try_get(1)?] } }))
+            .transpose()
+    }
+
+    /// The tenant's devices that have a record, by name, from behind the name `after` (empty: from the first). Each name
+    /// once: the device that has it, or else the one that had it last and is revoked.
+    pub async fn devices(&self, after: &str, limit: u32) -> Result<Vec<DeviceRow>, Broken> {
+        let query = sqlx::query(sql::DEVICES).bind(self.tenant.as_str()).bind(after).bind(rows_max(limit));
+        let rows = query.fetch_all(self.store.readers()).await?;
+        rows.iter().map(|row| device(row, &self.tenant)).collect()
+    }
+
+    /// The device that has this name: the approved one, or else the one that waits for it, or had it last.
+    pub async fn device(&self, name: &DeviceName) -> Result<Option<DeviceRow>, Broken> {
+        let query = sqlx::query(sql::DEVICE_BY_NAME).bind(self.tenant.as_str()).bind(name.as_str());
+        let row = query.fetch_optional(self.store.readers()).await?;
+        row.map(|row| device(&row, &self.tenant)).transpose()
+    }
+
+    /// The newest approval of the device that joined as `join`, as the device gets it.
+    pub async fn approval(&self, join: Id) -> Result<Option<Approval>, Broken> {
+        let query = sqlx::query(sql::APPROVAL).bind(join.to_string()).bind(self.tenant.as_str());
+        query.fetch_optional(self.store.readers()).await?.as_ref().map(approval).transpose()
+    }
+
+    /// The machines that wait for approval, by name, from behind the name `after` (empty: from the first).
+    pub async fn pending(&self, after: &str, limit: u32) -> Result<Vec<PendingRow>, Broken> {
+        let query = sqlx::query(sql::PENDING).bind(self.tenant.as_str()).bind(after).bind(rows_max(limit));
+        query.fetch_all(self.store.readers()).await?.iter().map(pending).collect()
+    }
+
+    /// The highest serial of the tenant's device records; 0 when there is none. The next approval uses higher ones.
+    pub async fn highest_serial(&self) -> Result<u64, Broken> {
+        let query = sqlx::query(sql::SERIAL_HIGHEST).bind(self.tenant.as_str());
+        unsigned(query.fetch_one(self.store.readers()).await?.try_get(0)?)
+    }
+}
+
+/// A limit as the database takes it.
+pub(super) fn rows_max(limit: u32) -> i64 {
+    i64::from(limit.min(ROWS_READ_MAX))
+}
+
+/// A row of `DEVICES` and its like, of this tenant.
+fn device(row: &AnyRow, tenant: &TenantName) -> Result<DeviceRow, Broken> {
+    Ok(DeviceRow {
+        join: row.try_get::<&str, _>(0)?.parse()?,
+        tenant: tenant.clone(),
+        name: row.try_get::<&str, _>(2)?.parse()?,
+        state: row.try_get::<&str, _>(3)?.parse()?,
+        host_key_line: row.try_get(4)?,
+        machine_id: row.try_get::<&str, _>(5)?.parse()?,
+        asked: Timestamp::from_micros(row.try_get(6)?),
+        approved: approved(row)?,
+        presence: presence(row)?,
+    })
+}
+
+fn approved(row: &AnyRow) -> Result<Option<ApprovedFacts>, Broken> {
+    let Some(serial) = row.try_get::<Option<i64>, _>(7)? else { return Ok(None) };
+    Ok(Some(ApprovedFacts {
+        serial: unsigned(serial)?,
+        labels: serde_json::from_str(row.try_get(8)?)?,
+        at: Timestamp::from_micros(row.try_get(9)?),
+        by: row.try_get::<&str, _>(10)?.parse()?,
+    }))
+}
+
+fn presence(row: &AnyRow) -> Result<Option<PresenceFacts>, Broken> {
+    let Some(since) = row.try_get::<Option<i64>, _>(12)? else { return Ok(None) };
+    let connection: Option<&str> = row.try_get(11)?;
+    Ok(Some(PresenceFacts {
+        connection: connection.map(str::parse).transpose()?,
+        since: Timestamp::from_micros(since),
+        address: row.try_get(13)?,
+        version: row.try_get(14)?,
+    }))
+}
+
+/// A row of `APPROVAL`.
+fn approval(row: &AnyRow) -> Result<Approval, Broken> {
+    let path: &[u8] = row.try_get(2)?;
+    Ok(Approval {
+        record: row.try_get(0)?,
+        index: unsigned(row.try_get(1)?)?,
+        path: path.chunks(32).map(hash).collect::<Result<Vec<_>, _>>()?,
+        batch: Signed { bytes: row.try_get(3)?, signatures: vec![row.try_get(4)?] },
+        certificate: row.try_get(5)?,
+    })
+}
+
+/// A row of `PENDING`.
+fn pending(row: &AnyRow) -> Result<PendingRow, Broken> {
+    Ok(PendingRow {
+        join: row.try_get::<&str, _>(0)?.parse()?,
+        name: row.try_get::<&str, _>(1)?.parse()?,
+        address: row.try_get(2)?,
+        asked: Timestamp::from_micros(row.try_get(3)?),
+        request: SignedJoin { bytes: row.try_get(4)?, by_join_key: row.try_get(5)?, by_host_key: row.try_get(6)? },
+        token: Signed { bytes: row.try_get(7)?, signatures: vec![row.try_get(8)?] },
+    })
+}

@@ -1,0 +1,127 @@
+//! The one way in which anything changes: an ask goes to the writer, and the answer comes back when it is durable.
+
+use super::Store;
+use super::broken::{Broken, RecordError};
+use super::limits::QUEUE_WAIT;
+use belay_certs::tlog::{Hash, leaf_hash};
+use belay_certs::{Id, Timestamp};
+use belay_rules::statement::Seen;
+use belay_rules::{Ask, Draft, Event, LogName, Outcome, Refusal, note};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// What was recorded; it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recorded {
+    /// The log of the entry below.
+    pub log: LogName,
+    /// Its place in the log, from 0.
+    pub index: u64,
+    /// The exact bytes of the entry: the ask's own, or the first one when there are several.
+    pub entry: Vec<u8>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// An ask on its way to the writer.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) work: Work,
+    pub(super) answer: oneshot::Sender<Result<Recorded, RecordError>>,
+}
+
+/// What the writer has to do.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Enter a note that is written already: callers write side by side, the writer would do it one by one.
+    Enter(Box<Ready>),
+    /// Judge an ask.
+    Judge {
+        ask: Box<Ask>,
+        /// For a statement: whether the log head it names is one this log had.
+        seen: Seen,
+        now: Timestamp,
+    },
+}
+
+impl Work {
+    /// Entries it can lead to, roughly.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Enter(_) => 1,
+            Self::Judge { ask, .. } => ask.weight(),
+        }
+    }
+}
+
+/// An event with its entry's bytes and their leaf hash.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) event: Event,
+    pub(super) bytes: Vec<u8>,
+    pub(super) leaf: Hash,
+}
+
+impl Ready {
+    /// Writes the entry of `draft`.
+    ///
+    /// # Errors
+    /// [`Refusal::EntryInvalid`] when it does not fit an entry; broken when there is no randomness for its id.
+    pub(super) fn new(draft: Draft, now: Timestamp) -> Result<Self, RecordError> {
+        let event = draft.event(Id::random().map_err(Broken::from)?, now);
+        let bytes = event.entry().and_then(|entry| entry.to_bytes());
+        let bytes = bytes.map_err(|invalid| Refusal::EntryInvalid(invalid.sentence))?;
+        Ok(Self { leaf: leaf_hash(&bytes), event, bytes })
+    }
+}
+
+impl Store {
+    /// Records what `ask` asks for, if the rules allow it. When this returns `Ok`, the entry, the tables and the log's
+    /// signed head are durable, together; then, and only then, may the asker act.
+    ///
+    /// Cancelling it halfway loses the answer only: what was queued is recorded or refused all the same.
+    ///
+    /// # Errors
+    /// [`RecordError::Refused`] when the rules say no; [`RecordError::Broken`] when the disk or the machine failed, or
+    /// more asks wait than the store can take.
+    pub async fn record(&self, ask: Ask, now: Timestamp) -> Result<Recorded, RecordError> {
+        let work = match ask {
+            Ask::Note(draft) => {
+                note::check(&draft)?;
+                Work::Enter(Box::new(Ready::new(draft, now)?))
+            }
+            ask => Work::Judge { seen: self.seen(&ask).await?, ask: Box::new(ask), now },
+        };
+        let (answer, answered) = oneshot::channel();
+        self.queue(Job { work, answer }).await?;
+        answered.await.map_err(|_| Broken::new("the store is closed"))?
+    }
+
+    async fn queue(&self, job: Job) -> Result<(), Broken> {
+        let closed = || Broken::new("the store is closed");
+        match self.sender().try_send(job) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(closed()),
+            Err(mpsc::error::TrySendError::Full(job)) => match timeout(QUEUE_WAIT, self.sender().send(job)).await {
+                Ok(sent) => sent.map_err(|_| closed()),
+                Err(_) => {
+                    Err(Broken::new("the store is busy: more waits to be recorded than the disk takes; try again"))
+                }
+            },
+        }
+    }
+
+    /// Compares the log head that a statement names with the log: the writer has no time for it.
+    async fn seen(&self, ask: &Ask) -> Result<Seen, Broken> {
+        let Ask::Statement { statement, .. } = ask else { return Ok(Seen::Fits) };
+        let log = LogName::Tenant(statement.head.device.tenant.clone());
+        let (Some(checkpoint), Some(head)) = (&statement.head.checkpoint, self.shared().heads.get(&log)) else {
+            return Ok(Seen::Fits);
+        };
+        if checkpoint.origin != head.identity.origin {
+            return Ok(Seen::Fits);
+        }
+        let had = self.root_at(&log, checkpoint.size).await?;
+        Ok(if had == Some(checkpoint.root.0) { Seen::Fits } else { Seen::Denied })
+    }
+}

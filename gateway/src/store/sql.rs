@@ -1,0 +1,214 @@
+//! Every SQL text of Belay. Each is constant: the driver prepares it once a connection and finds it again by its text.
+//!
+//! Not here: the tables (`gateway/migrations`) and what the answers mean.
+
+use super::limits::ROWS;
+use std::sync::OnceLock;
+
+/// Declares the texts, and the list of all for the test that prepares each.
+macro_rules! texts {
+    ($($(#[$doc:meta])* $name:ident = $text:expr;)*) => {
+        $($(#[$doc])* pub(super) const $name: &str = $text;)*
+        #[cfg(test)]
+        const TEXTS: &[&str] = &[$($name),*];
+    };
+}
+
+/// Columns of `device` that a judge reads, in the order of `rows::device_held`.
+macro_rules! device_held {
+    () => {
+        "SELECT join_id, name, fingerprint, machine_id, state, asked_us, serial, record, entry FROM device "
+    };
+}
+
+/// Columns of a device in a list, in the order of `read::device`.
+macro_rules! device_shown {
+    () => {
+        "SELECT d.join_id, d.tenant, d.name, d.state, d.host_key, d.machine_id, d.asked_us, d.serial, d.labels, \
+         d.approved_us, d.approved_by, p.connection, p.since_us, p.address, p.version \
+         FROM device d LEFT JOIN presence p ON p.join_id = d.join_id "
+    };
+}
+
+texts! {
+    // Logs.
+    LOGS = "SELECT id, name, origin, vkey FROM log ORDER BY id";
+    HEAD = "SELECT seq, head FROM entry WHERE log = $1 ORDER BY seq DESC LIMIT 1";
+    LOG_NEXT_ID = "SELECT COALESCE(MAX(id), 0) + 1 FROM log";
+    LEAVES = "SELECT leaf FROM entry WHERE log = $1 AND seq >= $2 AND seq < $3 ORDER BY seq";
+    TILE_ROOTS = "SELECT root FROM tile WHERE log = $1 AND level = $2 AND idx >= $3 AND idx < $4 ORDER BY idx";
+    TILE = "SELECT hashes FROM tile WHERE log = $1 AND level = $2 AND idx = $3";
+    ENTRY = "SELECT bytes FROM entry WHERE log = $1 AND seq = $2";
+    ENTRIES = "SELECT bytes FROM entry WHERE log = $1 AND seq >= $2 AND seq < $3 ORDER BY seq";
+    OBJECT = "SELECT bytes FROM object WHERE log = $1 AND digest = $2";
+    OBJECT_NEXT = "SELECT digest, bytes FROM object WHERE log = $1 AND digest > $2 AND seq < $3 ORDER BY digest LIMIT 1";
+
+    // Tenants and policies.
+    TENANT_ADD = "INSERT INTO tenant (name, added_us) VALUES ($1, $2)";
+    TENANT_POLICY0 = "UPDATE tenant SET policy0 = $1 WHERE name = $2";
+    TENANTS = "SELECT name, policy0, added_us FROM tenant ORDER BY name";
+    POLICY_HELD = "SELECT t.policy0, p.version, p.digest, p.entry FROM policy p JOIN tenant t ON t.name = p.tenant \
+                   WHERE p.tenant = $1 ORDER BY p.version DESC LIMIT 1";
+    POLICY_ADD = "INSERT INTO policy (tenant, version, digest, entry, bytes, signatures) VALUES ($1, $2, $3, $4, $5, $6)";
+    POLICIES = "SELECT bytes, signatures FROM policy WHERE tenant = $1 AND version >= $2 ORDER BY version LIMIT $3";
+
+    // Tokens.
+    TOKEN_BY_ID = "SELECT id, digest, uses_max, uses, expires_us, entry FROM token WHERE tenant = $1 AND id = $2";
+    TOKEN_BY_DIGEST = "SELECT id, digest, uses_max, uses, expires_us, entry FROM token WHERE tenant = $1 AND digest = $2";
+    TOKEN_DOCUMENT = "SELECT bytes, signature FROM token WHERE tenant = $1 AND digest = $2";
+    TOKEN_ADD = "INSERT INTO token (tenant, id, digest, uses_max, uses, expires_us, entry, bytes, signature) \
+                 VALUES ($1, $2, $3, $4, 0, $5, $6, $7, $8)";
+    TOKEN_USE = "UPDATE token SET uses = uses + 1 WHERE tenant = $1 AND id = $2";
+
+    // Devices.
+    DEVICES_HELD_BY_NAME = concat!(device_held!(), "WHERE tenant = $1 AND name = $2 ORDER BY asked_us");
+    DEVICES_HELD_BY_KEY = concat!(device_held!(), "WHERE tenant = $1 AND fingerprint = $2 ORDER BY asked_us");
+    DEVICE_ADD = "INSERT INTO device (join_id, tenant, name, state, host_key, fingerprint, machine_id, token, asked_us, \
+                  address, request, by_join_key, by_host_key, entry) \
+                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+    DEVICE_STATE = "UPDATE device SET state = $1 WHERE join_id = $2";
+    DEVICE_APPROVE = "UPDATE device SET state = $1, entry = $2, serial = $3, labels = $4, approved_us = $5, \
+                      approved_by = $6, record = $7, place = $8, path = $9, batch = $10, batch_signature = $11, \
+                      certificate = $12 WHERE join_id = $13";
+    DEVICES_WITH_RECORD = "SELECT join_id, serial, state, name FROM device \
+                           WHERE tenant = $1 AND serial IS NOT NULL AND state IN ('approved', 'revoked')";
+    NAME_IN_USE = "SELECT COUNT(*) FROM device WHERE tenant = $1 AND name = $2 AND state IN ('pending', 'approved')";
+    RECORD_ADD = "INSERT INTO record (tenant, serial, join_id, name, entry) VALUES ($1, $2, $3, $4, $5)";
+    RECORD_HOLDER = "SELECT join_id, name FROM record WHERE tenant = $1 AND serial = $2";
+    CALLER = "SELECT d.tenant, d.name, d.state, p.connection, p.address, p.version, s.seq, s.digest, s.entry FROM device d \
+              LEFT JOIN presence p ON p.join_id = d.join_id LEFT JOIN said s ON s.join_id = d.join_id \
+              AND s.seq = (SELECT MAX(seq) FROM said WHERE join_id = d.join_id) WHERE d.join_id = $1";
+    SAID_EARLIER = "SELECT digest, entry FROM said WHERE join_id = $1 AND seq = $2";
+    SAID_FORGET = "DELETE FROM said WHERE join_id = $1 AND seq <= $2";
+    CALLER_SERIALS = "SELECT serial FROM record WHERE join_id = $1 ORDER BY serial DESC LIMIT $2";
+
+    // What a start finds open.
+    PRESENT_BY_TENANT = "SELECT tenant, COUNT(*) FROM presence WHERE connection IS NOT NULL GROUP BY tenant ORDER BY tenant";
+    NOBODY_PRESENT = "UPDATE presence SET connection = NULL, since_us = $1 WHERE connection IS NOT NULL";
+    ACCESSES_OPEN = "SELECT id, tenant, device, person FROM access WHERE ended_us IS NULL ORDER BY opened_us, id";
+
+    // What a script writes. Bare `?`: the values of its statements are counted through.
+    LOG_ADD = "INSERT INTO log (id, name, origin, vkey) VALUES (?, ?, ?, ?)";
+    ACCESS_END = "UPDATE access SET ended_us = ?, bytes_up = ?, bytes_down = ?, reason = ? WHERE id = ? AND ended_us IS NULL";
+    SESSION_END = "UPDATE session SET ended_us = ?, exit = ?, signal = ?, reason = ?, bytes_in = ?, bytes_out = ?, \
+                   recording = ? WHERE tenant = ? AND device = ? AND id = ? AND ended_us IS NULL";
+
+    // Lists for doors.
+    DEVICES = concat!(device_shown!(), "WHERE d.tenant = $1 AND d.name > $2 AND (d.state = 'approved' OR d.state = 'revoked' \
+        AND NOT EXISTS (SELECT 1 FROM device o WHERE o.tenant = d.tenant AND o.name = d.name AND (o.state = 'approved' \
+        OR o.state = 'revoked' AND (o.asked_us > d.asked_us OR o.asked_us = d.asked_us AND o.join_id > d.join_id)))) \
+        ORDER BY d.name LIMIT $3");
+    DEVICE_BY_JOIN = concat!(device_shown!(), "WHERE d.join_id = $1");
+    DEVICE_BY_NAME = concat!(device_shown!(), "WHERE d.tenant = $1 AND d.name = $2 \
+        ORDER BY CASE d.state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 WHEN 'revoked' THEN 2 ELSE 3 END, d.asked_us DESC LIMIT 1");
+    APPROVAL = "SELECT record, place, path, batch, batch_signature, certificate FROM device \
+                WHERE join_id = $1 AND tenant = $2 AND record IS NOT NULL";
+    PENDING = "SELECT d.join_id, d.name, d.address, d.asked_us, d.request, d.by_join_key, d.by_host_key, t.bytes, t.signature \
+               FROM device d JOIN token t ON t.tenant = d.tenant AND t.id = d.token \
+               WHERE d.tenant = $1 AND d.name > $2 AND d.state = 'pending' ORDER BY d.name LIMIT $3";
+    SERIAL_HIGHEST = "SELECT COALESCE(MAX(serial), 0) FROM record WHERE tenant = $1";
+    SESSIONS = "SELECT id, device, access, person, account, kind, command, target, ticket, started_us, entry, ended_us, \
+                exit, signal, reason, bytes_in, bytes_out, recording FROM session \
+                WHERE tenant = $1 AND ($2 = '' OR device = $2) AND ($3 = '' OR person = $3) \
+                AND started_us >= $4 AND started_us < $5 ORDER BY started_us DESC, id LIMIT $6";
+}
+
+/// An insert of several rows at once.
+pub(super) struct Insert {
+    /// Up to and with `VALUES`.
+    head: &'static str,
+    /// Values in a row.
+    columns: usize,
+    /// What follows the rows.
+    tail: &'static str,
+    /// The text for each of [`ROWS`].
+    texts: [OnceLock<String>; ROWS.len()],
+}
+
+impl Insert {
+    const fn new(head: &'static str, columns: usize, tail: &'static str) -> Self {
+        Self { head, columns, tail, texts: [const { OnceLock::new() }; ROWS.len()] }
+    }
+
+    /// The most rows of [`ROWS`] that fit `left`, and the text for so many. `left` is at least 1.
+    pub(super) fn for_rows(&'static self, left: usize) -> (usize, &'static str) {
+        let sizes = ROWS.iter().zip(&self.texts).filter(|(rows, _)| **rows <= left);
+        sizes
+            .map(|(rows, text)| (*rows, text.get_or_init(|| self.text(*rows)).as_str()))
+            .next()
+            .unwrap_or((1, self.head))
+    }
+
+    /// Bare `?`, for SQLite looks the name of a `$N` up in a list, which for 512 of them takes longer than the insert.
+    /// PostgreSQL, when it comes, numbers them here.
+    fn text(&self, rows: usize) -> String {
+        let row = format!("({})", vec!["?"; self.columns].join(", "));
+        format!("{} {} {}", self.head, vec![row.as_str(); rows].join(", "), self.tail)
+    }
+}
+
+pub(super) static ENTRY_ROWS: Insert =
+    Insert::new("INSERT INTO entry (log, seq, leaf, at_us, kind, device, person, bytes, head) VALUES", 9, "");
+pub(super) static TILE_ROWS: Insert = Insert::new("INSERT INTO tile (log, level, idx, root, hashes) VALUES", 5, "");
+pub(super) static OBJECT_ROWS: Insert =
+    Insert::new("INSERT INTO object (log, digest, seq, bytes) VALUES", 4, "ON CONFLICT (log, digest) DO NOTHING");
+pub(super) static PRESENCE_ROWS: Insert = Insert::new(
+    "INSERT INTO presence (join_id, tenant, connection, since_us, address, version) VALUES",
+    6,
+    "ON CONFLICT (join_id) DO UPDATE SET connection = excluded.connection, since_us = excluded.since_us, \
+     address = excluded.address, version = excluded.version",
+);
+pub(super) static SAID_ROWS: Insert = Insert::new(
+    "INSERT INTO said (join_id, seq, digest, entry) VALUES",
+    4,
+    "ON CONFLICT (join_id, seq) DO UPDATE SET digest = excluded.digest, entry = excluded.entry",
+);
+pub(super) static ACCESS_ROWS: Insert = Insert::new(
+    "INSERT INTO access (id, tenant, device, person, key_used, address, opened_us) VALUES",
+    7,
+    "ON CONFLICT (id) DO NOTHING",
+);
+pub(super) static SESSION_ROWS: Insert = Insert::new(
+    "INSERT INTO session (tenant, device, id, access, person, account, kind, command, target, ticket, started_us, entry) VALUES",
+    12,
+    "ON CONFLICT (tenant, device, id) DO NOTHING",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::database::Database;
+    use sqlx::Executor;
+
+    #[tokio::test]
+    async fn every_text_is_accepted_by_the_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut connection = Database::open(directory.path()).await.unwrap().writer().await.unwrap();
+        for text in TEXTS {
+            (&mut connection)
+                .prepare(sqlx::SqlStr::from_static(text))
+                .await
+                .unwrap_or_else(|error| panic!("{text}: {error}"));
+        }
+        let inserts = [&ENTRY_ROWS, &TILE_ROWS, &OBJECT_ROWS, &PRESENCE_ROWS, &SAID_ROWS, &ACCESS_ROWS, &SESSION_ROWS];
+        for insert in inserts {
+            for rows in ROWS {
+                let (fitting, text) = insert.for_rows(rows);
+                assert_eq!(fitting, rows);
+                (&mut connection).prepare(sqlx::SqlStr::from_static(text)).await.unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn rows_are_cut_into_few_sizes_so_that_few_texts_are_prepared() {
+        let mut left = 64 + 16 + 4 + 3;
+        let mut sizes = Vec::new();
+        while left > 0 {
+            let (rows, _) = ENTRY_ROWS.for_rows(left);
+            sizes.push(rows);
+            left -= rows;
+        }
+        assert_eq!(sizes, [64, 16, 4, 1, 1, 1]);
+    }
+}

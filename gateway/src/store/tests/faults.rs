@@ -1,0 +1,124 @@
+//! Every write fails in two ways: it did not happen, and it happened although it was reported as failed.
+
+use super::*;
+use crate::store::Inner;
+use crate::store::RecordError;
+use crate::store::database::Database;
+use crate::store::record::Job;
+use sqlx::{AnyConnection, Executor};
+use std::pin::pin;
+use tokio::sync::mpsc;
+
+/// Somebody else at the same database: makes inserts of some entries fail, as a full disk does.
+async fn saboteur(world: &World) -> AnyConnection {
+    let mut connection = Database::open(world.directory.path()).await.unwrap().writer().await.unwrap();
+    let trigger = "CREATE TRIGGER full BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    connection.execute(trigger).await.unwrap();
+    connection
+}
+
+fn is_broken(answer: &Result<Recorded, RecordError>) -> bool {
+    matches!(answer, Err(RecordError::Broken(_)))
+}
+
+#[tokio::test]
+async fn a_failed_transaction_leaves_nothing_and_the_store_goes_on() {
+    let (world, acme, chain) = World::with_acme().await;
+    let (before, _) = world.store.checkpoint(&acme_log()).unwrap();
+    let mut saboteur = saboteur(&world).await;
+    let (document, token) = acme.token(&chain, Id([1; 16]), 1);
+    let issue = || Ask::IssueToken { signed: document.clone(), token: Box::new(token.clone()), by: ann() };
+    let asks = tokio::join!(
+        world.store.record(ran(acme_log(), "a"), now()),
+        world.store.record(issue(), now()),
+        world.store.record(Ask::AddTenant { tenant: "beta".parse().unwrap() }, now()),
+    );
+    assert!(is_broken(&asks.0) && is_broken(&asks.1) && is_broken(&asks.2), "{asks:?}");
+    assert_eq!(world.store.checkpoint(&acme_log()).unwrap().0, before);
+    assert!(world.store.tenant(&"beta".parse().unwrap()).is_none());
+    saboteur.execute("DROP TRIGGER full").await.unwrap();
+    assert_eq!(world.record(ran(acme_log(), "b")).await.index, before);
+    assert_eq!(world.record(issue()).await.outcome, Outcome::Recorded);
+    world.record(Ask::AddTenant { tenant: "beta".parse().unwrap() }).await;
+    // The first key signed nothing that anyone saw, so the log's life is its first.
+    assert_eq!(world.store.log_identity(&"beta".parse().unwrap()).unwrap().origin, "gw.example/beta");
+    assert_eq!(world.check().await.entries, before + 2);
+    let world = world.reopen().await;
+    assert_eq!(world.store.tenants().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_commit_that_happened_and_was_reported_as_failed_is_taken_up() {
+    let (world, acme, chain) = World::with_acme().await;
+    let (document, token) = acme.token(&chain, Id([1; 16]), 1);
+    let issue = || Ask::IssueToken { signed: document.clone(), token: Box::new(token.clone()), by: ann() };
+    world.faults.lose_answer.store(true, Ordering::SeqCst);
+    assert!(is_broken(&world.store.record(issue(), now()).await));
+    // It happened: asking the same again finds it, and the log goes on behind it.
+    let again = world.record(issue()).await;
+    assert_eq!((again.outcome, again.index), (Outcome::Again, 2));
+    assert_eq!(world.record(ran(acme_log(), "next")).await.index, 3);
+    assert_eq!(world.check().await.entries, 4);
+}
+
+#[tokio::test]
+async fn a_tenant_whose_adding_was_reported_as_failed_is_there_with_its_key() {
+    let world = World::new().await;
+    world.faults.lose_answer.store(true, Ordering::SeqCst);
+    assert!(is_broken(&world.store.record(Ask::AddTenant { tenant: tenant() }, now()).await));
+    let refused = world.store.record(Ask::AddTenant { tenant: tenant() }, now()).await;
+    assert!(matches!(refused, Err(RecordError::Refused(_))), "{refused:?}");
+    assert_eq!(world.record(ran(acme_log(), "x")).await.index, 1);
+    assert_eq!(world.reopen().await.check().await.entries, 2);
+}
+
+#[tokio::test]
+async fn a_changed_database_or_key_is_not_served() {
+    let world = World::new().await;
+    world.record(ran(LogName::System, "x")).await;
+    world.store.close().await;
+    let mut connection = Database::open(world.directory.path()).await.unwrap().writer().await.unwrap();
+    connection.execute("UPDATE entry SET leaf = zeroblob(32) WHERE seq = 0").await.unwrap();
+    let broken = open(&world.directory).await.unwrap_err().to_string();
+    assert!(broken.contains("log system") && broken.contains("restore a whole backup"), "{broken}");
+    connection.execute("UPDATE entry SET head = NULL").await.unwrap();
+    assert!(open(&world.directory).await.unwrap_err().to_string().contains("no signed head"));
+    connection.execute("DELETE FROM entry").await.unwrap();
+    assert!(open(&world.directory).await.unwrap_err().to_string().contains("no entries"));
+    let key = world.directory.path().join("keys/log-system.key");
+    std::fs::remove_file(&key).unwrap();
+    assert!(open(&world.directory).await.unwrap_err().to_string().contains("log-system.key"));
+    LogKeys::new(world.directory.path().join("keys"), "gw.example").make(&LogName::System).unwrap();
+    assert!(open(&world.directory).await.unwrap_err().to_string().contains("another key"));
+}
+
+/// A store whose writer never takes anything: one ask fits its queue.
+fn stuck(world: &World) -> (Store, mpsc::Receiver<Job>) {
+    let (queue, asks) = mpsc::channel(1);
+    let inner = &world.store.0;
+    let store = Store(Arc::new(Inner {
+        queue,
+        shared: inner.shared.clone(),
+        readers: inner.readers.clone(),
+        stop: inner.stop.clone(),
+        tasks: inner.tasks.clone(),
+    }));
+    (store, asks)
+}
+
+#[tokio::test]
+async fn a_full_queue_is_waited_for_and_then_said_to_be_busy() {
+    let world = World::new().await;
+    let (store, mut asks) = stuck(&world);
+    tokio::time::pause();
+    let mut first = pin!(store.record(ran(LogName::System, "first"), now()));
+    assert!(futures_util::poll!(first.as_mut()).is_pending());
+    let busy = store.record(ran(LogName::System, "late"), now()).await.unwrap_err();
+    assert!(busy.to_string().contains("busy"), "{busy}");
+    // A place that comes free in time is taken.
+    let mut third = pin!(store.record(ran(LogName::System, "third"), now()));
+    assert!(futures_util::poll!(third.as_mut()).is_pending());
+    assert!(asks.recv().await.is_some());
+    assert!(futures_util::poll!(third.as_mut()).is_pending());
+    assert!(asks.recv().await.is_some(), "the third is queued");
+}

@@ -1,0 +1,203 @@
+//! The one writer: takes asks off the queue, as many as wait, and makes each batch durable in one transaction.
+//!
+//! A batch is recorded whole or not at all. After any failure nothing in memory is trusted: the connection is made anew
+//! and every head is read back, because a commit that failed may have happened.
+
+use super::broken::{Broken, RecordError};
+use super::devices::Devices;
+use super::heads::Shared;
+use super::keys::LogKeys;
+use super::limits::{BATCH_ASKS_MAX, BATCH_ENTRIES_MAX};
+use super::record::{Job, Recorded, Work};
+use super::stage::{Grown, Stage};
+use super::transaction::Transaction;
+use super::turn::{Answer, Turn};
+use belay_certs::Timestamp;
+use belay_rules::{Draft, LogName, What};
+use sqlx::{AnyConnection, Connection};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// The writer's state; one task owns it.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    keys: LogKeys,
+    /// The connection; none after a failure.
+    connection: Option<AnyConnection>,
+    devices: Devices,
+    /// Logs whose keys were made in a transaction that has not succeeded, or not yet.
+    begun: Vec<LogName>,
+    #[cfg(test)]
+    pub(super) faults: Arc<super::tests::Faults>,
+}
+
+/// The answers of a batch that is durable, in the order of its asks.
+struct Durable {
+    answers: Vec<Result<Recorded, RecordError>>,
+    grown: Grown,
+}
+
+impl Writer {
+    /// A writer on the database, with every log's head loaded and the system log begun.
+    pub(super) async fn open(shared: Arc<Shared>, keys: LogKeys, now: Timestamp) -> Result<Self, Broken> {
+        let mut writer = Self {
+            shared,
+            keys,
+            connection: None,
+            devices: Devices::default(),
+            begun: Vec::new(),
+            #[cfg(test)]
+            faults: Arc::default(),
+        };
+        writer.recover().await?;
+        if writer.shared.heads.get(&LogName::System).is_none()
+            && let Err(broken) = writer.begin_system_log(now).await
+        {
+            writer.abandon();
+            writer.recover().await?;
+            return Err(broken);
+        }
+        Ok(writer)
+    }
+
+    /// Runs until every store is dropped or `stop` is called; what was queued by then is still recorded.
+    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+        let mut jobs = Vec::with_capacity(BATCH_ASKS_MAX);
+        loop {
+            let taken = tokio::select! {
+                biased;
+                () = stop.cancelled(), if !queue.is_closed() => {
+                    queue.close();
+                    continue;
+                }
+                taken = queue.recv_many(&mut jobs, BATCH_ASKS_MAX) => taken,
+            };
+            if taken == 0 {
+                break;
+            }
+            while !jobs.is_empty() {
+                let batch: Vec<Job> = jobs.drain(..batch_len(&jobs)).collect();
+                self.record(batch).await;
+            }
+        }
+        if let Some(connection) = self.connection.take()
+            && let Err(error) = connection.close().await
+        {
+            tracing::warn!(%error, "the database was not closed in good order; nothing is lost");
+        }
+    }
+
+    /// Records one batch and answers every ask in it.
+    async fn record(&mut self, batch: Vec<Job>) {
+        let (works, callers): (Vec<Work>, Vec<_>) = batch.into_iter().map(|job| (job.work, job.answer)).unzip();
+        match self.commit(works).await {
+            Ok(durable) => {
+                durable.grown.publish(&self.shared);
+                self.devices.trim();
+                for (caller, answer) in callers.into_iter().zip(durable.answers) {
+                    // Whoever asked may have gone; the record stands.
+                    let _ = caller.send(answer);
+                }
+            }
+            Err(broken) => {
+                tracing::error!(%broken, asks = callers.len(), "nothing was recorded; the next ask tries again");
+                self.abandon();
+                // Heads that may have moved are read back before anyone hears of it.
+                let recovered = self.recover().await;
+                let broken = recovered.err().unwrap_or(broken);
+                for caller in callers {
+                    let _ = caller.send(Err(broken.clone().into()));
+                }
+            }
+        }
+    }
+
+    async fn commit(&mut self, batch: Vec<Work>) -> Result<Durable, Broken> {
+        if self.connection.is_none() {
+            self.recover().await?;
+        }
+        let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
+        let transaction = Transaction::on(connection);
+        let Self { shared, keys, devices, begun, .. } = self;
+        let mut turn = Turn { transaction, devices, shared, keys, begun, stage: Stage::default() };
+        let mut answers = Vec::with_capacity(batch.len());
+        for work in batch {
+            match turn.take(work).await {
+                Err(RecordError::Broken(broken)) => return Err(broken),
+                answer => answers.push(answer),
+            }
+        }
+        let Turn { transaction, mut stage, .. } = turn;
+        if stage.entries.is_empty() {
+            // Refusals and repetitions only: nothing to sign or to sync.
+            transaction.leave().await?;
+            return Ok(Durable { answers: finish(answers, stage), grown: Grown::default() });
+        }
+        let grown = stage.commit(transaction).await?;
+        #[cfg(test)]
+        self.faults.after_commit()?;
+        self.begun.clear();
+        Ok(Durable { answers: finish(answers, stage), grown })
+    }
+
+    /// Drops everything that a failed transaction may have touched.
+    fn abandon(&mut self) {
+        self.connection = None;
+        self.devices.clear();
+        self.shared.tiles.clear();
+    }
+
+    /// Connects, and reads every head from the database. Only now it is known which logs did not begin: their keys are
+    /// taken back.
+    async fn recover(&mut self) -> Result<(), Broken> {
+        let mut connection = self.shared.database.writer().await?;
+        self.shared.heads.reload(&mut connection, &self.keys).await?;
+        for log in self.begun.drain(..) {
+            if self.shared.heads.get(&log).is_none() {
+                self.keys.unmake(&log)?;
+            }
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn begin_system_log(&mut self, now: Timestamp) -> Result<(), Broken> {
+        let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
+        let transaction = Transaction::on(connection);
+        let Self { shared, keys, devices, begun, .. } = self;
+        let mut turn = Turn { transaction, devices, shared, keys, begun, stage: Stage::default() };
+        let identity = turn.begin_log(&LogName::System).await?;
+        let what = What::LogStarted { origin: identity.origin, vkey: identity.vkey };
+        turn.note(Draft::new(LogName::System, what), now).map_err(|error| Broken::new(error.to_string()))?;
+        let Turn { transaction, mut stage, .. } = turn;
+        let grown = stage.commit(transaction).await?;
+        self.begun.clear();
+        grown.publish(&self.shared);
+        Ok(())
+    }
+}
+
+/// How many of the asks make up one transaction.
+fn batch_len(jobs: &[Job]) -> usize {
+    let mut entries = 0;
+    let fitting = jobs.iter().take_while(|job| {
+        entries += job.work.weight();
+        entries <= BATCH_ENTRIES_MAX
+    });
+    fitting.count().max(1)
+}
+
+/// The answers with the bytes of the entries that are durable now.
+fn finish(answers: Vec<Result<Answer, RecordError>>, stage: Stage) -> Vec<Result<Recorded, RecordError>> {
+    let mut entries: Vec<_> = stage.entries.into_iter().map(|entry| Some((entry.log, entry.bytes))).collect();
+    let mut take = |position: usize| entries.get_mut(position).and_then(Option::take);
+    let finished = answers.into_iter().map(|answer| match answer? {
+        Answer::Old { log, index, entry, outcome } => Ok(Recorded { log, index, entry, outcome }),
+        Answer::New(entered, outcome) => {
+            let (log, entry) = take(entered.position).ok_or_else(|| Broken::new("an entry was answered twice"))?;
+            Ok(Recorded { log, index: entered.index, entry, outcome })
+        }
+    });
+    finished.collect::<Vec<Result<Recorded, RecordError>>>()
+}
