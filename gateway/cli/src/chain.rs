@@ -1,0 +1,190 @@
+//! One tenant's policies: from the pinned version 0 forward, out of the cache, a directory or a gateway, always verified.
+//!
+//! Which tenants a laptop reaches is not here: see `trusted.rs`.
+
+use crate::{
+    failure::{Outcome, refused},
+    gateway::Gateway,
+    home::{self, Home},
+};
+use belay_certs::{
+    Digest, Signed, TenantName, envelope,
+    limits::POLICY_BYTES_MAX,
+    policy::{Chain, Policy, Step},
+};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Versions of one policy that are read from a directory: 27 years of one a day.
+const VERSIONS_MAX: u64 = 10_000;
+
+/// The verified newest version and the exact document it came from.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// What it says and that it follows from the pin.
+    pub chain: Chain,
+    /// Its bytes and signatures.
+    pub newest: Signed,
+}
+
+impl Held {
+    /// What the newest version says.
+    pub fn policy(&self) -> &Policy {
+        self.chain.policy()
+    }
+}
+
+/// One version as `policy show --json` gives it.
+#[derive(Debug, Deserialize)]
+struct Shown {
+    text: String,
+    signatures: Vec<String>,
+}
+
+/// The answer of `policy show --json`.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    versions: Vec<Shown>,
+}
+
+/// Starts from the pin or from what is held and takes every document in turn; gives back those that were new.
+///
+/// # Errors
+/// The first document does not have the pinned digest, or one does not follow from the one before it.
+pub fn follow(pin: &Digest, held: Option<Held>, documents: Vec<Signed>) -> Outcome<(Held, Vec<Signed>)> {
+    let mut fresh = Vec::new();
+    let mut held = held;
+    for signed in documents {
+        let next = match &held {
+            None => Some(begin(pin, &signed)?),
+            Some(held) => match held.chain.extend(&signed)? {
+                Step::Next(chain) => Some(chain),
+                Step::Same => None,
+            },
+        };
+        if let Some(chain) = next {
+            fresh.push(signed.clone());
+            held = Some(Held { chain, newest: signed });
+        }
+    }
+    let held = held.ok_or_else(|| refused(format!("no version 0 with the pinned hash {pin} was found")))?;
+    Ok((held, fresh))
+}
+
+fn begin(pin: &Digest, signed: &Signed) -> Outcome<Chain> {
+    let digest = Digest::of(&signed.bytes);
+    if digest != *pin {
+        return Err(refused(format!(
+            "the hash {pin} is pinned, and this version 0 has {digest}: it is not the policy you trust"
+        )));
+    }
+    Ok(Chain::begin(signed)?)
+}
+
+/// The verified versions of the cache, or nothing where there is no version 0.
+///
+/// # Errors
+/// A file of the cache does not verify.
+pub fn cached(home: &Home, tenant: &TenantName, pin: &Digest) -> Outcome<Option<Held>> {
+    let dir = home.policies(tenant);
+    let documents = read_dir(&dir)?;
+    if documents.is_empty() {
+        return Ok(None);
+    }
+    let (held, _) = follow(pin, None, documents).map_err(|failure| failure.of(dir.display()))?;
+    check_tenant(&held, tenant)?;
+    Ok(Some(held))
+}
+
+/// The chain from a directory of policy files, and its documents for the cache.
+///
+/// # Errors
+/// There is no version 0, or a file does not verify.
+pub fn from_dir(dir: &Path, pin: &Digest) -> Outcome<(Held, Vec<Signed>)> {
+    let documents = read_dir(dir)?;
+    if documents.is_empty() {
+        return Err(refused(format!("{} has no policy-0.toml", dir.display())));
+    }
+    follow(pin, None, documents).map_err(|failure| failure.of(dir.display()))
+}
+
+/// The newest chain a gateway has, verified from what is held here; new versions go into the cache.
+///
+/// # Errors
+/// The gateway cannot be asked, or what it gives does not follow from the pin.
+pub fn refresh(home: &Home, gateway: &Gateway<'_>, tenant: &TenantName, pin: &Digest) -> Outcome<Held> {
+    let held = cached(home, tenant, pin)?;
+    let from = held.as_ref().map_or(0, |held| held.chain.version()).to_string();
+    let answer: Answer = gateway.ask(&["policy", "show", tenant.as_str(), "--from", &from, "--json"])?;
+    let documents = answer.versions.into_iter().map(document).collect::<Outcome<Vec<_>>>()?;
+    let (held, fresh) =
+        follow(pin, held, documents).map_err(|failure| failure.of(format!("the gateway's policy of {tenant}")))?;
+    check_tenant(&held, tenant)?;
+    keep(home, tenant, held.chain.version(), &fresh)?;
+    Ok(held)
+}
+
+fn document(shown: Shown) -> Outcome<Signed> {
+    if shown.text.len() > POLICY_BYTES_MAX {
+        return Err(refused(format!("a policy is larger than {POLICY_BYTES_MAX} bytes")));
+    }
+    Ok(Signed { bytes: shown.text.into_bytes(), signatures: shown.signatures })
+}
+
+/// The pin is a hash of one tenant's document: whoever asks for another's name must not get it.
+fn check_tenant(held: &Held, tenant: &TenantName) -> Outcome {
+    if held.chain.tenant() != tenant {
+        return Err(refused(format!("the pinned policy is of {}, not of {tenant}", held.chain.tenant())));
+    }
+    Ok(())
+}
+
+/// Puts verified versions into the cache; the last of `documents` is `newest`.
+///
+/// # Errors
+/// They cannot be written.
+pub fn keep(home: &Home, tenant: &TenantName, newest: u64, documents: &[Signed]) -> Outcome {
+    let first = (newest + 1).saturating_sub(documents.len() as u64);
+    for (version, signed) in (first..).zip(documents) {
+        write(&home.policies(tenant).join(format!("policy-{version}.toml")), signed)?;
+    }
+    Ok(())
+}
+
+/// Writes a document and, first, its signatures beside it: a document that is there is always signed.
+///
+/// # Errors
+/// They cannot be written.
+pub fn write(path: &Path, signed: &Signed) -> Outcome {
+    home::write_whole(&signature_path(path), envelope::armor(signed).as_bytes(), 0o644)?;
+    home::write_whole(path, &signed.bytes, 0o644)
+}
+
+/// A document and the signatures beside it.
+///
+/// # Errors
+/// One of the files is missing or broken.
+pub fn read(path: &Path) -> Outcome<Signed> {
+    let sig = signature_path(path);
+    let signatures = envelope::signatures(&home::read_text(&sig)?).map_err(|invalid| invalid.of(sig.display()))?;
+    Ok(Signed { bytes: home::read(path)?, signatures })
+}
+
+/// `NAME.toml` → `NAME.toml.sig`.
+pub fn signature_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".sig");
+    PathBuf::from(name)
+}
+
+fn read_dir(dir: &Path) -> Outcome<Vec<Signed>> {
+    (0..VERSIONS_MAX)
+        .map(|version| dir.join(format!("policy-{version}.toml")))
+        .take_while(|path| path.exists())
+        .map(|path| read(&path))
+        .collect()
+}
+
+#[cfg(test)]
+#[path = "chain/tests.rs"]
+mod tests;

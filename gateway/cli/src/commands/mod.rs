@@ -1,0 +1,136 @@
+//! The commands, one file each, and what several of them need: the time and questions to every gateway.
+
+mod approve;
+mod config;
+mod devices;
+mod init;
+mod log;
+mod pending;
+mod person;
+mod policy;
+mod sessions;
+mod ssh;
+mod token;
+mod trust;
+mod who;
+
+use crate::{failure::Outcome, home::Home, screen::note, trusted::Trusted};
+use belay_certs::Timestamp;
+use clap::Subcommand;
+use serde_json::Value;
+
+/// What `belay` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a tenant's keys and sign version 0 of its policy
+    Init(init::Args),
+    /// Pin the hash of a version 0 and verify everything from there
+    Trust(trust::Args),
+    /// Write known_hosts and the ssh configuration from the verified policies
+    Config(config::Args),
+    /// Check, sign, push and show policies
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// Add and remove people of a policy
+    #[command(subcommand)]
+    Person(person::Command),
+    /// Make a token with which machines may ask to join
+    Token(token::Args),
+    /// List the machines that ask to join, each checked
+    Pending(pending::Args),
+    /// Certify and admit machines that ask to join
+    Approve(approve::Args),
+    /// List the devices you have a grant on
+    Devices(devices::Args),
+    /// Open ssh to the only device that matches
+    Ssh(ssh::Args),
+    /// Who can reach a device, how, and which line says so
+    Who(who::Args),
+    /// List sessions
+    Sessions(sessions::Args),
+    /// Verify a tenant's log
+    #[command(subcommand)]
+    Log(log::Command),
+}
+
+impl Command {
+    /// Does it. `identity_named`: the person gave `--identity`.
+    ///
+    /// # Errors
+    /// What was refused, and why.
+    pub fn run(self, home: &Home, identity_named: bool) -> Outcome {
+        match self {
+            Self::Init(args) => init::run(home, args),
+            Self::Trust(args) => trust::run(home, &args),
+            Self::Config(args) => config::run(home, &args, identity_named),
+            Self::Policy(command) => policy::run(home, command),
+            Self::Person(command) => person::run(home, command),
+            Self::Token(args) => token::run(home, &args),
+            Self::Pending(args) => pending::run(home, &args),
+            Self::Approve(args) => approve::run(home, &args),
+            Self::Devices(args) => devices::run(home, &args),
+            Self::Ssh(args) => ssh::run(home, &args),
+            Self::Who(args) => who::run(home, &args),
+            Self::Sessions(args) => sessions::run(home, &args),
+            Self::Log(command) => log::run(home, command),
+        }
+    }
+}
+
+/// The laptop's clock.
+fn now() -> Timestamp {
+    Timestamp::from_system(std::time::SystemTime::now())
+}
+
+/// The rows that every gateway gives to one command. The failure of one is given back beside the rows of the others, which
+/// are still worth showing.
+fn ask_all(home: &Home, trusted: &Trusted, words: &[&str]) -> Outcome<(Vec<Value>, Outcome)> {
+    let mut rows = Vec::new();
+    let mut outcome = Ok(());
+    for gateway in trusted.gateways(home)? {
+        match gateway.ask::<Vec<Value>>(words) {
+            Ok(found) => rows.extend(found),
+            Err(failure) => outcome = Err(failure),
+        }
+    }
+    if outcome.is_err() && !rows.is_empty() {
+        note("belay: a gateway did not answer, so this list is not complete");
+    }
+    Ok((rows, outcome))
+}
+
+/// A field of a gateway's row as a table cell: text as it is, a list with commas, nothing as `-`.
+fn cell(row: &Value, field: &str) -> String {
+    match row.get(field) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(","),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The table of rows under a heading; the fields are named as the columns, in lower case.
+fn rows_table(columns: &[&str], rows: &[Value]) -> String {
+    let lower: Vec<String> = columns.iter().map(|column| column.to_ascii_lowercase()).collect();
+    let cells: Vec<Vec<String>> = rows.iter().map(|row| lower.iter().map(|field| cell(row, field)).collect()).collect();
+    crate::screen::table(columns, &cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_any_shape_becomes_cells() {
+        let row = serde_json::json!({"name": "web1.acme", "labels": ["a", "b"], "since": null, "exit": 3});
+        let cells: Vec<String> =
+            ["name", "labels", "since", "exit", "missing"].iter().map(|field| cell(&row, field)).collect();
+        assert_eq!(cells, ["web1.acme", "a,b", "-", "3", "-"]);
+        assert_eq!(rows_table(&["NAME", "EXIT"], &[row]), "NAME       EXIT\nweb1.acme  3\n");
+    }
+}

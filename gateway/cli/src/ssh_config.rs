@@ -1,0 +1,222 @@
+//! What ssh is told: the fragment and the known hosts, from verified policies alone. Pure; `commands/config.rs` writes them.
+//!
+//! Everything is written whole: what no policy names any more is gone with the next writing.
+
+use crate::{
+    failure::{Outcome, usage},
+    gateway::Route,
+};
+use belay_certs::{PublicKey, TenantName};
+use std::{collections::BTreeMap, fmt::Write, path::Path};
+
+/// One tenant, as far as ssh has to know it.
+#[derive(Debug, Clone)]
+pub struct Tenant {
+    /// Its name: devices are `*.NAME`.
+    pub name: TenantName,
+    /// Its gateway.
+    pub route: Route,
+    /// The keys that certify its devices.
+    pub device_ca: Vec<PublicKey>,
+}
+
+/// Paths that go into the fragment.
+#[derive(Debug, Clone, Copy)]
+pub struct Paths<'a> {
+    /// The known-hosts file that is written beside.
+    pub known_hosts: &'a Path,
+    /// The person's key, if one is named.
+    pub identity: Option<&'a Path>,
+    /// The private directory for control sockets.
+    pub control_dir: &'a Path,
+}
+
+/// The two texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// `ssh_config`.
+    pub fragment: String,
+    /// `known_hosts`.
+    pub known_hosts: String,
+    /// Tenants that are in neither, and why.
+    pub left_out: Vec<String>,
+}
+
+/// AES-GCM first: its tags leave no room for prefix truncation.
+const CIPHERS: &str =
+    "aes256-gcm@openssh.com,aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
+/// The only host key type a device has, always certified.
+const DEVICE_ALGORITHMS: &str = "ssh-ed25519-cert-v01@openssh.com";
+
+/// One gateway and the tenants that reach their devices through it.
+struct Group<'a> {
+    alias: String,
+    route: &'a Route,
+    /// Set where another group has the same address under other keys: each must keep to its own.
+    host_key_alias: Option<String>,
+    tenants: Vec<&'a Tenant>,
+}
+
+/// The fragment and the known hosts for these tenants.
+///
+/// # Errors
+/// A path cannot be written in ssh's configuration language.
+pub fn write(tenants: &[Tenant], paths: &Paths<'_>) -> Outcome<Written> {
+    let (kept, left_out) = without_impostors(tenants);
+    let groups = groups(&kept);
+    let mut fragment = String::from(
+        "# Written by `belay config` from verified policies, whole, every time: changes made here are lost.\n\
+         # Use it: put `Include PATH_OF_THIS_FILE` at the top of ~/.ssh/config, or call `ssh -F PATH_OF_THIS_FILE`.\n",
+    );
+    let common = common(paths)?;
+    let control = quoted(&paths.control_dir.display().to_string())?;
+    for group in &groups {
+        fragment.push_str(&gateway_block(group, &common, control.trim_matches('"')));
+    }
+    for group in &groups {
+        fragment.push_str(&devices_block(group, &common));
+    }
+    Ok(Written { fragment, known_hosts: known_hosts(&groups), left_out })
+}
+
+/// How known hosts name a host: port 22 is written without brackets.
+pub fn known_hosts_pattern(host: &str, port: u16) -> String {
+    if port == 22 { host.to_owned() } else { format!("[{host}]:{port}") }
+}
+
+/// One line of a known-hosts file, with its end. The key's comment stays out: it is a stranger's text.
+pub fn known_hosts_line(pattern: &str, key: &PublicKey) -> String {
+    let line = key.line();
+    let mut parts = line.split(' ');
+    format!("{pattern} {} {}\n", parts.next().unwrap_or_default(), parts.next().unwrap_or_default())
+}
+
+/// The plain algorithms of these keys: a gateway shows a key that a policy names, never a certificate.
+pub fn host_key_algorithms(keys: &[PublicKey]) -> String {
+    let mut algorithms: Vec<&'static str> = keys.iter().flat_map(|key| algorithms_of(&key.line())).copied().collect();
+    algorithms.sort_unstable();
+    algorithms.dedup();
+    algorithms.join(",")
+}
+
+fn algorithms_of(line: &str) -> &'static [&'static str] {
+    match line.split(' ').next().unwrap_or_default() {
+        "ecdsa-sha2-nistp256" => &["ecdsa-sha2-nistp256"],
+        "ecdsa-sha2-nistp384" => &["ecdsa-sha2-nistp384"],
+        "ecdsa-sha2-nistp521" => &["ecdsa-sha2-nistp521"],
+        "ssh-rsa" => &["rsa-sha2-256", "rsa-sha2-512"],
+        _ => &["ssh-ed25519"],
+    }
+}
+
+/// A policy that names a device of any tenant as its gateway would plant a plain key for that device in known hosts, which
+/// ssh believes beside the device CA. Such a tenant gets no line at all (P3).
+fn without_impostors(tenants: &[Tenant]) -> (Vec<&Tenant>, Vec<String>) {
+    let devices_of = |host: &str| {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
+        tenants.iter().find(|tenant| host.ends_with(&format!(".{}", tenant.name))).map(|tenant| &tenant.name)
+    };
+    let (mut kept, mut left_out) = (Vec::new(), Vec::new());
+    for tenant in tenants {
+        match devices_of(&tenant.route.host) {
+            None => kept.push(tenant),
+            Some(owner) => left_out.push(format!(
+                "{}: its policy names the gateway {}, which is a name for devices of {owner}: left out",
+                tenant.name, tenant.route.host
+            )),
+        }
+    }
+    (kept, left_out)
+}
+
+fn groups<'a>(tenants: &[&'a Tenant]) -> Vec<Group<'a>> {
+    let mut by_route: BTreeMap<&Route, Vec<&Tenant>> = BTreeMap::new();
+    for tenant in tenants {
+        by_route.entry(&tenant.route).or_default().push(tenant);
+    }
+    let shared = |route: &Route| {
+        by_route.keys().filter(|other| (&other.host, other.port) == (&route.host, route.port)).count() > 1
+    };
+    by_route
+        .iter()
+        .enumerate()
+        .map(|(at, (route, members))| {
+            let alias = if at == 0 { "gw".to_owned() } else { format!("gw{}", at + 1) };
+            let host_key_alias = shared(route).then(|| format!("belay-{alias}"));
+            Group { alias, route, host_key_alias, tenants: members.clone() }
+        })
+        .collect()
+}
+
+/// Options that hold on both hops.
+fn common(paths: &Paths<'_>) -> Outcome<String> {
+    let mut out = format!("    UserKnownHostsFile {}\n", quoted(&paths.known_hosts.display().to_string())?);
+    if let Some(identity) = paths.identity {
+        let _ = writeln!(out, "    IdentityFile {}", quoted(&identity.display().to_string())?);
+    }
+    let _ = write!(
+        out,
+        "    IdentitiesOnly yes\n    GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    \
+         UpdateHostKeys no\n    CheckHostIP no\n    PreferredAuthentications publickey\n    \
+         PasswordAuthentication no\n    KbdInteractiveAuthentication no\n    ForwardAgent no\n    ForwardX11 no\n    \
+         Ciphers {CIPHERS}\n    ServerAliveInterval 15\n"
+    );
+    Ok(out)
+}
+
+fn gateway_block(group: &Group<'_>, common: &str, control: &str) -> String {
+    let Group { alias, route, host_key_alias, .. } = group;
+    let mut out = format!(
+        "\nHost {alias}\n    HostName {}\n    Port {}\n    User belay\n    HostKeyAlgorithms {}\n",
+        route.host,
+        route.port,
+        host_key_algorithms(&route.host_keys)
+    );
+    if let Some(name) = host_key_alias {
+        let _ = writeln!(out, "    HostKeyAlias {name}");
+    }
+    out.push_str(common);
+    let _ = write!(out, "    ControlMaster auto\n    ControlPath \"{control}/{alias}.%C\"\n    ControlPersist 10m\n");
+    out
+}
+
+fn devices_block(group: &Group<'_>, common: &str) -> String {
+    let patterns: Vec<String> = group.tenants.iter().map(|tenant| format!("*.{}", tenant.name)).collect();
+    format!(
+        "\nHost {}\n    ProxyJump {}\n    HostKeyAlgorithms {DEVICE_ALGORITHMS}\n{common}    \
+         ControlMaster no\n    ControlPath none\n    SendEnv BELAY_TICKET LANG LC_*\n",
+        patterns.join(" "),
+        group.alias
+    )
+}
+
+fn known_hosts(groups: &[Group<'_>]) -> String {
+    let mut out = String::from("# Written by `belay config` from verified policies, whole, every time.\n");
+    for group in groups {
+        let pattern = match &group.host_key_alias {
+            Some(alias) => alias.clone(),
+            None => known_hosts_pattern(&group.route.host, group.route.port),
+        };
+        for key in &group.route.host_keys {
+            out.push_str(&known_hosts_line(&pattern, key));
+        }
+    }
+    for tenant in groups.iter().flat_map(|group| &group.tenants) {
+        for key in &tenant.device_ca {
+            out.push_str(&known_hosts_line(&format!("@cert-authority *.{}", tenant.name), key));
+        }
+    }
+    out
+}
+
+/// A path as ssh's configuration reads it back: quoted, `%` doubled.
+fn quoted(path: &str) -> Outcome<String> {
+    if path.chars().any(|c| c.is_control() || c == '"' || c == '\\') || path.contains("${") {
+        return Err(usage(format!("ssh's configuration cannot hold the path {path:?}: choose another")));
+    }
+    Ok(format!("\"{}\"", path.replace('%', "%%")))
+}
+
+#[cfg(test)]
+#[path = "ssh_config/tests.rs"]
+mod tests;

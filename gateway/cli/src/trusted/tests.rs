@@ -1,0 +1,76 @@
+//! From pins to everything that follows, out of the cache.
+
+use super::*;
+use crate::testing::{Customer, home};
+
+fn serving(acme: &Customer) -> Customer {
+    Customer::new("msp", &format!("\n[[serves]]\ntenant = \"acme\"\npolicy0 = \"{}\"\n", acme.pin()))
+}
+
+#[test]
+fn without_a_pin_nothing_is_believed() {
+    let (_dir, home) = home();
+    assert!(Trusted::load(&home).unwrap_err().sentence().contains("nothing is pinned"));
+}
+
+#[test]
+fn one_pinned_provider_leads_to_the_tenants_it_serves() {
+    let acme = Customer::new("acme", "");
+    let msp = serving(&acme);
+    let (_dir, home) = home();
+    home.pin(&msp.name, msp.pin()).unwrap();
+    assert!(Trusted::load(&home).is_err());
+    msp.cache(&home);
+    let trusted = Trusted::load(&home).unwrap();
+    assert!(trusted.tenant(&acme.name).unwrap_err().sentence().contains("not here yet"));
+    acme.cache(&home);
+    let trusted = Trusted::load(&home).unwrap();
+    assert_eq!(trusted.tenant(&acme.name).unwrap().chain.policy0(), acme.pin());
+    assert_eq!(trusted.reached().count(), 2);
+    assert!(trusted.is_whole());
+}
+
+#[test]
+fn an_imported_tenants_people_are_known_but_its_devices_are_not_reached() {
+    let msp = Customer::new("msp", "");
+    let acme = Customer::new("acme", &format!("\n[import.msp]\npolicy0 = \"{}\"\n", msp.pin()));
+    let (_dir, home) = home();
+    home.pin(&acme.name, acme.pin()).unwrap();
+    acme.cache(&home);
+    msp.cache(&home);
+    let trusted = Trusted::load(&home).unwrap();
+    assert!(trusted.tenant(&msp.name).is_err());
+    let policies = trusted.policies(&acme.name).unwrap();
+    assert_eq!(policies.person(msp.person_key()).unwrap().to_string(), "msp:alice");
+    assert_eq!(policies.person(acme.person_key()).unwrap().to_string(), "alice");
+}
+
+#[test]
+fn a_served_tenant_with_another_beginning_than_the_pinned_one_changes_nothing() {
+    let (acme, impostor) = (Customer::new("acme", ""), Customer::new("acme", ""));
+    let msp = serving(&impostor);
+    let (_dir, home) = home();
+    home.pin(&acme.name, acme.pin()).unwrap();
+    home.pin(&msp.name, msp.pin()).unwrap();
+    acme.cache(&home);
+    msp.cache(&home);
+    let trusted = Trusted::load(&home).unwrap();
+    assert_eq!(trusted.tenant(&acme.name).unwrap().chain.policy0(), acme.pin());
+    assert!(!trusted.is_whole());
+}
+
+#[test]
+fn tenants_behind_one_gateway_share_it() {
+    let mut acme = Customer::new("acme", "");
+    let msp = serving(&acme);
+    let (_dir, home) = home();
+    home.pin(&msp.name, msp.pin()).unwrap();
+    msp.cache(&home);
+    acme.cache(&home);
+    assert_eq!(Trusted::load(&home).unwrap().gateways(&home).unwrap().len(), 2);
+    let key = acme.gateway_key.public().line();
+    let text = String::from_utf8(acme.next(|_| {}).bytes).unwrap().replace(&key, &msp.gateway_key.public().line());
+    acme.versions.push(acme.sign(&text));
+    acme.cache(&home);
+    assert_eq!(Trusted::load(&home).unwrap().gateways(&home).unwrap().len(), 1);
+}
