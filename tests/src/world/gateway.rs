@@ -1,0 +1,80 @@
+//! The operator's part of a world: the gateway's directory, its process, its local commands.
+
+use super::{GATEWAY_NAME, World};
+use crate::{
+    call::{Said, run},
+    daemon::Daemon,
+    programs::programs,
+    wait::{GENEROUS, until},
+};
+use anyhow::{Context, Result, bail};
+use std::{net::TcpStream, process::Command};
+
+impl World {
+    pub(super) fn init_gateway(&self) -> Result<()> {
+        let (ssh, quic) = (format!("127.0.0.1:{}", self.ssh_port), format!("127.0.0.1:{}", self.quic_port));
+        let mut init = programs()?.gateway();
+        init.arg("init").arg(self.gateway_dir()).args(["--name", GATEWAY_NAME]);
+        init.args(["--ssh", &ssh, "--quic", &quic, "--public-ssh", &ssh, "--public-quic", &quic]);
+        run(&mut init, b"")?.succeeded().map(drop)
+    }
+
+    /// Runs the operator's command on this gateway.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn operator(&self, words: &[&str]) -> Result<Said> {
+        run(programs()?.gateway().args(words).arg("--dir").arg(self.gateway_dir()), b"")
+    }
+
+    /// `belay-gateway serve` of this installation.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn serve_command(&self) -> Result<Command> {
+        let mut serve = programs()?.gateway();
+        serve.arg("serve").arg(self.gateway_dir());
+        Ok(serve)
+    }
+
+    /// Starts the gateway and waits until its doors are open.
+    ///
+    /// # Errors
+    /// It ends, or its doors stay closed.
+    pub fn start_gateway(&self) -> Result<()> {
+        let log = self.log("gateway");
+        let mut daemon = Daemon::start("gateway", self.serve_command()?, log.clone(), &self.log_file("gateway"))?;
+        until("the gateway's door", GENEROUS, || {
+            if !daemon.is_running() {
+                return Ok(Err(anyhow::anyhow!("the gateway ended:\n{}", log.tail())));
+            }
+            TcpStream::connect(("127.0.0.1", self.ssh_port)).map(Ok).with_context(|| log.tail())
+        })??;
+        self.running().gateway = Some(daemon);
+        Ok(())
+    }
+
+    /// Stops the gateway in good order.
+    ///
+    /// # Errors
+    /// It does not run, or does not stop.
+    pub fn stop_gateway(&self) -> Result<()> {
+        let gateway = self.running().gateway.take().context("no gateway runs")?;
+        let status = gateway.stop()?;
+        if !status.success() {
+            bail!("the gateway stopped with {status}:\n{}", self.log("gateway").tail());
+        }
+        Ok(())
+    }
+
+    /// `kill -9` of the gateway.
+    pub fn kill_gateway(&self) {
+        let gateway = self.running().gateway.take();
+        gateway.into_iter().for_each(Daemon::kill);
+    }
+
+    /// The gateway's process id.
+    pub fn gateway_pid(&self) -> Option<u32> {
+        self.running().gateway.as_ref().map(Daemon::pid)
+    }
+}
