@@ -326,3 +326,25 @@ impl Reach {
         reached.into_iter().map(|id| self.names[id].clone()).collect()
     }
 }
+
+/// `protocol` may not use `certs`, so it repeats what it must carry.
+#[test]
+fn the_wire_carries_whatever_may_be_signed() {
+    use belay_certs::limits as signed;
+    use belay_protocol::limits as wire;
+    for (what, carried, made) in [
+        ("policy", wire::POLICY_BYTES_MAX, signed::POLICY_BYTES_MAX),
+        ("policy signatures", wire::POLICY_SIGNATURES_MAX, signed::POLICY_SIGNATURES_MAX),
+        ("document", wire::DOCUMENT_BYTES_MAX, signed::DOCUMENT_BYTES_MAX),
+        ("signature", wire::SIGNATURE_BYTES_MAX, signed::SIGNATURE_BYTES_MAX),
+        ("statement", wire::STATEMENT_BYTES_MAX, signed::STATEMENT_BYTES_MAX),
+        ("entry", wire::ENTRY_BYTES_MAX, signed::ENTRY_BYTES_MAX),
+        ("checkpoint", wire::CHECKPOINT_BYTES_MAX, signed::CHECKPOINT_BYTES_MAX),
+        ("proof", wire::PROOF_HASHES_MAX, signed::PROOF_HASHES_MAX),
+        ("certificate request", wire::CSR_BYTES_MAX, signed::CSR_BYTES_MAX),
+        ("certificate", wire::CERTIFICATE_BYTES_MAX, signed::CERTIFICATE_BYTES_MAX),
+        ("imports and the tenant's own policy", wire::POLICIES_HELD_MAX, signed::IMPORTS_MAX + 1),
+    ] {
+        assert!(carried >= made, "the wire carries {carried} of a {what}, and {made} may be made");
+    }
+}

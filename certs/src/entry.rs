@@ -9,6 +9,7 @@ use crate::digest::Id;
 use crate::invalid::{Fault, Invalid, malformed};
 use crate::keys::PublicKey;
 use crate::limits::ENTRY_BYTES_MAX;
+use crate::limits::ENTRY_TYPE_BYTES_MAX;
 use crate::names::{DeviceName, PersonRef, TenantName};
 use crate::statement::{self, Body, SignedStatement, Statement};
 use crate::time::Timestamp;
@@ -22,8 +23,6 @@ use std::fmt;
 pub const FORMAT: u32 = 1;
 /// An intent that the gateway recorded without permitting it: a device starts only on `session.opened`.
 const WITHHELD: &str = "session.withheld";
-/// Longest type, in bytes: `session.opened` has 14.
-const TYPE_BYTES_MAX: usize = 64;
 /// The envelope's members, which an event's own can never be named.
 const ENVELOPE: [&str; 8] = ["v", "id", "type", "at", "tenant", "device", "person", "statement"];
 
@@ -126,9 +125,9 @@ impl Entry {
 
     fn check(&self) -> Result<(), Invalid> {
         let legal = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-        if self.kind.is_empty() || self.kind.len() > TYPE_BYTES_MAX || !self.kind.bytes().all(legal) {
+        if self.kind.is_empty() || self.kind.len() > ENTRY_TYPE_BYTES_MAX || !self.kind.bytes().all(legal) {
             return Err(malformed(format!(
-                "entry has type {:?}: use 1 to {TYPE_BYTES_MAX} of a-z, 0-9, '.', '_', '-'",
+                "entry has type {:?}: use 1 to {ENTRY_TYPE_BYTES_MAX} of a-z, 0-9, '.', '_', '-'",
                 self.kind
             )));
         }

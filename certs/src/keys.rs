@@ -4,6 +4,7 @@
 
 mod small_order;
 
+use crate::limits::{KEY_LINE_BYTES_MAX, PRIVATE_KEY_BYTES_MAX, RSA_BITS_MAX};
 use crate::{
     digest::{random, serde_as_text},
     invalid::{Fault, Invalid, malformed},
@@ -24,12 +25,6 @@ use std::{
 
 /// Shortest RSA modulus, in bits: 128-bit security (NIST SP 800-57).
 const RSA_BITS_MIN: usize = 3072;
-/// Longest RSA modulus, in bits: the `rsa` crate verifies no longer one.
-const RSA_BITS_MAX: usize = 8192;
-/// One public-key line, in bytes: an RSA-8192 key is 1.4 KiB, the rest is room for a comment.
-const LINE_BYTES_MAX: usize = 2 << 10;
-/// One private-key file, in bytes: an Ed25519 one is under 500.
-const PRIVATE_BYTES_MAX: usize = 4 << 10;
 /// A SEC1 point of P-256 as FIDO keys carry it: uncompressed, so that one key has one encoding.
 const P256_POINT_BYTES: usize = 65;
 
@@ -51,10 +46,10 @@ impl PublicKey {
     /// When it is not one key of a kind that Belay accepts: certificates, DSA, short RSA and options in front are refused.
     pub fn parse(line: &str) -> Result<Self, Invalid> {
         let line = line.trim();
-        if line.len() > LINE_BYTES_MAX {
+        if line.len() > KEY_LINE_BYTES_MAX {
             return Err(Invalid::new(
                 Fault::TooLarge,
-                format!("a public key of {} bytes is over the limit of {LINE_BYTES_MAX}", line.len()),
+                format!("a public key of {} bytes is over the limit of {KEY_LINE_BYTES_MAX}", line.len()),
             ));
         }
         if !is_visible(line) {
@@ -238,10 +233,10 @@ impl PrivateKey {
     /// # Errors
     /// When it is not one, is protected by a passphrase, or is not Ed25519.
     pub fn from_openssh(pem: &str) -> Result<Self, Invalid> {
-        if pem.len() > PRIVATE_BYTES_MAX {
+        if pem.len() > PRIVATE_KEY_BYTES_MAX {
             return Err(Invalid::new(
                 Fault::TooLarge,
-                format!("a private key of {} bytes is over the limit of {PRIVATE_BYTES_MAX}", pem.len()),
+                format!("a private key of {} bytes is over the limit of {PRIVATE_KEY_BYTES_MAX}", pem.len()),
             ));
         }
         let key = ssh_key::PrivateKey::from_openssh(pem)

@@ -35,4 +35,79 @@ pub const TOKEN_DAYS_MAX: i64 = 30;
 /// Labels of one device.
 pub const LABELS_MAX: usize = 32;
 
+/// Longest type of an entry, in bytes: `session.opened` has 14.
+pub const ENTRY_TYPE_BYTES_MAX: usize = 64;
+/// Longest `hours`, in bytes: seven days, a window and the longest zone name fit twice.
+pub const HOURS_BYTES_MAX: usize = 128;
+/// Most entries of a log: the store counts them in a BIGINT.
+pub const TREE_SIZE_MAX: u64 = i64::MAX as u64;
+/// Policies that one intent names: the tenant's own and the providers it imports.
+pub const POLICIES_USED_MAX: usize = 64;
+/// How far a signer's clock may be ahead of ours: NTP-less laptops drift by minutes.
+pub const CLOCK_AHEAD_MICROS_MAX: i64 = 300 * crate::time::SECOND;
+/// Longest RSA modulus, in bits: the `rsa` crate verifies no longer one.
+pub const RSA_BITS_MAX: usize = 8192;
+/// One public-key line, in bytes: an RSA-8192 key is 1.4 KiB, the rest is room for a comment.
+pub const KEY_LINE_BYTES_MAX: usize = 2 << 10;
+/// One private-key file, in bytes: an Ed25519 one is under 500.
+pub const PRIVATE_KEY_BYTES_MAX: usize = 4 << 10;
+/// Longest DNS label (RFC 1035), in bytes.
+pub const LABEL_BYTES_MAX: usize = 63;
+/// Longest account name: Linux `useradd` accepts 32 bytes.
+pub const ACCOUNT_BYTES_MAX: usize = 32;
+/// Longest person or team name, in bytes.
+pub const PERSON_BYTES_MAX: usize = 64;
+/// Gateway addresses in one token; a device tries them one after the other.
+pub const TOKEN_ADDRESSES_MAX: usize = 8;
+/// One `HOST:PORT`, in bytes: a host name has 253 (RFC 1035).
+pub const ADDRESS_BYTES_MAX: usize = 260;
+/// Transport CAs in one token: the current and the next one, and room.
+pub const TOKEN_TRANSPORT_CAS_MAX: usize = 8;
+/// A token file, in bytes: the document, its signature, the join key and the TOML around them, quoted at worst.
+pub const TOKEN_FILE_BYTES_MAX: usize = 2 * (DOCUMENT_BYTES_MAX + SIGNATURE_BYTES_MAX);
+/// A free word of a statement (account, target, ticket, reason, origin), in bytes: five of them, a command and the
+/// policies must fit one statement. DNS names and sentences are shorter.
+pub const WORD_BYTES_MAX: usize = 512;
+/// Longest life of an issued certificate, in days: a stolen transport key is worth nothing after it.
+pub const LEAF_DAYS_MAX: i64 = 398;
+/// A certificate request, in bytes: ours have under 300, and strangers send them.
+pub const CSR_BYTES_MAX: usize = 4 << 10;
+/// A certificate to read, in bytes: ours have under 700.
+pub const CERTIFICATE_BYTES_MAX: usize = 8 << 10;
+
+/// Signatures looked at on one policy: the root keys of the version before and its own, all different.
+pub const POLICY_SIGNATURES_MAX: usize = 2 * ROOT_KEYS_MAX;
+/// Names, globs or rules in one list of one grant: what a person can still review on one line.
+pub const GRANT_LIST_MAX: usize = 256;
+/// One glob or label, in bytes: a DNS label with wild cards, or a runbook's name.
+pub const GLOB_BYTES_MAX: usize = 128;
+/// A ticket and its pattern, in bytes: longer than any tracker's numbers, short enough to match in microseconds.
+pub const TICKET_BYTES_MAX: usize = 128;
+/// Parts of one ticket pattern: their states fit the bits of one `u64`.
+pub const TICKET_ATOMS_MAX: usize = 60;
+/// Ports and port ranges in one forward rule.
+pub const PORT_RANGES_MAX: usize = 32;
+/// A host name (RFC 1035), in bytes.
+pub const HOST_BYTES_MAX: usize = 253;
+/// Imported policies: every decision looks into each of them.
+pub const IMPORTS_MAX: usize = 16;
+/// Tenants one provider's policy serves.
+pub const SERVES_MAX: usize = 10_000;
+/// Revoked device serials: an estate of a hundred thousand machines loses fewer in the life of a device CA.
+pub const REVOKED_MAX: usize = 10_000;
+/// Withdrawn runbooks.
+pub const WITHDRAWN_MAX: usize = 1_000;
+/// Teams of one person.
+pub const TEAMS_PER_PERSON_MAX: usize = 64;
+/// Gateway addresses, host keys, transport CAs and logs; device CAs; recording recipients: each list is a handful.
+pub const SHORT_LIST_MAX: usize = 32;
+/// An origin, a log key, an address or a recipient, in bytes.
+pub const POLICY_LINE_BYTES_MAX: usize = 512;
+/// Longest keeping of recordings, in days: a century, so that nobody writes a number that overflows a clock.
+pub const KEEP_DAYS_MAX: u32 = 36_525;
+/// Days before the expiry from which a policy is warned about (DESIGN.md).
+pub const EXPIRY_WARNING_DAYS: i64 = 30;
+/// Text of a stranger's or of a parser's shown in one sentence, in characters.
+pub const SHOWN_CHARS_MAX: usize = 300;
+
 const _: () = assert!(STATEMENT_BYTES_MAX + SIGNATURE_BYTES_MAX < ENTRY_BYTES_MAX);

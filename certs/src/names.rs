@@ -4,17 +4,12 @@
 //! character beyond ASCII, so none can be taken for two or for an option.
 
 use crate::invalid::{Invalid, malformed};
+use crate::limits::{ACCOUNT_BYTES_MAX, LABEL_BYTES_MAX, PERSON_BYTES_MAX};
 use std::{fmt, str::FromStr, sync::LazyLock};
 
 /// The top-level domains of the IANA root, one a line, sorted (Public Suffix List of 2023-02-09, one-label rules).
 static TOP_LEVEL_DOMAINS: LazyLock<Vec<&str>> =
     LazyLock::new(|| include_str!("names/top_level_domains.txt").lines().collect());
-/// Longest DNS label (RFC 1035), in bytes.
-const LABEL_BYTES_MAX: usize = 63;
-/// Longest account name: Linux `useradd` accepts 32 bytes.
-const ACCOUNT_BYTES_MAX: usize = 32;
-/// Longest person or team name, in bytes.
-const PERSON_BYTES_MAX: usize = 64;
 
 /// A customer: one lower-case DNS label, never a top-level domain or `localhost`, for it becomes `Host *.acme`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,6 +8,7 @@
 use crate::digest::{Digest, Id};
 use crate::invalid::{Fault, Invalid, malformed};
 use crate::keys::{PrivateKey, PublicKey};
+pub use crate::limits::POLICIES_USED_MAX;
 use crate::limits::{COMMAND_BYTES_KEPT, SIGNATURE_BYTES_MAX, STATEMENT_BYTES_MAX};
 use crate::names::{DeviceAddress, PersonRef, TenantName};
 use crate::sshsig::{self, Namespace};
@@ -20,8 +21,6 @@ mod words;
 
 /// The format number written as `v`.
 const FORMAT: u32 = 1;
-/// Policies that one intent names: the tenant's own and the providers it imports.
-pub const POLICIES_USED_MAX: usize = 64;
 
 /// What every statement starts with: who speaks, and what was said before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,10 +4,11 @@
 
 pub(crate) mod seen;
 
+use crate::limits::{ADDRESS_BYTES_MAX, TOKEN_ADDRESSES_MAX, TOKEN_FILE_BYTES_MAX, TOKEN_TRANSPORT_CAS_MAX};
 use crate::{
     Digest, Id, PersonRef, PrivateKey, PublicKey, TenantName, Timestamp,
     invalid::{Fault, Invalid, malformed},
-    limits::{DOCUMENT_BYTES_MAX, LABELS_MAX, SIGNATURE_BYTES_MAX, TOKEN_DAYS_MAX, TOKEN_USES_MAX},
+    limits::{DOCUMENT_BYTES_MAX, LABELS_MAX, TOKEN_DAYS_MAX, TOKEN_USES_MAX},
     policy::{ActionKind, DevicePattern, Glob, Policies, may_anywhere},
     sshsig::{
         Namespace, Signed,
@@ -16,15 +17,6 @@ use crate::{
     time::DAY,
 };
 use serde::Deserialize;
-
-/// Gateway addresses in one token; a device tries them one after the other.
-const ADDRESSES_MAX: usize = 8;
-/// One `HOST:PORT`, in bytes: a host name has 253 (RFC 1035).
-const ADDRESS_BYTES_MAX: usize = 260;
-/// Transport CAs in one token: the current and the next one, and room.
-const TRANSPORT_CAS_MAX: usize = 8;
-/// A token file, in bytes: the document, its signature, the join key and the TOML around them, quoted at worst.
-const FILE_BYTES_MAX: usize = 2 * (DOCUMENT_BYTES_MAX + SIGNATURE_BYTES_MAX);
 
 /// The signed document (`token.v1@belay`): what the gateway is given, without any secret.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -101,8 +93,8 @@ impl Token {
             return Err(malformed(format!("expires must be after issued, by at most {TOKEN_DAYS_MAX} days")));
         }
         check_labels(&self.labels)?;
-        document::check_list("addresses", &self.addresses, ADDRESSES_MAX)?;
-        document::check_list("transport_ca", &self.transport_ca, TRANSPORT_CAS_MAX)?;
+        document::check_list("addresses", &self.addresses, TOKEN_ADDRESSES_MAX)?;
+        document::check_list("transport_ca", &self.transport_ca, TOKEN_TRANSPORT_CAS_MAX)?;
         if self.addresses.is_empty() || self.transport_ca.is_empty() {
             return Err(malformed("addresses and transport_ca must not be empty: a device could not find the gateway"));
         }
@@ -218,7 +210,7 @@ impl TokenFile {
     /// With the line or part that is wrong. No sentence repeats a part of the key.
     pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
         let written: WrittenFile =
-            document::read(bytes, FILE_BYTES_MAX).map_err(|invalid| invalid.of("the token file"))?;
+            document::read(bytes, TOKEN_FILE_BYTES_MAX).map_err(|invalid| invalid.of("the token file"))?;
         let token = Signed { bytes: written.token.into_bytes(), signatures: vec![written.signature] };
         token.only_signer(Namespace::Token).map_err(|invalid| invalid.of("the token file"))?;
         let join_key =

@@ -5,6 +5,7 @@
 
 use crate::digest::{Digest, Id, random};
 use crate::invalid::{Fault, Invalid, malformed};
+pub use crate::limits::{CERTIFICATE_BYTES_MAX, CSR_BYTES_MAX, LEAF_DAYS_MAX};
 use crate::time::{DAY, SECOND, Timestamp};
 use ::time::OffsetDateTime;
 use rcgen::{
@@ -23,12 +24,6 @@ use x509_parser::prelude::FromDer;
 const BACKDATED: i64 = 5 * 60 * SECOND;
 /// A CA's life in days: policies pin it by digest, so it ends by a new policy long before.
 const CA_DAYS: i64 = 3650;
-/// Longest life of an issued certificate, in days: a stolen transport key is worth nothing after it.
-pub const LEAF_DAYS_MAX: i64 = 398;
-/// A certificate request, in bytes: ours have under 300, and strangers send them.
-pub const CSR_BYTES_MAX: usize = 4 << 10;
-/// A certificate to read, in bytes: ours have under 700.
-pub const CERTIFICATE_BYTES_MAX: usize = 8 << 10;
 /// A CA's name, in bytes (RFC 5280: ub-common-name).
 const NAME_BYTES_MAX: usize = 64;
 /// What stands before the join id in a client certificate's one URI.

@@ -74,7 +74,7 @@ fn what_is_not_one_plain_key_is_refused_with_a_hint() {
         (plain.chars().take(40).collect(), "copy the whole line"),
         (format!("{plain} a\n{plain} b"), "one line"),
         (format!("{plain} admin\u{202e}toor"), "hidden"),
-        (format!("{plain} {}", "x".repeat(LINE_BYTES_MAX)), "over the limit"),
+        (format!("{plain} {}", "x".repeat(KEY_LINE_BYTES_MAX)), "over the limit"),
         (String::new(), "not a key type"),
     ];
     for (line, hint) in cases {

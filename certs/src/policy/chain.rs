@@ -2,9 +2,9 @@
 //!
 //! Not here: where version 0's digest is pinned, nor where versions are kept.
 
-use super::limits::{EXPIRY_WARNING_DAYS, POLICY_SIGNATURES_MAX};
 use super::{Person, Policy, Refusal, Root};
 use crate::invalid::{Fault, Invalid};
+use crate::limits::{EXPIRY_WARNING_DAYS, POLICY_SIGNATURES_MAX};
 use crate::time::{DAY, Timestamp};
 use crate::{Digest, Namespace, PublicKey, Signed, TenantName, sshsig};
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,8 +3,8 @@
 //! A rule for addresses never fits a name and a rule for a name never fits an address. Who wants a name judged by its
 //! address resolves it first, asks with the address and connects to that one only; nothing is resolved here.
 
-use super::limits::{HOST_BYTES_MAX, LINE_BYTES_MAX, PORT_RANGES_MAX};
 use crate::invalid::{Invalid, malformed};
+use crate::limits::{HOST_BYTES_MAX, POLICY_LINE_BYTES_MAX, PORT_RANGES_MAX};
 use std::{fmt, net::IpAddr, str::FromStr};
 
 /// `NETWORK:PORTS` or `HOST:PORTS`: `192.168.1.0/24:80,443`, `[fd00::/8]:22`, `db.internal:5432`, `10.0.0.1:8000-8099`.
@@ -46,8 +46,8 @@ impl FromStr for ForwardRule {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        if text.len() > LINE_BYTES_MAX {
-            return Err(malformed(format!("a rule of `forward_to` has at most {LINE_BYTES_MAX} bytes")));
+        if text.len() > POLICY_LINE_BYTES_MAX {
+            return Err(malformed(format!("a rule of `forward_to` has at most {POLICY_LINE_BYTES_MAX} bytes")));
         }
         let (target, ports) = text.rsplit_once(':').ok_or_else(|| {
             malformed(format!("{text:?} is not a forward rule: write 192.168.1.0/24:80,443 or db.internal:5432"))

@@ -2,9 +2,9 @@
 //!
 //! Not here: tickets, which have a pattern language of their own (`ticket`).
 
-use super::limits::GLOB_BYTES_MAX;
 use crate::DeviceAddress;
 use crate::invalid::{Invalid, malformed};
+use crate::limits::GLOB_BYTES_MAX;
 use std::{fmt, str::FromStr};
 
 /// A name in which every `*` stands for any run of characters, none included; anything else stands for itself.

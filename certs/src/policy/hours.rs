@@ -4,6 +4,7 @@
 
 use crate::Timestamp;
 use crate::invalid::{Invalid, malformed};
+use crate::limits::HOURS_BYTES_MAX;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use std::{fmt, str::FromStr, sync::LazyLock};
 
@@ -11,8 +12,6 @@ use std::{fmt, str::FromStr, sync::LazyLock};
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 /// The days as written, Monday first.
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-/// Longest text: seven days, a window and the longest zone name fit twice.
-const HOURS_BYTES_MAX: usize = 128;
 
 /// Days, a window and a zone. A window that ends before it starts runs past midnight and belongs to the day it starts.
 #[derive(Debug, Clone, PartialEq, Eq)]

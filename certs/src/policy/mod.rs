@@ -9,7 +9,6 @@ mod document;
 mod forward;
 mod glob;
 mod hours;
-mod limits;
 mod parse;
 mod parse_grants;
 mod policies;

@@ -3,12 +3,12 @@
 //! Not here: people, grants and the names between them (`parse_grants`).
 
 use super::document::{Devices, Gateway, LogIdentity, Recording, Root, Serves};
-use super::limits::{IMPORTS_MAX, REVOKED_MAX, SERVES_MAX, SHORT_LIST_MAX};
 use super::raw::{RawDevices, RawFormat, RawGateway, RawPolicy, RawRecording, RawRoot, RawServes};
 use super::reader::Reader;
 use super::values::{AgentVersion, Days, Endpoint, LogKey, Origin, Recipient};
 use super::{Policy, parse_grants};
 use crate::invalid::{Fault, Invalid};
+use crate::limits::{IMPORTS_MAX, REVOKED_MAX, SERVES_MAX, SHORT_LIST_MAX};
 use crate::limits::{POLICY_BYTES_MAX, POLICY_DAYS_MAX, ROOT_KEYS_MAX};
 use crate::time::DAY;
 use crate::{Digest, TenantName, sshsig};

@@ -1,10 +1,10 @@
 //! Reading people, grants and runbook signers, whose names must all mean somebody.
 
 use super::document::{ActionKind, GrantLine, Person, Runbooks};
-use super::limits::{GRANT_LIST_MAX, TEAMS_PER_PERSON_MAX, WITHDRAWN_MAX};
 use super::raw::{RawGrant, RawPerson, RawRunbooks, Text};
 use super::reader::Reader;
 use crate::invalid::{Fault, Invalid};
+use crate::limits::{GRANT_LIST_MAX, TEAMS_PER_PERSON_MAX, WITHDRAWN_MAX};
 use crate::limits::{GRANTS_MAX, KEYS_PER_PERSON_MAX, PEOPLE_MAX};
 use crate::{Digest, PersonName, PersonRef, PublicKey, TenantName};
 use std::collections::{BTreeMap, BTreeSet};

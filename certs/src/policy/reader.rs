@@ -1,9 +1,9 @@
 //! Values out of a TOML document, so that whatever is wrong is told with its line.
 
-use super::limits::SHOWN_CHARS_MAX;
 use super::raw::Text;
 use crate::Timestamp;
 use crate::invalid::{Fault, Invalid, malformed};
+use crate::limits::SHOWN_CHARS_MAX;
 use serde::de::DeserializeOwned;
 use std::{collections::BTreeSet, ops::Range, str::FromStr};
 use toml::{Spanned, value::Datetime};

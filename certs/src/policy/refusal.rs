@@ -2,7 +2,8 @@
 //!
 //! Not here: documents that are refused (`crate::Invalid`).
 
-use super::{ActionKind, Risk, limits::SHOWN_CHARS_MAX};
+use super::{ActionKind, Risk};
+use crate::limits::SHOWN_CHARS_MAX;
 use crate::{AccountName, DeviceAddress, PersonRef, TenantName, Timestamp};
 use std::fmt;
 

@@ -2,8 +2,8 @@
 //!
 //! Matching walks a set of states, never back: its time is bounded by pattern times ticket, whatever either holds.
 
-use super::limits::{TICKET_ATOMS_MAX, TICKET_BYTES_MAX};
 use crate::invalid::{Invalid, malformed};
+use crate::limits::{TICKET_ATOMS_MAX, TICKET_BYTES_MAX};
 use std::{fmt, iter::Peekable, str::Chars, str::FromStr};
 
 /// A pattern like `INC-[0-9]+`.

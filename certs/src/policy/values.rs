@@ -1,8 +1,8 @@
 //! Single values that only a policy document has: an endpoint, an origin, a log key, a recipient, a version, days.
 
 use super::forward::{is_host, number};
-use super::limits::{KEEP_DAYS_MAX, LINE_BYTES_MAX};
 use crate::invalid::{Invalid, malformed};
+use crate::limits::{KEEP_DAYS_MAX, POLICY_LINE_BYTES_MAX};
 use crate::tlog::NoteVerifier;
 use std::{net::Ipv4Addr, net::Ipv6Addr, str::FromStr};
 
@@ -22,7 +22,7 @@ macro_rules! checked_text {
 
             fn from_str(text: &str) -> Result<Self, Invalid> {
                 let check: fn(&str) -> bool = $check;
-                if text.len() > LINE_BYTES_MAX || !check(text) {
+                if text.len() > POLICY_LINE_BYTES_MAX || !check(text) {
                     return Err(malformed(format!("{text:?} is not {}", $sentence)));
                 }
                 Ok(Self(text.to_owned()))

@@ -1,10 +1,7 @@
 //! The free text inside a statement: what of it is kept, and the bounds that a reader checks again.
 
 use crate::invalid::{Fault, Invalid, malformed};
-
-/// A free word of a statement (account, target, ticket, reason, origin), in bytes: five of them, a command and the
-/// policies must fit one statement. DNS names and sentences are shorter.
-pub const WORD_BYTES_MAX: usize = 512;
+pub use crate::limits::WORD_BYTES_MAX;
 
 /// The longest start of `bytes` that fits `bytes_max` bytes of UTF-8, whole characters only. What is not UTF-8, every
 /// control character but tab and newline, and what turns the direction of writing becomes U+FFFD: an auditor's terminal

@@ -5,10 +5,8 @@
 use super::hash::Hash;
 use super::note::{NoteSigner, NoteVerifier};
 use crate::invalid::{Fault, Invalid, malformed};
+use crate::limits::TREE_SIZE_MAX;
 use base64::{Engine, engine::general_purpose::STANDARD};
-
-/// Most entries of a log: the store counts them in a BIGINT.
-const SIZE_MAX: u64 = i64::MAX as u64;
 
 /// A log's head: all of its history is in these three values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +40,7 @@ impl Checkpoint {
             return Err(wrong("it has an empty line"));
         }
         let number: u64 = size.parse().map_err(|_| wrong("the second line is not the number of entries"))?;
-        if number.to_string() != size || number > SIZE_MAX {
+        if number.to_string() != size || number > TREE_SIZE_MAX {
             return Err(wrong("the number of entries is not written as plain digits, or too large"));
         }
         let root = STANDARD.decode(root).ok().and_then(|bytes| Hash::try_from(bytes).ok());

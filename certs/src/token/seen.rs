@@ -2,15 +2,12 @@
 //!
 //! Not here: the documents (`token`, `device`), nor whether the person may (`policy::decide`).
 
+use crate::limits::CLOCK_AHEAD_MICROS_MAX;
 use crate::{
     Digest, Timestamp,
     invalid::{Fault, Invalid},
     policy::{Chain, Refusal},
-    time::SECOND,
 };
-
-/// How far a signer's clock may be ahead of ours: NTP-less laptops drift by minutes.
-const CLOCK_AHEAD_MAX: i64 = 300 * SECOND;
 
 /// The version the signer saw must not be newer than the one held, nor be another one under the same number.
 ///
@@ -36,7 +33,7 @@ pub(crate) fn check_version(chain: &Chain, version: u64, digest: &Digest) -> Res
 
 /// `issued` must not lie in the future.
 pub(crate) fn check_issued(issued: Timestamp, now: Timestamp) -> Result<(), Invalid> {
-    if issued > now.plus(CLOCK_AHEAD_MAX) {
+    if issued > now.plus(CLOCK_AHEAD_MICROS_MAX) {
         let sentence = format!("was issued at {issued}, but the clock here says {now}: set the clock that is wrong");
         return Err(Invalid::new(Fault::Clock, sentence));
     }
