@@ -8,8 +8,6 @@ pub const OUTPUT_CHUNK_BYTES: usize = SSH_PACKET_BYTES as usize;
 pub const INPUT_CHUNK_BYTES: usize = 64 << 10;
 /// One SSH packet: the largest that every client takes (RFC 4253, 6.1), and the cheapest a byte (TARGETS.md, tuning 9).
 pub const SSH_PACKET_BYTES: u32 = 32 << 10;
-/// What a client may send on one channel unread: OpenSSH's own two mebibytes.
-pub const CHANNEL_WINDOW_BYTES: u32 = 2 << 20;
 /// Messages of one channel that wait inside the SSH server: a window of full packets.
 pub const CHANNEL_MESSAGES_MAX: usize = 64;
 /// Channels of one connection at a time: an ansible fork with everything multiplexed stays under it.

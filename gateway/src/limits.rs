@@ -70,7 +70,7 @@ pub(crate) const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
 /// Statements of one device that wait to be recorded; beyond it its control stream is not read.
 pub(crate) const STATEMENTS_QUEUE_MAX: usize = 64;
 /// From the QUIC handshake to the first message, and for a whole join.
-pub(crate) const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(15);
+pub(crate) const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(belay_protocol::limits::FIRST_MESSAGE_SECONDS_MAX);
 /// A transport certificate's life, in days.
 pub(crate) const TRANSPORT_DAYS: i64 = 365;
 /// Bidirectional streams a device may open: one control stream, and room for a mistake (TARGETS: 8 when idle).

@@ -22,12 +22,12 @@ use russh::{
 };
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
 
 /// What a person reads whose keys nobody here knows; a client shows it when it asks for an answer by keyboard.
@@ -63,10 +63,6 @@ pub(super) struct Connection {
     told: bool,
     /// Refusals recorded so far.
     refused: usize,
-    /// Session channels that wait for their command.
-    waiting: HashMap<ChannelId, Channel<Msg>>,
-    /// Session channels that ran theirs.
-    ran: HashSet<ChannelId>,
     /// Jumps and commands under way, with their input that waits.
     open: Places,
     /// Channels opened so far.
@@ -92,8 +88,6 @@ impl Connection {
             logging_in: Some(logging_in),
             told: false,
             refused: 0,
-            waiting: HashMap::new(),
-            ran: HashSet::new(),
             open: Places::default(),
             opened: 0,
             gone: CancellationToken::new(),
@@ -115,8 +109,30 @@ impl Connection {
             return None;
         }
         let waiting = Arc::new(Waiting::default());
-        open.insert(channel, Arc::clone(&waiting));
-        Some(Place { open: Arc::clone(&self.open), channel, waiting })
+        let answered = Arc::new(Notify::new());
+        let running = Running { asked: false, answered: Arc::clone(&answered), waiting: Arc::clone(&waiting) };
+        open.insert(channel, running);
+        Some(Place { open: Arc::clone(&self.open), channel, answered, waiting })
+    }
+
+    /// Cancelled when the connection is over; cancel it to end the connection.
+    pub(super) fn gone(&self) -> CancellationToken {
+        self.gone.clone()
+    }
+
+    /// A channel's first request is carried out by its task, which speaks only after this answer; it gets no second one.
+    fn begin(&self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
+        let first = match lock(&self.open).get_mut(&channel) {
+            Some(running) if !running.asked => {
+                running.asked = true;
+                Some(Arc::clone(&running.answered))
+            }
+            Some(_) | None => None,
+        };
+        let Some(answered) = first else { return session.channel_failure(channel) };
+        session.channel_success(channel)?;
+        answered.notify_one();
+        Ok(())
     }
 
     /// Ends the connection when no tenant knows the key any more.
@@ -129,7 +145,10 @@ impl Connection {
                     // Devices end their sessions with words first.
                     tokio::time::sleep(limits::WITHDRAWAL_GRACE).await;
                     let sentence = "belay: no policy knows your key any more".to_owned();
-                    let _ = handle.disconnect(russh::Disconnect::ByApplication, sentence, String::new()).await;
+                    let saying = handle.disconnect(russh::Disconnect::ByApplication, sentence, String::new());
+                    let _ = tokio::time::timeout(limits::FAREWELL_WAIT, saying).await;
+                    tokio::time::sleep(limits::FAREWELL_WAIT).await;
+                    gone.cancel();
                     return;
                 }
                 tokio::select! {
@@ -153,29 +172,22 @@ impl Connection {
             .tracker
             .spawn(async move { access::note_refused_here(&gateway, &caller, &target, sentence).await });
     }
-
-    /// Words on a session channel that is refused.
-    async fn refuse(&mut self, channel: ChannelId, sentence: &str, session: &mut Session) -> Result<(), russh::Error> {
-        session.channel_success(channel)?;
-        if let Some(open) = self.waiting.remove(&channel) {
-            self.ran.insert(channel);
-            let line = format!("belay: {sentence}\n");
-            self.gateway.tracker.spawn(async move {
-                let _ = open.extended_data_bytes(1, line).await;
-                let (_, writing) = open.split();
-                let _ = writing.exit_status(1).await;
-                let _ = writing.eof().await;
-                let _ = writing.close().await;
-            });
-        }
-        Ok(())
-    }
 }
 
 /// Channels under way, each with its input that waits.
-type Places = Arc<Mutex<HashMap<ChannelId, Arc<Waiting>>>>;
+type Places = Arc<Mutex<HashMap<ChannelId, Running>>>;
 
-fn lock(places: &Places) -> MutexGuard<'_, HashMap<ChannelId, Arc<Waiting>>> {
+/// One channel.
+struct Running {
+    /// Whether it asked for something to run.
+    asked: bool,
+    /// Rung when that request was answered.
+    answered: Arc<Notify>,
+    /// Its input that waits.
+    waiting: Arc<Waiting>,
+}
+
+fn lock(places: &Places) -> MutexGuard<'_, HashMap<ChannelId, Running>> {
     places.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -183,6 +195,7 @@ fn lock(places: &Places) -> MutexGuard<'_, HashMap<ChannelId, Arc<Waiting>>> {
 struct Place {
     open: Places,
     channel: ChannelId,
+    answered: Arc<Notify>,
     waiting: Arc<Waiting>,
 }
 
@@ -271,32 +284,15 @@ impl Handler for Connection {
         reply: ChannelOpenHandle,
         _session: &mut Session,
     ) -> Result<(), russh::Error> {
-        if self.waiting.len() >= limits::CHANNELS_PER_CONNECTION_MAX {
+        let (Some(caller), Some(place)) = (self.caller.clone(), self.enter(channel.id())) else {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
-        }
-        reply.accept().await;
-        self.waiting.insert(channel.id(), channel);
-        Ok(())
-    }
-
-    async fn exec_request(
-        &mut self,
-        channel: ChannelId,
-        command: &[u8],
-        session: &mut Session,
-    ) -> Result<(), russh::Error> {
-        let Some(caller) = self.caller.clone() else { return session.channel_failure(channel) };
-        let Some(place) = self.enter(channel) else {
-            return self.refuse(channel, "too many commands at once on this connection", session).await;
         };
-        let Some(open) = self.waiting.remove(&channel) else { return session.channel_failure(channel) };
-        self.ran.insert(channel);
-        session.channel_success(channel)?;
-        let (gateway, line, gone) = (Arc::clone(&self.gateway), command.to_vec(), self.gone.clone());
+        reply.accept().await;
+        let (gateway, gone) = (Arc::clone(&self.gateway), self.gone.clone());
         self.gateway.tracker.spawn(async move {
             tokio::select! {
-                () = execute::command(gateway, caller, (open, &place.waiting), line) => {}
+                () = execute::serve(gateway, caller, channel, (&place.answered, &place.waiting)) => {}
                 () = gone.cancelled() => {}
             }
             drop(place);
@@ -304,11 +300,18 @@ impl Handler for Connection {
         Ok(())
     }
 
+    async fn exec_request(
+        &mut self,
+        channel: ChannelId,
+        _command: &[u8],
+        session: &mut Session,
+    ) -> Result<(), russh::Error> {
+        self.begin(channel, session)
+    }
+
     async fn shell_request(&mut self, channel: ChannelId, session: &mut Session) -> Result<(), russh::Error> {
-        let sentence =
-            "the gateway has no shell: `ssh gw help` lists its commands, `ssh DEVICE.TENANT` opens a device's shell";
-        self.note_refused("a shell on the gateway".to_owned(), sentence);
-        self.refuse(channel, sentence, session).await
+        self.note_refused("a shell on the gateway".to_owned(), execute::NO_SHELL);
+        self.begin(channel, session)
     }
 
     async fn subsystem_request(
@@ -317,9 +320,9 @@ impl Handler for Connection {
         name: &str,
         session: &mut Session,
     ) -> Result<(), russh::Error> {
-        let sentence = "the gateway keeps no files and has no subsystems";
-        self.note_refused(format!("subsystem {} on the gateway", name.escape_debug()), sentence);
-        self.refuse(channel, sentence, session).await
+        let target = format!("subsystem {} on the gateway", name.escape_debug());
+        self.note_refused(target, execute::NO_SUBSYSTEM);
+        self.begin(channel, session)
     }
 
     /// A terminal is of no use here, and refusing it would only hide the words that follow.
@@ -378,7 +381,7 @@ impl Handler for Connection {
     }
 
     async fn data(&mut self, channel: ChannelId, data: &[u8], _session: &mut Session) -> Result<(), russh::Error> {
-        let waiting = lock(&self.open).get(&channel).map(Arc::clone);
+        let waiting = lock(&self.open).get(&channel).map(|running| Arc::clone(&running.waiting));
         let Some(waiting) = waiting else { return Ok(()) };
         waiting.arrived(data.len());
         if data.len() <= PARKED_BYTES as usize && waiting.credit() == PARKED_BYTES {
@@ -390,12 +393,6 @@ impl Handler for Connection {
 
     /// The credit that the next channel gets; see `belay_protocol::flow`.
     fn adjust_window(&mut self, channel: ChannelId, _current: u32) -> u32 {
-        lock(&self.open).get(&channel).map_or(WINDOW_BYTES, |waiting| waiting.credit())
-    }
-
-    async fn channel_close(&mut self, channel: ChannelId, _session: &mut Session) -> Result<(), russh::Error> {
-        self.waiting.remove(&channel);
-        self.ran.remove(&channel);
-        Ok(())
+        lock(&self.open).get(&channel).map_or(WINDOW_BYTES, |running| running.waiting.credit())
     }
 }

@@ -5,12 +5,14 @@
 
 mod commands;
 mod connection;
+mod cut;
 mod execute;
 mod jump;
 
 use crate::{Gateway, limits};
 use belay_certs::PrivateKey;
 use connection::Connection;
+use cut::Cut;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use russh::{
     MethodKind, MethodSet, Preferred, SshId, cipher, kex,
@@ -104,6 +106,10 @@ async fn converse(
 ) {
     let _ = stream.set_nodelay(true);
     let (connection, login) = Connection::new(Arc::clone(&gateway), (from, logging_in));
+    // Whatever ends this function ends the connection: a client that was told to go may not want to.
+    let gone = connection.gone();
+    let stream = Cut::new(stream, gone.clone());
+    let _ended = gone.drop_guard();
     let beginning = tokio::time::timeout(limits::LOGIN_DEADLINE, run_stream(config, stream, connection)).await;
     let running = match beginning {
         Ok(Ok(running)) => running,
@@ -118,10 +124,12 @@ async fn converse(
         ended = &mut running => ended,
         () = gateway.stop.cancelled() => {
             let _ = say("belay: the gateway is stopping; come back in a moment").await;
+            let _ = tokio::time::timeout(limits::FAREWELL_WAIT, &mut running).await;
             return;
         }
         () = login.missed(limits::LOGIN_DEADLINE) => {
             let _ = say("belay: no login in time").await;
+            let _ = tokio::time::timeout(limits::FAREWELL_WAIT, &mut running).await;
             return;
         }
     };
