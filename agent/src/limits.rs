@@ -24,6 +24,10 @@ pub const COMMAND_BYTES_MAX: usize = 128 << 10;
 pub const ENVIRONMENT_VARIABLES_MAX: usize = 32;
 /// One variable's value: a locale, a ticket.
 pub const ENVIRONMENT_VALUE_BYTES_MAX: usize = 256;
+/// Answers to the question for a ticket: a typing mistake and one more. Each is a look into the policy and no record.
+pub const TICKET_TRIES_MAX: u32 = 3;
+/// How long a person gets to answer it: long enough to look the number up, short enough not to hold channels for nothing.
+pub const TICKET_WAIT: Duration = Duration::from_secs(120);
 /// A terminal's name, as terminfo has them.
 pub const TERM_BYTES_MAX: usize = 64;
 /// How long a terminal is read on after its program ended, for what children still write.

@@ -4,6 +4,7 @@
 //! Not here: who the person is (`ssh/`), how the proof is made (`recorder`), becoming another user (`spawn`).
 
 mod inbox;
+mod line;
 mod modes;
 mod outflow;
 mod program;
@@ -11,6 +12,7 @@ mod record;
 mod request;
 mod standing;
 mod terminal;
+mod ticket;
 
 pub(crate) use record::refused_forward;
 pub(crate) use request::accepts_variable;
@@ -18,9 +20,14 @@ pub(crate) use request::accepts_variable;
 use crate::{
     accounts::{self, Account},
     device::Device,
-    limits::START_WAIT,
+    limits::{START_WAIT, TICKET_WAIT},
 };
-use belay_certs::{AccountName, Id, PersonRef, PublicKey, policy::Action, receipt::Permission, statement::Intent};
+use belay_certs::{
+    AccountName, Id, PersonRef, PublicKey,
+    policy::{Action, Grant},
+    receipt::Permission,
+    statement::Intent,
+};
 use belay_protocol::flow::Waiting;
 use inbox::{Inbox, Incoming};
 use outflow::Outflow;
@@ -107,6 +114,8 @@ struct Permit {
 enum Denied {
     /// Nothing was signed; the refusal is to be recorded and said.
     Refused(String),
+    /// The same, for want of a ticket, of somebody who cannot be asked for one.
+    NoTicket(String),
     /// The intent was signed and not proved: the recorder itself says in the log that nothing was started.
     Unproved(String),
     /// The intent was proved, and then something changed: its end is to be recorded.
@@ -116,7 +125,7 @@ enum Denied {
 impl Session {
     /// Runs it, and leaves in the outbox what the log must know before the client hears the end.
     async fn run(mut self, inbox: &mut Inbox, out: &Outflow) -> Ending {
-        let permit = match self.permit(inbox).await {
+        let permit = match self.permit(inbox, out).await {
             Ok(permit) => permit,
             Err(denied) => return self.deny(denied).await,
         };
@@ -134,7 +143,7 @@ impl Session {
     }
 
     /// Decide, record, verify the proof.
-    async fn permit(&mut self, inbox: &mut Inbox) -> Result<Permit, Denied> {
+    async fn permit(&mut self, inbox: &mut Inbox, out: &Outflow) -> Result<Permit, Denied> {
         let action = match &self.asked.wish {
             Wish::Shell => Action::Shell,
             Wish::Exec(_) => Action::Exec,
@@ -142,14 +151,14 @@ impl Session {
         };
         let refused = |error: &dyn std::fmt::Display| Denied::Refused(error.to_string());
         let name: AccountName = self.caller.account.parse().map_err(|error| refused(&error))?;
-        let standing = Standing {
+        let mut standing = Standing {
             authority: Arc::clone(&self.device.authority),
             key: self.caller.key.clone(),
             account: name.clone(),
             action,
             ticket: self.asked.ticket.clone(),
         };
-        let grant = standing.ask().map_err(|refusal| refused(&refusal))?;
+        let grant = self.grant(&mut standing, inbox, out).await?;
         let account = account(name).await.map_err(Denied::Refused)?;
         let intent = record::intent(&self.caller, &self.asked, Some(&grant)).map_err(Denied::Refused)?;
         let id = intent.session;
@@ -160,6 +169,32 @@ impl Session {
             return Err(Denied::Late(id, UNWANTED.to_owned()));
         }
         Ok(Permit { account, standing, proof, id })
+    }
+
+    /// The grant, with a ticket asked for where it takes one and there is somebody to ask.
+    async fn grant(&mut self, standing: &mut Standing, inbox: &mut Inbox, out: &Outflow) -> Result<Grant, Denied> {
+        let refusal = match standing.ask() {
+            Ok(grant) => return Ok(grant),
+            Err(refusal) => refusal,
+        };
+        match (ticket::wanted(&refusal), &self.asked.wish, &self.asked.terminal) {
+            (Some(_), Wish::Shell, Some(_)) => {}
+            (Some(_), _, _) => return Err(Denied::NoTicket(refusal.to_string())),
+            (None, _, _) => return Err(Denied::Refused(refusal.to_string())),
+        }
+        let address = self.device.authority.address();
+        let mut console = ticket::OnChannel { inbox, out, asked: &mut self.asked };
+        let answered = tokio::select! {
+            biased;
+            () = self.gone.cancelled() => Err(format!("the connection was lost before a ticket was given: {refusal}")),
+            () = self.device.stop.cancelled() => Err(format!("the agent stopped before a ticket was given: {refusal}")),
+            answered = ticket::ask(&address, &mut console, standing) => answered,
+            () = tokio::time::sleep(TICKET_WAIT) => Err(format!("no ticket was given in time: {refusal}")),
+        };
+        if let Some(ticket) = &standing.ticket {
+            self.asked.name_ticket(ticket);
+        }
+        answered.map_err(Denied::Refused)
     }
 
     /// Waits for the proof and keeps the channel drained meanwhile. Dropped half-way, the recorder says that nothing was
@@ -203,9 +238,15 @@ impl Session {
 
     /// A no that is recorded like a yes (P6).
     async fn deny(&self, denied: Denied) -> Ending {
+        let mut how = None;
         let sentence = match denied {
             Denied::Refused(sentence) => {
                 record::refusal(&self.device, &self.caller, &self.asked, &sentence).await;
+                sentence
+            }
+            Denied::NoTicket(sentence) => {
+                record::refusal(&self.device, &self.caller, &self.asked, &sentence).await;
+                how = Some(format!("{sentence}; {}", ticket::HOW));
                 sentence
             }
             Denied::Unproved(sentence) => sentence,
@@ -216,7 +257,8 @@ impl Session {
             }
         };
         tracing::info!(person = %self.caller.person, access = %self.caller.access, "refused: {}", sentence.escape_debug());
-        Ending::refused(sentence)
+        let ending = Ending::refused(sentence);
+        Ending { say: how.or(ending.say), ..ending }
     }
 
     fn is_unwanted(&self) -> bool {

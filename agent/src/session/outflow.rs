@@ -93,6 +93,12 @@ impl Outflow {
         self.briefly(telling).await;
     }
 
+    /// Text for a person at a terminal before any program runs; it is not counted as output. Waits for as long as the client
+    /// does not read. Whether it went out.
+    pub(crate) async fn show(&self, text: String) -> bool {
+        self.channel.data_bytes(text).await.is_ok()
+    }
+
     /// The exit status of the program, or of a refusal.
     pub(crate) async fn exit_status(&self, status: u32) {
         self.briefly(self.channel.exit_status(status)).await;

@@ -2,7 +2,7 @@
 
 use super::inbox::{Inbox, window_size};
 use crate::limits::{COMMAND_BYTES_MAX, ENVIRONMENT_VALUE_BYTES_MAX, ENVIRONMENT_VARIABLES_MAX, TERM_BYTES_MAX};
-use belay_certs::statement::SessionKind;
+use belay_certs::{limits::TICKET_BYTES_MAX, statement::SessionKind};
 use russh::{ChannelMsg, Pty};
 use rustix::termios::Winsize;
 
@@ -42,7 +42,8 @@ pub(crate) struct Asked {
     pub(crate) terminal: Option<WantedTerminal>,
     /// Variables the client sent that a session may have.
     pub(crate) environment: Vec<(String, String)>,
-    /// The ticket, where one was sent.
+    /// The ticket, where one was sent or typed: at most `TICKET_BYTES_MAX` of its bytes and one more character, so that a
+    /// longer one fits no pattern.
     pub(crate) ticket: Option<String>,
 }
 
@@ -55,6 +56,13 @@ impl Asked {
         }
     }
 
+    /// The person typed a ticket: it counts, is recorded and goes into the session's environment, as if it had been sent.
+    pub(crate) fn name_ticket(&mut self, ticket: &str) {
+        self.ticket = Some(ticket.to_owned());
+        self.environment.retain(|(name, _)| name != TICKET);
+        self.environment.push((TICKET.to_owned(), ticket.to_owned()));
+    }
+
     /// The client's window changed before the program started.
     pub(crate) fn resize(&mut self, size: Winsize) {
         if let Some(terminal) = &mut self.terminal {
@@ -65,7 +73,7 @@ impl Asked {
 
 /// Collects requests until one starts something; `None` when the client leaves first.
 pub(crate) async fn collect(inbox: &mut Inbox) -> Option<Asked> {
-    let mut terminal = None;
+    let (mut terminal, mut ticket) = (None, None);
     let mut environment: Vec<(String, String)> = Vec::new();
     let (wish, kind) = loop {
         match inbox.request().await? {
@@ -79,11 +87,21 @@ pub(crate) async fn collect(inbox: &mut Inbox) -> Option<Asked> {
                     wanted.size = window_size(col_width, row_height, pix_width, pix_height);
                 }
             }
+            // A ticket that no session may have in its environment is judged and recorded all the same: as a wrong one.
+            ChannelMsg::SetEnv { variable_name, variable_value, .. }
+                if variable_name == TICKET && !accepts_variable(TICKET, &variable_value) =>
+            {
+                environment.retain(|(name, _)| name != TICKET);
+                ticket = Some(start_of(&variable_value));
+            }
             ChannelMsg::SetEnv { variable_name, variable_value, .. }
                 if accepts_variable(&variable_name, &variable_value)
                     && environment.len() < ENVIRONMENT_VARIABLES_MAX =>
             {
                 environment.retain(|(name, _)| *name != variable_name);
+                if variable_name == TICKET {
+                    ticket = Some(start_of(&variable_value));
+                }
                 environment.push((variable_name, variable_value));
             }
             ChannelMsg::RequestShell { .. } => break (Wish::Shell, SessionKind::Shell),
@@ -94,8 +112,13 @@ pub(crate) async fn collect(inbox: &mut Inbox) -> Option<Asked> {
             _ => {}
         }
     };
-    let ticket = environment.iter().find(|(name, _)| name == TICKET).map(|(_, value)| value.clone());
     Some(Asked { wish, kind, terminal, environment, ticket })
+}
+
+/// The part of a ticket that is kept: too long for every pattern if the whole was.
+fn start_of(ticket: &str) -> String {
+    let end = ticket.char_indices().map(|(at, _)| at).find(|at| *at > TICKET_BYTES_MAX).unwrap_or(ticket.len());
+    ticket.get(..end).unwrap_or_default().to_owned()
 }
 
 fn exec(command: Vec<u8>) -> Wish {
@@ -134,6 +157,18 @@ fn is_plain(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ticket_is_cut_only_where_no_pattern_could_fit_it_any_more() {
+        let fits: belay_certs::policy::TicketPattern = "[!-~]+".parse().unwrap();
+        for length in [TICKET_BYTES_MAX, TICKET_BYTES_MAX + 1, 10_000] {
+            let ticket = "7".repeat(length);
+            assert!(start_of(&ticket).len() <= TICKET_BYTES_MAX + 1);
+            assert_eq!(fits.matches(&start_of(&ticket)), length == TICKET_BYTES_MAX, "{length}");
+        }
+        let wide = "\u{1f9d7}".repeat(10_000);
+        assert!(start_of(&wide).len() <= TICKET_BYTES_MAX + 4 && wide.starts_with(&start_of(&wide)));
+    }
 
     #[test]
     fn only_language_terminal_and_ticket_pass_into_a_session() {

@@ -1,14 +1,11 @@
-//! Whether a running session is still granted: asked again at every policy change and every minute.
+//! Whether a running session is still granted: asked again at every policy change and at every turn of the minute.
 
 use crate::authority::Authority;
 use belay_certs::{
     AccountName, PublicKey,
     policy::{Action, Grant, Refusal},
 };
-use std::{sync::Arc, time::Duration};
-
-/// Hours end and policies expire without any message: ask the clock this often.
-const ASK_EVERY: Duration = Duration::from_secs(60);
+use std::sync::Arc;
 
 /// The question a session was granted under, kept as long as it lives.
 #[derive(Clone)]
@@ -40,8 +37,77 @@ impl Standing {
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { std::future::pending::<()>().await },
-                () = tokio::time::sleep(ASK_EVERY) => {}
+                // Hours end on a whole minute, without any message.
+                () = tokio::time::sleep(self.authority.clock().to_next_minute()) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testbed::{Machine, Tenant};
+    use belay_certs::time::SECOND;
+    use std::{sync::atomic::Ordering, time::Duration};
+
+    /// 2026-12-01 is a Tuesday.
+    const AT_WORK: &str = "\n[[grants]]\nwho = [\"alice\"]\non = [\"*\"]\ndo = [\"shell\", \"enrol\"]\nas = [\"root\"]\n\
+        hours = \"Tue 07:00-19:00 Europe/Berlin\"\n";
+
+    fn shell(tenant: &Tenant, machine: &Machine, start: &str) -> Standing {
+        let authority = machine.approved(tenant);
+        machine.set_clock(start);
+        let (key, account) = (tenant.alice.public().clone(), "root".parse().unwrap());
+        Standing { authority, key, account, action: Action::Shell, ticket: None }
+    }
+
+    /// Waits for the end of the grant while the machine's clock goes with tokio's.
+    async fn lost(standing: &Standing, machine: &Machine) -> Refusal {
+        let (began, start) = (tokio::time::Instant::now(), machine.hands.load(Ordering::Relaxed));
+        let going = async {
+            loop {
+                let passed = i64::try_from(began.elapsed().as_micros()).unwrap();
+                machine.hands.store(start + passed, Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            refusal = standing.lost() => refusal,
+            () = going => unreachable!(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_hours_ends_a_session_within_two_seconds_and_not_before() {
+        let mut tenant = Tenant::new("acme");
+        tenant.found(|draft| draft.grants = AT_WORK);
+        let machine = Machine::joined(&tenant);
+        let standing = shell(&tenant, &machine, "2026-12-01T17:57:30Z");
+        let refusal = lost(&standing, &machine).await;
+        assert!(matches!(refusal, Refusal::OutsideHours { .. }), "{refusal}");
+        let ended = machine.hands.load(Ordering::Relaxed);
+        let hour: belay_certs::Timestamp = "2026-12-01T18:00:00Z".parse().unwrap();
+        assert!((hour.micros()..hour.micros() + 2 * SECOND).contains(&ended), "ended at {ended}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_policy_with_other_hours_or_a_ticket_ends_a_session_at_once() {
+        let mut tenant = Tenant::new("acme");
+        tenant.found(|draft| draft.grants = AT_WORK);
+        let machine = Machine::joined(&tenant);
+        let standing = shell(&tenant, &machine, "2026-12-01T12:00:30Z");
+        let asked = machine.hands.load(Ordering::Relaxed);
+        let with_ticket = tenant.publish(|draft| {
+            draft.grants = "\n[[grants]]\nwho = [\"alice\"]\non = [\"*\"]\ndo = [\"shell\"]\nas = [\"root\"]\nticket = \"INC-[0-9]+\"\n";
+        });
+        let authority = Arc::clone(&standing.authority);
+        let (refusal, taken) =
+            tokio::join!(lost(&standing, &machine), async { authority.take_policy(&tenant.name(), &with_ticket) });
+        taken.unwrap();
+        assert!(matches!(refusal, Refusal::TicketMissing { .. }), "{refusal}");
+        assert!(machine.hands.load(Ordering::Relaxed) - asked < SECOND);
+        let named = Standing { ticket: Some("INC-7".to_owned()), ..standing };
+        named.ask().unwrap();
     }
 }

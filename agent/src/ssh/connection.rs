@@ -21,13 +21,9 @@ use russh::{
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-
-/// Hours end and policies expire without any message: ask the clock this often.
-const ASK_EVERY: Duration = Duration::from_secs(60);
 
 /// Whether the login was made, for its deadline.
 pub(crate) struct Login(watch::Receiver<bool>);
@@ -94,7 +90,7 @@ impl Connection {
                     biased;
                     () = gone.cancelled() => return,
                     changed = changes.changed() => if changed.is_err() { return },
-                    () = tokio::time::sleep(ASK_EVERY) => {}
+                    () = tokio::time::sleep(device.authority.clock().to_next_minute()) => {}
                 }
             };
             // The sessions say their own last words first; a client that does not listen is cut off all the same.

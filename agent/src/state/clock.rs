@@ -98,6 +98,12 @@ impl Clock {
         (self.source.wall)()
     }
 
+    /// How long the clock takes to the next whole minute: a moment to a minute. Hours end there, in every zone of today.
+    pub fn to_next_minute(&self) -> Duration {
+        let past = self.now().micros().rem_euclid(60 * SECOND).unsigned_abs();
+        Duration::from_micros(60 * SECOND.unsigned_abs() - past)
+    }
+
     /// A document issued at `issued` was verified: the clock cannot be before that.
     pub(crate) fn verified(&self, issued: Timestamp) {
         let mut known = self.known();

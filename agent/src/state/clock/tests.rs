@@ -57,6 +57,21 @@ fn marked(dir: &Path) -> (Clock, Hands) {
 }
 
 #[test]
+fn the_next_minute_is_always_ahead_and_never_more_than_a_minute() {
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, hands) = open(dir.path(), noon());
+    for (now, micros) in [
+        ("2026-11-21T12:00:00Z", 60_000_000),
+        ("2026-11-21T12:00:00.000001Z", 59_999_999),
+        ("2026-11-21T12:00:59.999999Z", 1),
+        ("2026-12-31T23:59:58Z", 2_000_000),
+    ] {
+        hands.set(now.parse().unwrap());
+        assert_eq!(clock.to_next_minute(), Duration::from_micros(micros), "{now}");
+    }
+}
+
+#[test]
 fn a_clock_behind_a_verified_document_starts_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (clock, hands) = open(dir.path(), noon());
