@@ -50,6 +50,8 @@ pub const ENDS_RETRY: Duration = Duration::from_secs(5);
 /// Calls the recorder takes into one durable write.
 pub const RECORDER_BATCH_MAX: usize = 64;
 
+/// After a nudge another is not heard for so long: whoever forges them gets one small packet a second out of the agent.
+pub const NUDGE_EVERY: Duration = Duration::from_secs(1);
 /// How long one address gets to complete a handshake: three lost packets on a satellite link.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// How long the gateway gets to answer a hello or a join.

@@ -84,6 +84,10 @@ pub(crate) const QUIC_IDLE: Duration = Duration::from_secs(65);
 /// Stateless resets come no faster: 20,000 devices of a gateway that was killed hear within two seconds that their connection
 /// is gone. Each is smaller than the packet it answers, so nothing is amplified.
 pub(crate) const QUIC_RESET_EVERY: Duration = Duration::from_micros(100);
+/// Waits before the devices that may not know of a new start are nudged: at once, and twice more for those not back, for UDP loses.
+pub(crate) const NUDGE_RESTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)];
+/// Nudges in a second: each brings a handshake, of which two cores do about so many.
+pub(crate) const NUDGES_PER_SECOND: usize = 1_000;
 /// Handshakes that may be under way before new callers must prove their address (QUIC Retry).
 pub(crate) const HANDSHAKES_BEFORE_RETRY: usize = 512;
 /// Agents come back within this after a drain, each at its own random moment, in milliseconds.

@@ -61,14 +61,17 @@ impl Serving {
         // Addresses first: a gateway that cannot be reached does not say that it started.
         let (listen, name) = (config.ssh.listen, &config.name);
         let people = TcpListener::bind(listen).await.with_context(|| format!("TCP {listen} cannot be listened on"))?;
-        let devices = quic::open(config.quic.listen, name, &gateway.transport, gateway.now())?;
+        let (devices, socket) = quic::open(config.quic.listen, name, &gateway.transport, gateway.now())?;
         let commands = socket::open(&directory)?;
         let (ssh, quic) = (people.local_addr()?, devices.local_addr()?);
+        // Whom the last run left behind: the record of this start forgets it.
+        let sleepers = quic::nudge::sleepers(&gateway, gateway.now()).await?;
         gateway.record(Ask::StartUp { version: env!("CARGO_PKG_VERSION").to_owned() }).await?;
         let endpoint = devices.clone();
         let goodbye = Box::pin(async move { endpoint.wait_idle().await });
         watched(&gateway, ssh::serve(Arc::clone(&gateway), people, host_key));
         watched(&gateway, quic::serve(Arc::clone(&gateway), devices));
+        gateway.tracker.spawn(quic::nudge::wake(Arc::clone(&gateway), socket, sleepers));
         watched(&gateway, socket::serve(operator, commands));
         watched(&gateway, strangers::record_all(Arc::clone(&gateway)));
         Ok(Self { gateway, ssh, quic, directory, goodbye, _lock: lock })

@@ -15,6 +15,7 @@ pub mod kinds;
 pub mod limits;
 pub mod message;
 pub mod misbehaved;
+pub mod nudge;
 pub mod phase;
 pub mod session;
 #[cfg(test)]

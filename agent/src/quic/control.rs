@@ -10,7 +10,7 @@ use super::{
 use crate::{
     authority::{AGENT_VERSION, Authority, NotTaken, Taken},
     device::Device,
-    limits::{ANSWERS_MAX, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_JITTER_MAX, WELCOME_WAIT},
+    limits::{ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_JITTER_MAX, WELCOME_WAIT},
     state::identity::Identity,
     words::heard,
 };
@@ -26,7 +26,7 @@ use belay_protocol::{
 };
 use quinn::{Connection, SendStream};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 /// The control stream after a welcome.
 pub(super) struct Control {
@@ -80,18 +80,36 @@ impl Control {
         device: &Device,
         identity: &Identity,
         drain: watch::Sender<Option<Duration>>,
+        nudged: &Notify,
     ) -> Ended {
         let (answers, to_answer) = mpsc::channel(ANSWERS_MAX);
         let (statements, to_state) = mpsc::channel(IN_FLIGHT_MAX);
         device.recorder.connected(statements).await;
-        let answering = answers.clone();
+        let (answering, renewing) = (answers.clone(), answers.clone());
         let mut listener =
             Listener { frames: self.frames, device, identity, answers: answering, drain, offers_refused: 0 };
         tokio::select! {
             ended = listener.listen() => ended,
             ended = speak(self.send, to_answer, to_state) => ended,
-            ended = renew(device.authority.clock().clone(), identity, answers) => ended,
+            ended = renew(device.authority.clock().clone(), identity, renewing) => ended,
+            ended = stir(nudged, &device.authority, answers) => ended,
         }
+    }
+}
+
+/// Says something that changes nothing each time the gateway nudges: one that was restarted and does not know this connection
+/// answers that it is gone.
+async fn stir(nudged: &Notify, authority: &Authority, answers: mpsc::Sender<ToGateway>) -> Ended {
+    loop {
+        nudged.notified().await;
+        tracing::debug!("the gateway nudges");
+        if let Some((tenant, version, digest)) = authority.policies().into_iter().next() {
+            let taken = PolicyTaken { tenant: tenant.to_string(), version, digest: digest.0 };
+            if answers.send(ToGateway::PolicyTaken(taken)).await.is_err() {
+                return Ended::lost("the control stream ended");
+            }
+        }
+        tokio::time::sleep(NUDGE_EVERY).await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! The server's name is not compared: the CA is the gateway's own and certifies nothing else for servers, and a gateway may
 //! be dialled by address, through a forwarded port or under a second name.
 
+use super::nudged;
 use crate::{limits::*, state::identity::Transport, words::heard};
 use belay_certs::Digest;
 use quinn::{
@@ -27,6 +28,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::Notify;
 
 /// What a TLS handshake is started with.
 pub(crate) struct Dial<'a> {
@@ -70,6 +72,8 @@ pub(crate) struct Dialled {
     endpoint: Endpoint,
     /// The connection.
     pub(crate) connection: Connection,
+    /// Rung when the gateway nudges.
+    pub(crate) nudged: Arc<Notify>,
 }
 
 impl Dialled {
@@ -107,10 +111,10 @@ async fn shake(socket: SocketAddr, host: &str, config: ClientConfig) -> Result<D
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let endpoint = Endpoint::client(local).map_err(|error| error.to_string())?;
+    let (endpoint, nudged) = nudged::endpoint(local, socket).map_err(|error| error.to_string())?;
     let connecting = endpoint.connect_with(config, socket, host).map_err(|error| error.to_string())?;
     match tokio::time::timeout(HANDSHAKE_WAIT, connecting).await {
-        Ok(Ok(connection)) => Ok(Dialled { endpoint, connection }),
+        Ok(Ok(connection)) => Ok(Dialled { endpoint, connection, nudged }),
         Ok(Err(error)) => Err(heard(&error.to_string())),
         Err(_) => Err(format!("no answer within {} s", HANDSHAKE_WAIT.as_secs())),
     }

@@ -6,6 +6,7 @@ mod control;
 pub(crate) mod endpoint;
 mod facts;
 mod frames;
+mod nudged;
 mod stream;
 pub mod tunnel;
 

@@ -117,7 +117,7 @@ async fn once(device: &Arc<Device>, identity: &Identity, first: usize) -> Outcom
         Some(Err(ended)) => (judge(&dialled.connection, &ended, Outcome::Unwelcome(at)), ended.close_code()),
         Some(Ok((control, welcome))) => {
             announce(device, &dialled.connection, &welcome);
-            serve(device, identity, &dialled.connection, control).await
+            serve(device, identity, &dialled, control).await
         }
     };
     // Before the closing words, which may take a moment: who waits for a proof hears at once that none will come.
@@ -146,7 +146,7 @@ async fn reach(device: &Device, identity: &Identity, first: usize) -> Option<(Di
 async fn serve(
     device: &Arc<Device>,
     identity: &Identity,
-    connection: &Connection,
+    Dialled { connection, nudged, .. }: &Dialled,
     control: Control,
 ) -> (Outcome, CloseCode) {
     let (began, sessions) = (Instant::now(), Sessions::new(connection.clone()));
@@ -159,7 +159,7 @@ async fn serve(
             let outcome = left.map_or(Outcome::Stopped, |within| Outcome::Drained { lasted, within });
             return (outcome, CloseCode::Finished);
         }
-        ended = control.run(device, identity, drain) => ended,
+        ended = control.run(device, identity, drain, nudged) => ended,
         ended = sessions.accept(device) => ended,
     };
     (judge(connection, &ended, Outcome::Lost(began.elapsed())), ended.close_code())

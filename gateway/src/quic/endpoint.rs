@@ -12,16 +12,27 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{SocketAddr, UdpSocket},
+    sync::Arc,
+};
 
-/// Opens the door for devices on `listen`. A fresh server certificate is made at every start.
-pub(crate) fn open(listen: SocketAddr, name: &str, ca: &TransportCa, now: Timestamp) -> anyhow::Result<Endpoint> {
+/// Opens the door for devices on `listen`, and gives its socket once more, for nudges. A fresh server certificate is made at
+/// every start.
+pub(crate) fn open(
+    listen: SocketAddr,
+    name: &str,
+    ca: &TransportCa,
+    now: Timestamp,
+) -> anyhow::Result<(Endpoint, UdpSocket)> {
     let mut server = ServerConfig::with_crypto(Arc::new(crypto(name, ca, now)?));
     server.transport_config(Arc::new(transport()?));
     server.max_incoming(limits::HANDSHAKES_BEFORE_RETRY * 4);
-    let socket = std::net::UdpSocket::bind(listen).with_context(|| format!("UDP {listen} cannot be listened on"))?;
-    Endpoint::new(endpoint(ca), Some(server), socket, Arc::new(quinn::TokioRuntime))
-        .context("the QUIC endpoint could not be opened")
+    let socket = UdpSocket::bind(listen).with_context(|| format!("UDP {listen} cannot be listened on"))?;
+    let again = socket.try_clone().context("the UDP socket could not be shared")?;
+    let endpoint = Endpoint::new(endpoint(ca), Some(server), socket, Arc::new(quinn::TokioRuntime))
+        .context("the QUIC endpoint could not be opened")?;
+    Ok((endpoint, again))
 }
 
 /// Connection ids and the key of stateless resets are the same at every start: a device that goes on speaking to a gateway

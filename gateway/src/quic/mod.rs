@@ -7,6 +7,7 @@ mod endpoint;
 mod frames;
 mod join;
 pub(crate) mod noise;
+pub(crate) mod nudge;
 mod offers;
 mod statements;
 

@@ -108,6 +108,11 @@ impl Presence {
         devices.by_address.get(address).and_then(|join| devices.by_join.get(join)).cloned()
     }
 
+    /// Whether the device that joined so is connected.
+    pub(crate) fn is_present(&self, join: Id) -> bool {
+        self.lock().by_join.contains_key(&join)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Devices> {
         self.online.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -165,6 +165,14 @@ impl Store {
         let tenant = row.try_get::<&str, _>(1)?.parse()?;
         device(&row, &tenant).map(Some)
     }
+
+    /// The devices that are connected, or were at `since` or later, with the address each called from: the latest `devices_max`.
+    pub async fn connected_since(&self, since: Timestamp, devices_max: usize) -> Result<Vec<(Id, String)>, Broken> {
+        let query =
+            sqlx::query(sql::PRESENT_SINCE).bind(since.micros()).bind(i64::try_from(devices_max).unwrap_or(i64::MAX));
+        let rows = query.fetch_all(self.readers()).await?;
+        rows.iter().map(|row| Ok((row.try_get::<&str, _>(0)?.parse()?, row.try_get(1)?))).collect()
+    }
 }
 
 /// The rows of one tenant.

@@ -84,6 +84,7 @@ texts! {
 
     // What a start finds open.
     PRESENT_BY_TENANT = "SELECT tenant, COUNT(*) FROM presence WHERE connection IS NOT NULL GROUP BY tenant ORDER BY tenant";
+    PRESENT_SINCE = "SELECT join_id, address FROM presence WHERE connection IS NOT NULL OR since_us >= $1 ORDER BY since_us DESC LIMIT $2";
     NOBODY_PRESENT = "UPDATE presence SET connection = NULL, since_us = $1 WHERE connection IS NOT NULL";
     ACCESSES_OPEN = "SELECT id, tenant, device, person FROM access WHERE ended_us IS NULL ORDER BY opened_us, id";
 

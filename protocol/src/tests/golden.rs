@@ -51,6 +51,14 @@ impl ForEach for Compare {
 }
 
 #[test]
+fn the_nudge_is_as_the_document_says() {
+    let document = include_str!("../../PROTOCOL.md");
+    let shown = format!("`{}`", to_hex(&nudge::NUDGE).trim());
+    assert!(document.contains(&shown), "PROTOCOL.md lacks {shown}");
+    assert_eq!(shown, "`0b62656c61790001`");
+}
+
+#[test]
 fn golden_vectors_are_written_and_read_as_ever() {
     let mut compare = Compare::default();
     for_each(&mut compare);

@@ -10,7 +10,20 @@ use rustls::server::WebPkiClientVerifier;
 
 /// A gateway's endpoint on this machine that shows `chain` and wants a client certificate of `clients`, if any.
 pub(crate) fn gateway(chain: &[Vec<u8>], key: &[u8], alpn: &[u8], clients: Option<&TransportCa>) -> Endpoint {
-    Endpoint::server(server_config(chain, key, alpn, clients), (Ipv4Addr::LOCALHOST, 0).into()).unwrap()
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    gateway_on(socket, chain, key, alpn, clients)
+}
+
+/// As [`gateway`], on this socket.
+pub(crate) fn gateway_on(
+    socket: std::net::UdpSocket,
+    chain: &[Vec<u8>],
+    key: &[u8],
+    alpn: &[u8],
+    clients: Option<&TransportCa>,
+) -> Endpoint {
+    let config = Some(server_config(chain, key, alpn, clients));
+    Endpoint::new(quinn::EndpointConfig::default(), config, socket, Arc::new(quinn::TokioRuntime)).unwrap()
 }
 
 fn server_config(chain: &[Vec<u8>], key: &[u8], alpn: &[u8], clients: Option<&TransportCa>) -> quinn::ServerConfig {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     quic::{
-        endpoint::tests::{connection_without_streams, gateway},
+        endpoint::tests::{connection_without_streams, gateway_on},
         frames::{self, Frames},
     },
     recorder::NoProof,
@@ -20,6 +20,8 @@ struct Bench {
     tenant: Tenant,
     machine: Machine,
     endpoint: Endpoint,
+    /// The gateway's socket once more.
+    socket: std::net::UdpSocket,
     device: Arc<Device>,
     identity: Arc<Identity>,
     tasks: TaskTracker,
@@ -37,7 +39,8 @@ impl Bench {
         let today = Timestamp::from_system(std::time::SystemTime::now());
         let ca = TransportCa::generate("gw", today).unwrap();
         let issued = ca.issue_server("gw.example", today, 30).unwrap();
-        let endpoint = gateway(&issued.chain, &issued.key_der, ALPN, Some(&ca));
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let endpoint = gateway_on(socket.try_clone().unwrap(), &issued.chain, &issued.key_der, ALPN, Some(&ca));
         let mut tenant = Tenant::new("acme");
         tenant.found(|draft| {
             draft.addresses = vec![endpoint.local_addr().unwrap().to_string()];
@@ -52,7 +55,7 @@ impl Bench {
         let (recorder, _) = machine.recorder(&authority);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let device = Arc::new(Device { authority, recorder, host_key: machine.host_key.clone(), tracker, stop });
-        Self { tenant, machine, endpoint, device, identity, tasks: TaskTracker::new() }
+        Self { tenant, machine, endpoint, socket, device, identity, tasks: TaskTracker::new() }
     }
 
     fn approve(&self) {
@@ -349,4 +352,16 @@ async fn the_words_a_connection_is_closed_with_are_made_plain() {
     let (dialled, _) = reached.unwrap();
     let said = Ended::lost(dialled.connection.closed().await).to_string();
     assert!(said.contains("[2Jbusy \u{fffd}") && !said.contains(char::is_control), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_nudge_makes_the_agent_say_again_what_it_holds() {
+    let bench = Bench::new();
+    let running = bench.run();
+    let (mut line, hello) = bench.welcome().await;
+    bench.socket.send_to(&nudge::NUDGE, line.connection.remote_address()).unwrap();
+    let ToGateway::PolicyTaken(taken) = line.hear().await else { panic!("something else was said") };
+    assert_eq!((taken.version, taken.digest), (hello.policies[0].version, hello.policies[0].digest));
+    bench.device.stop.cancel();
+    running.await.unwrap();
 }

@@ -30,7 +30,7 @@ impl Bench {
         let scene = Scene::new().await;
         let gateway = &scene.gateway;
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
-        let door = quic::open(listen, "gw.example", &gateway.transport, gateway.now()).unwrap();
+        let (door, _) = quic::open(listen, "gw.example", &gateway.transport, gateway.now()).unwrap();
         gateway.tracker.spawn(quic::serve(Arc::clone(gateway), door.clone()));
         Self { scene, door, caller: Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap() }
     }
