@@ -35,6 +35,8 @@ enum Outcome {
     },
     /// Another agent with this machine's identity took the place.
     Replaced,
+    /// The gateway proved that it does not know the connection: it was restarted.
+    Restarted,
 }
 
 /// What the loop remembers from one connection to the next.
@@ -67,7 +69,8 @@ impl Course {
     fn after(&mut self, outcome: Outcome, random: u64) -> Option<Duration> {
         self.first = match outcome {
             Outcome::Unwelcome(at) => at.saturating_add(1),
-            Outcome::Stopped | Outcome::Unreached | Outcome::Lost(_) | Outcome::Drained { .. } | Outcome::Replaced => 0,
+            Outcome::Stopped | Outcome::Unreached | Outcome::Lost(_) | Outcome::Drained { .. } => 0,
+            Outcome::Replaced | Outcome::Restarted => 0,
         };
         match outcome {
             Outcome::Stopped => None,
@@ -75,6 +78,11 @@ impl Course {
             Outcome::Replaced => {
                 tracing::error!("another agent with this machine's identity took its place: is the machine a clone?");
                 Some(REPLACED_WAIT + share(REPLACED_WAIT, random))
+            }
+            // Once for each start of the gateway, however short it was.
+            Outcome::Restarted => {
+                self.backoff.reset();
+                Some(self.backoff.next(random))
             }
             Outcome::Lost(lasted) => {
                 self.lasted(lasted);
@@ -210,6 +218,10 @@ async fn drain_asked(drained: &mut watch::Receiver<Option<Duration>>) -> Duratio
 fn judge(connection: &Connection, ended: &Ended, otherwise: Outcome) -> Outcome {
     let code = match connection.close_reason() {
         Some(ConnectionError::ApplicationClosed(close)) => CloseCode::from_code(close.error_code.into_inner()),
+        Some(ConnectionError::Reset) => {
+            tracing::warn!("the gateway was restarted");
+            return Outcome::Restarted;
+        }
         Some(_) | None => None,
     };
     match code {

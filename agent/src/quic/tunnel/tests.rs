@@ -338,6 +338,8 @@ fn a_gateway_that_drains_too_soon_is_called_again_ever_more_rarely() {
     assert!(waits[0] <= BACKOFF_FIRST && waits[9] > BACKOFF_MAX / 2, "{waits:?}");
     assert_eq!(course.after(drained(BACKOFF_RESET), u64::MAX).unwrap(), Duration::ZERO);
     assert!(course.after(Outcome::Lost(Duration::ZERO), u64::MAX).unwrap() <= BACKOFF_FIRST);
+    let waits: Vec<_> = (0..10).map(|_| course.after(Outcome::Restarted, u64::MAX).unwrap()).collect();
+    assert!(waits.iter().all(|wait| *wait <= BACKOFF_FIRST), "{waits:?}: each start of a gateway is a new one");
     assert!(course.after(Outcome::Stopped, 0).is_none());
 }
 
