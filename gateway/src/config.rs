@@ -1,7 +1,8 @@
 //! The gateway's configuration: `DIR/gateway.toml`. `gateway.example.toml` documents every key and is tested here.
 //!
-//! No secrets and no limits: keys are files beside it, limits are in `limits.rs`.
+//! No secrets: keys are files beside it. Of the limits in `limits.rs` it holds those that depend on the machine and on who calls.
 
+use crate::{limits, threshold::network::Network};
 use anyhow::{Context, bail, ensure};
 use serde::Deserialize;
 use std::{net::SocketAddr, path::Path};
@@ -27,6 +28,57 @@ pub struct Config {
     pub ssh: SshDoor,
     /// The door for devices.
     pub quic: QuicDoor,
+    /// How many people at once, and who may wait at their door.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// `[limits]`: what depends on the size of the machine, and on who calls.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// People's connections at once, logged in: 1 to 65,536.
+    pub connections: usize,
+    /// Connections without a login at once: 16 to 16,384.
+    pub places: usize,
+    /// Those of one IPv4 address or IPv6 /64: 1 to `places`.
+    pub places_per_address: usize,
+    /// Those of one IPv4 /24 or IPv6 /48: `places_per_address` to `places`.
+    pub places_per_network: usize,
+    /// Networks that never get a penalty, at most 1,024.
+    pub penalty_exempt: Vec<Network>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: limits::SSH_CONNECTIONS,
+            places: limits::PLACES,
+            places_per_address: limits::PLACES_PER_ADDRESS,
+            places_per_network: limits::PLACES_PER_NETWORK,
+            penalty_exempt: Vec::new(),
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> anyhow::Result<()> {
+        let within = |key: &str, value: usize, least: usize, most: usize| {
+            ensure!((least..=most).contains(&value), "[limits] {key} is {value} and must be {least} to {most}");
+            Ok(())
+        };
+        within("connections", self.connections, 1, limits::SSH_CONNECTIONS_MAX)?;
+        within("places", self.places, limits::PLACES_MIN, limits::PLACES_MAX)?;
+        within("places_per_address", self.places_per_address, 1, self.places)?;
+        within("places_per_network", self.places_per_network, self.places_per_address, self.places)?;
+        within("the length of penalty_exempt", self.penalty_exempt.len(), 0, limits::EXEMPT_MAX)
+    }
+
+    /// Open files that a gateway needs when every place is taken.
+    pub(crate) fn files(&self) -> u64 {
+        let files = self.connections + self.places + limits::FILES_BESIDE;
+        u64::try_from(files).unwrap_or(u64::MAX)
+    }
 }
 
 /// `[ssh]`: the door for people.
@@ -81,6 +133,7 @@ impl Config {
     fn check(&self) -> anyhow::Result<()> {
         check_name(&self.name)?;
         check_public(&self.ssh.public).context("[ssh] public")?;
+        self.limits.check()?;
         let addresses = &self.quic.public;
         ensure!(
             (1..=ADDRESSES_MAX).contains(&addresses.len()),
@@ -122,6 +175,7 @@ impl Config {
             name: "gw.example".to_owned(),
             ssh: SshDoor { listen, public: "gw.example:2222".to_owned() },
             quic: QuicDoor { listen, public: vec!["gw.example:4433".to_owned()] },
+            limits: Limits::default(),
         }
     }
 }
@@ -184,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_unknown_key_refuses_with_its_line() {
-        for (extra, line, key) in [("colour = 1", 24, "colour"), ("[http]\nlisten = 1", 24, "http")] {
+        for (extra, line, key) in [("colour = 1", 40, "colour"), ("[http]\nlisten = 1", 40, "http")] {
             let sentence = format!("{:#}", Config::parse(&format!("{EXAMPLE}{extra}\n")).unwrap_err());
             assert!(
                 sentence.starts_with(&format!("line {line}: unknown field")) && sentence.contains(key),
@@ -194,6 +248,28 @@ mod tests {
         let sentence = Config::parse("name = \"gw\"\nname = \"gw\"").unwrap_err().to_string();
         assert!(sentence.starts_with("line 2:"), "{sentence}");
         assert!(Config::parse("name = \"gw\"").unwrap_err().to_string().contains("missing field"));
+    }
+
+    #[test]
+    fn limits_are_the_documented_ones_and_must_fit_each_other() {
+        assert_eq!(Config::parse(EXAMPLE).unwrap().limits, Limits::default());
+        let before = EXAMPLE.split("[limits]").next().unwrap();
+        assert_eq!(Config::parse(before).unwrap().limits, Limits::default(), "the section may be missing");
+        let with = |line: &str| Config::parse(&format!("{before}[limits]\n{line}\n"));
+        assert_eq!(with("places = 64\nplaces_per_address = 8\nplaces_per_network = 8").unwrap().limits.places, 64);
+        assert!(with("penalty_exempt = [\"192.0.2.0/24\"]").is_ok());
+        for wrong in [
+            "connections = 0",
+            "places = 1",
+            "places = 20000",
+            "places_per_address = 2000",
+            "places_per_network = 8",
+            "penalty_exempt = [\"192.0.2.1/24\"]",
+            "penalty_exempt = [\"the office\"]",
+        ] {
+            let sentence = format!("{:#}", with(wrong).unwrap_err());
+            assert!(sentence.contains("must be") || sentence.contains("not a network"), "{wrong}: {sentence}");
+        }
     }
 
     #[test]
@@ -221,6 +297,7 @@ mod tests {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 public: vec!["relay.msp:443".to_owned(), "192.0.2.7:443".to_owned()],
             },
+            limits: Limits::default(),
         };
         let text = config.to_text().unwrap();
         assert_eq!(Config::parse(&text).unwrap(), config);

@@ -9,6 +9,7 @@ mod act;
 pub mod admin;
 mod book;
 pub mod config;
+mod files;
 mod limits;
 mod quic;
 mod relay;
@@ -17,6 +18,7 @@ mod scene;
 pub mod serve;
 mod ssh;
 pub mod store;
+mod threshold;
 
 use act::access::Accesses;
 use belay_certs::{Fault, Invalid, TenantName, Timestamp, transport::TransportCa};
@@ -27,6 +29,7 @@ use quic::noise::Noise;
 use relay::presence::Presence;
 use std::sync::{Arc, Weak};
 use store::{Broken, DeviceRow, RecordError, Recorded, Store};
+use threshold::Threshold;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -46,6 +49,10 @@ pub struct Gateway {
     transport: TransportCa,
     /// What each device may still make us write of its faults.
     noise: Noise,
+    /// Who may stand at the door for people, and how often.
+    threshold: Threshold,
+    /// Places for people who have logged in.
+    people: Arc<Semaphore>,
     /// Handshakes under way.
     handshakes: Semaphore,
     /// Every task of the gateway.
@@ -61,7 +68,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read or holds a chain that does not verify.
-    pub async fn new(store: Store, transport: TransportCa) -> anyhow::Result<Arc<Self>> {
+    pub async fn new(store: Store, transport: TransportCa, config: &config::Limits) -> anyhow::Result<Arc<Self>> {
         let chains = act::policies::load(&store).await?;
         Ok(Arc::new_cyclic(|itself| Self {
             store,
@@ -71,6 +78,8 @@ impl Gateway {
             strangers: act::strangers::Strangers::default(),
             transport,
             noise: Noise::default(),
+            threshold: Threshold::new(config),
+            people: Arc::new(Semaphore::new(config.connections)),
             handshakes: Semaphore::new(limits::HANDSHAKES_BEFORE_RETRY),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),

@@ -2,14 +2,44 @@
 
 use std::time::Duration;
 
-/// People's SSH connections at once: each holds up to a few MiB of channel windows.
-pub(crate) const SSH_CONNECTIONS_MAX: usize = 4_096;
-/// Connections one address may open in a burst, and then a second: a script that opens one per device still passes.
-pub(crate) const SSH_CONNECTIONS_PER_ADDRESS_BURST: u32 = 200;
-/// The steady rate after the burst, a second.
-pub(crate) const SSH_CONNECTIONS_PER_ADDRESS_SECOND: u32 = 50;
-/// Addresses the rate limiter remembers before it forgets idle ones.
+/// People's SSH connections at once, when the configuration does not say: each holds up to a few MiB of channel windows.
+pub(crate) const SSH_CONNECTIONS: usize = 4_096;
+/// The most a configuration may ask for: what one machine's memory could ever hold.
+pub(crate) const SSH_CONNECTIONS_MAX: usize = 65_536;
+/// Connections without a login, when the configuration does not say: about 50 KiB each.
+pub(crate) const PLACES: usize = 1_024;
+/// The fewest that let an office log in.
+pub(crate) const PLACES_MIN: usize = 16;
+/// The most a configuration may ask for.
+pub(crate) const PLACES_MAX: usize = 16_384;
+/// Those of one IPv4 address or IPv6 /64: fifty technicians behind one address, each with a key to touch, and room.
+pub(crate) const PLACES_PER_ADDRESS: usize = 128;
+/// Those of one IPv4 /24 or IPv6 /48: a quarter, so that three rented networks do not fill the door.
+pub(crate) const PLACES_PER_NETWORK: usize = 256;
+/// Networks a configuration may exempt from penalties: every office of a large provider.
+pub(crate) const EXEMPT_MAX: usize = 1_024;
+/// Connections one address may open in a row: a script that opens one for each of 200 devices passes.
+pub(crate) const SSH_CONNECTIONS_BURST: u32 = 200;
+/// After that one in this time: 50 a second.
+pub(crate) const SSH_CONNECTION_EVERY: Duration = Duration::from_millis(20);
+/// How much more often a whole neighbourhood may come than one address.
+pub(crate) const WIDE_FACTOR: u32 = 4;
+/// Networks each limit remembers: 10 MiB when all of them are full.
 pub(crate) const ADDRESSES_REMEMBERED_MAX: usize = 65_536;
+/// Penalties below this do nothing yet (OpenSSH's own): three mistakes with a key in a row.
+pub(crate) const PENALTY_MIN: Duration = Duration::from_secs(15);
+/// No penalty is longer (OpenSSH's own).
+pub(crate) const PENALTY_MAX: Duration = Duration::from_secs(600);
+/// After a login no penalties are counted against its address for this long: a working day.
+pub(crate) const KNOWN_FOR: Duration = Duration::from_secs(12 * 3_600);
+/// One SSH packet before login, in bytes: what RFC 4253 section 6.1 wants of everybody. Key-exchange lists are under 4 KiB.
+pub(crate) const LOGIN_PACKET_BYTES_MAX: usize = 35_000;
+/// Everything a client may send before login, in bytes: sixteen of the largest keys, each offered and proved.
+pub(crate) const LOGIN_BYTES_MAX: usize = 128 << 10;
+/// A door that cannot accept rests this long: out of descriptors, others must close first.
+pub(crate) const ACCEPT_REST: Duration = Duration::from_millis(50);
+/// Open files beside the people's connections: the store, the log, the doors, and room.
+pub(crate) const FILES_BESIDE: usize = 256;
 /// From connection to login; OpenSSH allows two minutes, a person with a touch key needs ten seconds.
 pub(crate) const LOGIN_DEADLINE: Duration = Duration::from_secs(30);
 /// Keys one connection may offer; OpenSSH's default is 6, agents with many keys need more.
@@ -44,8 +74,6 @@ pub(crate) const STRANGER_DELAY: Duration = Duration::from_millis(750);
 pub(crate) const STREAM_WAIT: Duration = Duration::from_secs(5);
 /// Refused shells, forwards and subsystems recorded for one connection.
 pub(crate) const REFUSALS_PER_CONNECTION_MAX: usize = 100;
-/// Connections that have not logged in yet: strangers must not take everybody's places.
-pub(crate) const LOGINS_MAX: usize = 512;
 /// How long a farewell may take to reach the client.
 pub(crate) const FAREWELL_WAIT: Duration = Duration::from_secs(3);
 /// After a grant is gone the device ends its sessions with words within this; then the relay cuts the stream.

@@ -4,7 +4,7 @@ use anyhow::Context;
 use belay_certs::{TenantName, digest::hex};
 use belay_gateway::{
     admin,
-    config::{self, Config, QuicDoor, SshDoor},
+    config::{self, Config, Limits, QuicDoor, SshDoor},
     serve::Serving,
 };
 use clap::{Parser, Subcommand, ValueEnum};
@@ -19,8 +19,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Where a gateway lives when nobody says otherwise.
 const DIRECTORY: &str = "/var/lib/belay-gateway";
-/// What is logged when `RUST_LOG` is not set.
-const LOG_FILTER: &str = "info,russh=warn";
+/// What is logged when `RUST_LOG` is not set. The SSH library writes lines about what strangers send: as many as they like.
+const LOG_FILTER: &str = "info,russh=off";
 
 /// The relay between technicians and client machines. It carries and records; it cannot act on its own.
 #[derive(Debug, Parser)]
@@ -181,7 +181,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
                 if public_quic.is_empty() { vec![format!("{name}:{}", quic.port())] } else { public_quic };
             let ssh = SshDoor { listen: ssh, public: public_ssh };
             let quic = QuicDoor { listen: quic, public: public_quic };
-            admin::init(&dir, &Config { name, ssh, quic })?;
+            admin::init(&dir, &Config { name, ssh, quic, limits: Limits::default() })?;
             say(&format!(
                 "{} is a gateway's directory now; next: belay-gateway serve {}\n",
                 dir.display(),

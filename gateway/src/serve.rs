@@ -56,6 +56,7 @@ impl Serving {
         let lock = directory
             .try_lock()?
             .with_context(|| format!("another belay-gateway works in {}; only one may", directory.path().display()))?;
+        crate::files::raise(config.limits.files())?;
         let (operator, host_key) = open(&directory, config).await?;
         let (gateway, config) = (Arc::clone(&operator.gateway), &operator.config);
         // Addresses first: a gateway that cannot be reached does not say that it started.
@@ -120,7 +121,7 @@ pub(crate) async fn open(directory: &Directory, config: Config) -> anyhow::Resul
     let keys = LogKeys::new(directory.keys(), &config.name);
     let now = Timestamp::from_system(SystemTime::now());
     let store = Store::open(directory.path(), keys, now).await.map_err(|broken| anyhow!("the store: {broken}"))?;
-    let gateway = Gateway::new(store, transport).await?;
+    let gateway = Gateway::new(store, transport, &config.limits).await?;
     let host_public = host_key.public().clone();
     Ok((Arc::new(Operator { gateway, config, host_key: host_public }), host_key))
 }

@@ -4,6 +4,7 @@
 
 use super::{
     execute,
+    guard::Progress,
     jump::{self, Jump},
 };
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
         strangers,
     },
     limits,
+    threshold::places::Place as WaitingPlace,
 };
 use belay_certs::PublicKey;
 use belay_protocol::flow::{PARKED_BYTES, WINDOW_BYTES, Waiting};
@@ -25,7 +27,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio_util::sync::CancellationToken;
@@ -34,17 +36,28 @@ use tokio_util::sync::CancellationToken;
 const UNKNOWN: &str =
     "belay: none of your keys is known here. Ask for yours to be added to a person: `belay person add`.\n";
 
+/// What a person reads when everybody's places are taken.
+const FULL: &str = "belay: the gateway serves as many people as it may; try again later, or tell its operator";
+
 /// Why nothing is forwarded here.
 const NO_FORWARDS: &str = "the gateway forwards nothing but the way to a device";
 
-/// Whether the login was made, for the deadline.
+/// Whether the login was made, for whoever would end the connection before.
 pub(super) struct Login(watch::Receiver<bool>);
 
 impl Login {
-    /// Returns when no login was made within `deadline`; never when there was one.
-    pub(super) async fn missed(mut self, deadline: Duration) {
-        let done = tokio::time::timeout(deadline, self.0.wait_for(|done| *done)).await.is_ok();
-        if done {
+    /// Returns when no login was made until `deadline`; never when there was one.
+    pub(super) async fn missed(&self, deadline: tokio::time::Instant) {
+        let mut done = self.0.clone();
+        if tokio::time::timeout_at(deadline, done.wait_for(|done| *done)).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Returns when somebody else got the place before a login was made; never after one.
+    pub(super) async fn displaced(&self, displaced: CancellationToken) {
+        displaced.cancelled().await;
+        if *self.0.borrow() {
             std::future::pending::<()>().await;
         }
     }
@@ -58,7 +71,11 @@ pub(super) struct Connection {
     caller: Option<Caller>,
     logged_in: watch::Sender<bool>,
     /// Its place among those that have not logged in.
-    logging_in: Option<OwnedSemaphorePermit>,
+    waits: Option<WaitingPlace>,
+    /// Its place among those that have.
+    stays: Option<OwnedSemaphorePermit>,
+    /// How far the login is.
+    progress: Arc<Progress>,
     /// Whether the words for unknown keys were said.
     told: bool,
     /// Refusals recorded so far.
@@ -78,14 +95,20 @@ impl Drop for Connection {
 }
 
 impl Connection {
-    pub(super) fn new(gateway: Arc<Gateway>, (from, logging_in): (SocketAddr, OwnedSemaphorePermit)) -> (Self, Login) {
+    pub(super) fn new(
+        gateway: Arc<Gateway>,
+        from: SocketAddr,
+        (place, progress): (WaitingPlace, Arc<Progress>),
+    ) -> (Self, Login) {
         let (logged_in, login) = watch::channel(false);
         let connection = Self {
             gateway,
             from,
             caller: None,
             logged_in,
-            logging_in: Some(logging_in),
+            waits: Some(place),
+            stays: None,
+            progress,
             told: false,
             refused: 0,
             open: Places::default(),
@@ -212,6 +235,7 @@ impl Handler for Connection {
         if self.known(offer.public_key).is_some() {
             return Ok(Auth::Accept);
         }
+        self.progress.refuse();
         let methods = MethodSet::from([MethodKind::PublicKey, MethodKind::KeyboardInteractive].as_slice());
         Ok(Auth::Reject { proceed_with_methods: Some(methods), partial_success: false })
     }
@@ -233,6 +257,7 @@ impl Handler for Connection {
         _submethods: &str,
         response: Option<Response<'a>>,
     ) -> Result<Auth, russh::Error> {
+        self.progress.refuse();
         if response.is_some() || self.told {
             return Ok(Auth::reject());
         }
@@ -243,8 +268,14 @@ impl Handler for Connection {
     }
 
     async fn auth_succeeded(&mut self, session: &mut Session) -> Result<(), russh::Error> {
+        let Ok(stays) = Arc::clone(&self.gateway.people).try_acquire_owned() else {
+            return session.disconnect(russh::Disconnect::TooManyConnections, FULL, "");
+        };
+        self.stays = Some(stays);
+        self.progress.log_in();
         self.logged_in.send_replace(true);
-        self.logging_in = None;
+        self.waits = None;
+        self.gateway.threshold.welcome(self.from.ip(), Instant::now());
         if let Some(caller) = &self.caller {
             tracing::info!(from = %self.from, key = %caller.key.fingerprint(), "login");
             self.watch_key(caller, session.handle());

@@ -5,30 +5,23 @@
 
 mod commands;
 mod connection;
+mod converse;
 mod cut;
 mod execute;
+mod guard;
 mod jump;
 
-use crate::{Gateway, limits};
+use crate::{Gateway, limits, threshold::TurnedAway};
 use belay_certs::PrivateKey;
-use connection::Connection;
-use cut::Cut;
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use russh::{
-    MethodKind, MethodSet, Preferred, SshId, cipher, kex,
-    server::{Config, run_stream},
-};
+use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, kex, server::Config};
 use std::{
     borrow::Cow,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    num::NonZeroU32,
+    io::Write,
+    net::SocketAddr,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpStream};
 
 /// Hybrid post-quantum first, then X25519; strict key exchange against prefix truncation (Terrapin).
 const KEY_EXCHANGES: &[kex::Name] = &[
@@ -40,14 +33,13 @@ const KEY_EXCHANGES: &[kex::Name] = &[
 ];
 /// AES-GCM only where the CPU has AES: a client's own first choice, chacha20, costs 1.8 times as much there.
 const CIPHERS_WITH_AES: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::AES_128_GCM];
+/// ChaCha20 first where AES would be slow.
 const CIPHERS_WITHOUT_AES: &[cipher::Name] = &[cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_128_GCM];
 
 /// Accepts connections until the gateway stops.
 pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, host_key: PrivateKey) {
     let config = Arc::new(config(&host_key));
-    let rate = rate_limiter();
-    let places = Arc::new(Semaphore::new(limits::SSH_CONNECTIONS_MAX));
-    let logins = Arc::new(Semaphore::new(limits::LOGINS_MAX));
+    let mut said: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             biased;
@@ -57,85 +49,32 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, host_key
         let (stream, from) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors: others must close first, and accepting again at once would only spin.
-                tracing::error!("a connection could not be accepted: {error}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                // Out of descriptors, and accepting again at once would only spin.
+                if said.is_none_or(|at| at.elapsed() >= limits::STRANGERS_EVERY) {
+                    said = Some(Instant::now());
+                    tracing::error!("a connection could not be accepted, and others may follow: {error}");
+                }
+                tokio::time::sleep(limits::ACCEPT_REST).await;
                 continue;
             }
         };
-        if rate.len() > limits::ADDRESSES_REMEMBERED_MAX {
-            rate.retain_recent();
-            rate.shrink_to_fit();
+        match gateway.threshold.knock(from.ip(), Instant::now()) {
+            Ok(place) => {
+                let conversation = converse::converse(Arc::clone(&gateway), Arc::clone(&config), (stream, from), place);
+                gateway.tracker.spawn(conversation);
+            }
+            Err(turned_away) => turn_away(&gateway, stream, from, turned_away),
         }
-        let allowed = rate.check_key(&network(from.ip())).is_ok();
-        let taken = (Arc::clone(&places).try_acquire_owned(), Arc::clone(&logins).try_acquire_owned());
-        let (true, (Ok(place), Ok(logging_in))) = (allowed, taken) else {
-            // One line a connection would let a flood fill the disk.
-            tracing::debug!(%from, "a connection was refused: too many");
-            continue;
-        };
-        let (gateway, config) = (Arc::clone(&gateway), Arc::clone(&config));
-        let tracker = gateway.tracker.clone();
-        tracker.spawn(async move {
-            converse(gateway, config, stream, (from, logging_in)).await;
-            drop(place);
-        });
     }
 }
 
-fn rate_limiter() -> DefaultKeyedRateLimiter<IpAddr> {
-    let second = NonZeroU32::new(limits::SSH_CONNECTIONS_PER_ADDRESS_SECOND).unwrap_or(NonZeroU32::MIN);
-    let burst = NonZeroU32::new(limits::SSH_CONNECTIONS_PER_ADDRESS_BURST).unwrap_or(NonZeroU32::MIN);
-    RateLimiter::keyed(Quota::per_second(second).allow_burst(burst))
-}
-
-/// What the rate limiter counts as one caller: an IPv4 address, or the /64 that one IPv6 customer has.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-        address @ IpAddr::V4(_) => address,
-    }
-}
-
-/// One connection from its first byte to its end.
-async fn converse(
-    gateway: Arc<Gateway>,
-    config: Arc<Config>,
-    stream: TcpStream,
-    (from, logging_in): (SocketAddr, OwnedSemaphorePermit),
-) {
-    let _ = stream.set_nodelay(true);
-    let (connection, login) = Connection::new(Arc::clone(&gateway), (from, logging_in));
-    // Whatever ends this function ends the connection: a client that was told to go may not want to.
-    let gone = connection.gone();
-    let stream = Cut::new(stream, gone.clone());
-    let _ended = gone.drop_guard();
-    let beginning = tokio::time::timeout(limits::LOGIN_DEADLINE, run_stream(config, stream, connection)).await;
-    let running = match beginning {
-        Ok(Ok(running)) => running,
-        Ok(Err(error)) => return tracing::debug!(%from, "a connection ended before it began: {error}"),
-        Err(_) => return tracing::debug!(%from, "a connection said nothing in time"),
-    };
-    let handle = running.handle();
-    let say = |sentence: &str| handle.disconnect(russh::Disconnect::ByApplication, sentence.to_owned(), String::new());
-    tokio::pin!(running);
-    let ended = tokio::select! {
-        biased;
-        ended = &mut running => ended,
-        () = gateway.stop.cancelled() => {
-            let _ = say("belay: the gateway is stopping; come back in a moment").await;
-            let _ = tokio::time::timeout(limits::FAREWELL_WAIT, &mut running).await;
-            return;
-        }
-        () = login.missed(limits::LOGIN_DEADLINE) => {
-            let _ = say("belay: no login in time").await;
-            let _ = tokio::time::timeout(limits::FAREWELL_WAIT, &mut running).await;
-            return;
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%from, "a connection ended: {error}");
-    }
+/// Words for whoever listens, if they fit at once: nobody waits for a stranger. Counted with the others, for a line each
+/// would let a flood fill the disk.
+fn turn_away(gateway: &Gateway, stream: TcpStream, from: SocketAddr, why: TurnedAway) {
+    let packet = belay_protocol::farewell::packet(why.sentence());
+    // Straight to the socket: the runtime does not know yet that it can be written.
+    let _ = stream.into_std().and_then(|mut socket| socket.write(&packet));
+    gateway.strangers.count(gateway.now(), &format!("{} turned away: {why:?}", from.ip()));
 }
 
 fn config(host_key: &PrivateKey) -> Config {
