@@ -1,6 +1,6 @@
 //! The one function that says yes or no (P6): the gateway's filter and the agent's authority.
 //!
-//! Not here: tenant-wide questions and lists of who could (`reach`).
+//! Not here: tenant-wide questions (`reach`), lists of who could (`explain`).
 
 use super::{ActionKind, GrantLine, Policies, Refusal, Risk};
 use crate::{AccountName, DeviceAddress, Digest, PersonRef, PublicKey, TenantName, Timestamp};

@@ -6,6 +6,7 @@ mod chain;
 mod decide;
 mod difference;
 mod document;
+mod explain;
 mod forward;
 mod glob;
 mod hours;
@@ -25,11 +26,12 @@ pub use difference::difference;
 pub use document::{
     ActionKind, Devices, Gateway, GrantLine, LogIdentity, Person, Policy, Recording, Risk, Root, Runbooks, Serves,
 };
+pub use explain::{Explained, Fit, Kind, Meaning, Named, explain};
 pub use forward::ForwardRule;
 pub use glob::{DevicePattern, Glob};
 pub use hours::Hours;
 pub use policies::Policies;
-pub use reach::{Reach, any_grant, in_tenant, may_anywhere, who};
+pub use reach::{any_grant, in_tenant, may_anywhere};
 pub use refusal::Refusal;
 pub use ticket::TicketPattern;
 

@@ -212,27 +212,3 @@ fn tenant_wide_rights_need_the_whole_tenant() {
     assert!(may("early", ActionKind::Enrol, moment("2026-11-23T08:00:00Z")));
     assert!(!may("all", ActionKind::Audit, moment("2027-02-19T09:00:00Z")));
 }
-
-#[test]
-fn who_lists_everybody_who_could_reach_a_device() {
-    let world = World::new();
-    let lines = |policies: &Policies<'_>, device: &DeviceFacts| -> Vec<String> {
-        let show = |r: &Reach| format!("{} {} {:?} as {:?}: {}", r.person, r.line, r.actions, r.accounts, r.conditions);
-        who(policies, device).iter().map(show).collect()
-    };
-    let at = |n: usize| world.acme.policy().grants[n].line;
-    let found = lines(&world.of_acme(), &web1());
-    let conditions = "forward to 192.168.1.0/24:80,443; hours Mon-Fri 07:00-19:00 Europe/Berlin; ticket INC-[0-9]+";
-    assert_eq!(found[0], format!("msp:tia {} [Shell, Files, Forward] as [root, deploy]: {conditions}", at(0)));
-    assert_eq!(
-        found[2],
-        format!("nightly {} [Run] as [root]: runbooks restart-*; risk normal; at most 50 devices", at(1))
-    );
-    assert_eq!(found[3], format!("oncall {} [Forward, Run] as [root]: forward to nothing; runbooks *; risk high; ticket INC-[0-9]+; reviewed", at(2)).replace("Forward, Run", "Run, Forward"));
-    let unheld = lines(&Policies { tenant: &world.acme, imports: Vec::new() }, &web1());
-    assert!(unheld[0].starts_with("msp:field") && unheld[0].ends_with("the policy of msp is not held"), "{unheld:?}");
-    let db1 = lines(&world.of_acme(), &device("db1.acme", &[], 8));
-    assert!(!db1.iter().any(|line| line.contains("tia") || line.contains("nightly")), "{db1:?}");
-    assert!(who(&world.of_acme(), &device("web1.beta", &[], 7)).is_empty());
-    assert!(who(&world.of_acme(), &device("web1.acme", &[], 666)).is_empty());
-}

@@ -11,7 +11,7 @@ use crate::{DeviceAddress, Timestamp};
 use std::fmt::Write;
 
 /// Key names of the fixture, and what they are in acme.
-const ROLES: [(&str, &str); 9] = [
+const ROLES: [(&str, &str); 10] = [
     ("tia", "msp:field: shell files forward, in hours, with a ticket, not on db1"),
     ("nightly", "a robot: run restart-* of normal risk on 50 servers"),
     ("oncall", "run anything of high risk with a ticket, forward nowhere"),
@@ -20,21 +20,35 @@ const ROLES: [(&str, &str); 9] = [
     ("chief", "operate, run nothing"),
     ("idle", "known, without a grant, in a team that is called as one of the provider's"),
     ("dora", "msp:desk: known to the provider, granted in beta only"),
+    (
+        "nina",
+        "shell as three accounts by day on servers but frozen ones and db*; shell and files as deploy by night with a change",
+    ),
     ("twin", "one key that acme and the provider give two names"),
 ];
-const CONDITIONS: [(&str, Change); 21] = [
+const CONDITIONS: [(&str, Change); 29] = [
     ("as it should be", |_| {}),
     ("as another account", |case| case.question.account = account("postgres")),
+    ("as the second account", |case| case.question.account = account("deploy")),
     ("without an account", |case| case.question.account = None),
     ("at night", |case| case.now = moment("2026-11-23T20:00:00Z")),
     ("on Sunday", |case| case.now = moment("2026-11-22T10:00:00Z")),
+    ("at night as deploy", |case| case.night("deploy", "INC-42")),
+    ("at night as deploy with CHG-7", |case| case.night("deploy", "CHG-7")),
+    ("at night as root with CHG-7", |case| case.night("root", "CHG-7")),
+    ("by day as deploy with CHG-7", |case| {
+        (case.question.account, case.question.ticket) = (account("deploy"), Some("CHG-7".to_owned()));
+    }),
     ("without a ticket", |case| case.question.ticket = None),
     ("with an empty ticket", |case| case.question.ticket = Some(String::new())),
     ("with another ticket", |case| case.question.ticket = Some("INC-42; DROP".to_owned())),
     ("on db1", |case| case.question.device.address.device = "db1".parse().unwrap()),
+    ("on a frozen server", |case| case.question.device.labels.push("frozen".to_owned())),
+    ("on a device labelled Server", |case| case.question.device.labels = vec!["Server".to_owned()]),
     ("on a device without labels", |case| case.question.device.labels.clear()),
     ("on a revoked device", |case| case.question.device.serial = 666),
     ("to another host", |case| case.forward("192.168.2.1", 443)),
+    ("to a host by its name", |case| case.forward("DB.internal", 5432)),
     ("to another port", |case| case.forward("192.168.1.10", 22)),
     ("with another runbook", |case| case.run("wipe-disks", Risk::Normal, 1)),
     ("with a runbook of high risk", |case| case.run("restart-cups", Risk::High, 1)),
@@ -75,6 +89,12 @@ impl Case {
         if let Action::Forward { .. } = self.question.action {
             self.question.action = Action::Forward { host: host.to_owned(), port };
         }
+    }
+
+    /// Half past one at night in Asia, nine in the evening in Europe.
+    fn night(&mut self, name: &str, ticket: &str) {
+        self.now = moment("2026-11-23T20:00:00Z");
+        (self.question.account, self.question.ticket) = (account(name), Some(ticket.to_owned()));
     }
 
     fn run(&mut self, runbook: &str, risk: Risk, devices: u64) {

@@ -4,5 +4,6 @@ mod answers;
 mod chains;
 mod differences;
 mod documents;
+mod explained;
 mod fixture;
 mod matrix;
