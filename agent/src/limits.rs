@@ -80,6 +80,10 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
 pub const ANSWERS_MAX: usize = 64;
 /// Offers of one connection that may be refused: each is a line in the machine's journal. An honest gateway stops at the first.
 pub const OFFERS_REFUSED_MAX: u32 = 16;
+/// Policies that wait for room on the disk, each of up to 1 MiB; with one more the connection begins again, and they are offered anew.
+pub const UNKEPT_MAX: usize = 8;
+/// How long policies that could not be kept wait for the next try.
+pub const UNKEPT_RETRY: Duration = Duration::from_secs(5);
 /// Bytes read from the control stream at a time.
 pub const READ_BYTES: usize = 16 << 10;
 

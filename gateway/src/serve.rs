@@ -75,6 +75,7 @@ impl Serving {
         gateway.tracker.spawn(quic::nudge::wake(Arc::clone(&gateway), socket, sleepers));
         watched(&gateway, socket::serve(operator, commands));
         watched(&gateway, strangers::record_all(Arc::clone(&gateway)));
+        watched(&gateway, disk_failed(Arc::clone(&gateway)));
         Ok(Self { gateway, ssh, quic, directory, goodbye, _lock: lock })
     }
 
@@ -124,6 +125,11 @@ pub(crate) async fn open(directory: &Directory, config: Config) -> anyhow::Resul
     let gateway = Gateway::new(store, transport, &config.limits).await?;
     let host_public = host_key.public().clone();
     Ok((Arc::new(Operator { gateway, config, host_key: host_public }), host_key))
+}
+
+/// Ends when the store records nothing any more, or the gateway stops.
+async fn disk_failed(gateway: Arc<Gateway>) {
+    gateway.stop.run_until_cancelled(gateway.store.over()).await;
 }
 
 /// Runs a part of the gateway. When it ends by itself, or panics, the whole gateway stops: half a gateway would look alive.

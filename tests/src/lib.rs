@@ -11,6 +11,7 @@ pub mod person;
 pub mod plan;
 pub mod ports;
 pub mod programs;
+pub mod strace;
 pub mod terminal;
 pub mod wait;
 pub mod world;

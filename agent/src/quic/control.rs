@@ -10,7 +10,10 @@ use super::{
 use crate::{
     authority::{AGENT_VERSION, Authority, NotTaken, Taken},
     device::Device,
-    limits::{ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_JITTER_MAX, WELCOME_WAIT},
+    limits::{
+        ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_JITTER_MAX, UNKEPT_MAX, UNKEPT_RETRY,
+        WELCOME_WAIT,
+    },
     state::identity::Identity,
     words::heard,
 };
@@ -21,12 +24,15 @@ use belay_certs::{
 };
 use belay_protocol::{
     AgentPhase, CertificateRequest, Extensions, Hello, MINOR, Misbehaved, PolicyHeld, PolicyOffered, PolicyRefused,
-    PolicyTaken, RecordOffered, RecordRefused, RecordTaken, ToAgent, ToGateway, Welcome, limits::POLICIES_HELD_MAX,
-    limits::clip_sentence, minor_spoken,
+    PolicyTaken, RawFrame, RecordOffered, RecordRefused, RecordTaken, ToAgent, ToGateway, Welcome,
+    limits::POLICIES_HELD_MAX, limits::clip_sentence, minor_spoken,
 };
 use quinn::{Connection, SendStream};
-use std::{sync::Arc, time::Duration};
-use tokio::sync::{Notify, mpsc, watch};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
 
 /// The control stream after a welcome.
 pub(super) struct Control {
@@ -86,8 +92,16 @@ impl Control {
         let (statements, to_state) = mpsc::channel(IN_FLIGHT_MAX);
         device.recorder.connected(statements).await;
         let (answering, renewing) = (answers.clone(), answers.clone());
-        let mut listener =
-            Listener { frames: self.frames, device, identity, answers: answering, drain, offers_refused: 0 };
+        let mut listener = Listener {
+            frames: self.frames,
+            device,
+            identity,
+            answers: answering,
+            drain,
+            offers_refused: 0,
+            unkept: VecDeque::new(),
+            retry_at: Instant::now(),
+        };
         tokio::select! {
             ended = listener.listen() => ended,
             ended = speak(self.send, to_answer, to_state) => ended,
@@ -175,19 +189,31 @@ struct Listener<'a> {
     drain: watch::Sender<Option<Duration>>,
     /// Offers that were not taken on this connection.
     offers_refused: u32,
+    /// Policies that could not be kept, in the order they came: what they withdraw must not wait for the next connection.
+    unkept: VecDeque<PolicyOffered>,
+    /// When they are tried again.
+    retry_at: Instant,
 }
 
 impl Listener<'_> {
     async fn listen(&mut self) -> Ended {
         loop {
-            if let Err(ended) = self.hear().await {
+            let unkept = !self.unkept.is_empty();
+            let done = tokio::select! {
+                biased;
+                frame = self.frames.next() => match frame {
+                    Ok(frame) => self.hear(frame).await,
+                    Err(ended) => Err(ended),
+                },
+                () = tokio::time::sleep_until(self.retry_at), if unkept => self.keep_again().await,
+            };
+            if let Err(ended) = done {
                 return ended;
             }
         }
     }
 
-    async fn hear(&mut self) -> Result<(), Ended> {
-        let frame = self.frames.next().await?;
+    async fn hear(&mut self, frame: RawFrame) -> Result<(), Ended> {
         let Some(message) = ToAgent::decode(&frame)? else {
             tracing::debug!(kind = frame.kind, "a message of an unknown kind was skipped");
             return Ok(());
@@ -216,14 +242,57 @@ impl Listener<'_> {
     }
 
     async fn policy(&mut self, offered: PolicyOffered) -> Result<(), Ended> {
-        let PolicyOffered { tenant, version, bytes, signatures } = offered;
-        let digest = Digest::of(&bytes).0;
-        let (authority, name) = (self.device.authority.clone(), tenant.clone());
-        let taken = blocking(move || {
-            let tenant = name.parse().map_err(NotTaken::Refused)?;
+        if !self.unkept.is_empty() {
+            // It may follow one that waits.
+            return self.keep_later(offered);
+        }
+        let taken = self.take(&offered).await;
+        if let Err(NotTaken::Broken(_)) = &taken {
+            self.keep_later(offered.clone())?;
+        }
+        self.answer_policy(offered, taken).await
+    }
+
+    /// Tries once more what could not be kept; room on a disk comes back by a person's hand.
+    async fn keep_again(&mut self) -> Result<(), Ended> {
+        self.retry_at = Instant::now() + UNKEPT_RETRY;
+        while let Some(offered) = self.unkept.pop_front() {
+            match self.take(&offered).await {
+                Err(NotTaken::Broken(_)) => {
+                    self.unkept.push_front(offered);
+                    return Ok(());
+                }
+                taken => self.answer_policy(offered, taken).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_later(&mut self, offered: PolicyOffered) -> Result<(), Ended> {
+        if self.unkept.len() >= UNKEPT_MAX {
+            return Err(Ended::Broken(format!("{UNKEPT_MAX} policies could not be kept")));
+        }
+        if self.unkept.is_empty() {
+            self.retry_at = Instant::now() + UNKEPT_RETRY;
+        }
+        self.unkept.push_back(offered);
+        Ok(())
+    }
+
+    async fn take(&self, offered: &PolicyOffered) -> Result<Taken, NotTaken> {
+        let PolicyOffered { tenant, bytes, signatures, .. } = offered.clone();
+        let authority = self.device.authority.clone();
+        blocking(move || {
+            let tenant = tenant.parse().map_err(NotTaken::Refused)?;
             authority.take_policy(&tenant, &Signed { bytes, signatures })
-        });
-        let answer = match taken.await {
+        })
+        .await
+    }
+
+    async fn answer_policy(&mut self, offered: PolicyOffered, taken: Result<Taken, NotTaken>) -> Result<(), Ended> {
+        let PolicyOffered { tenant, version, bytes, .. } = offered;
+        let digest = Digest::of(&bytes).0;
+        let answer = match taken {
             Ok(taken) => {
                 if taken == Taken::Next {
                     tracing::info!(tenant, version, "a new policy is in force");

@@ -12,7 +12,7 @@ use belay_certs::Id;
 use std::{
     fs::{File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -54,6 +54,7 @@ impl Outbox {
         replayed.kept.iter().for_each(|line| view.apply(line));
         let bytes = replayed.whole_bytes as u64;
         let mut outbox = Self { path, file, bytes, frayed: true, compact_at: 0, chain: replayed.chain, view };
+        outbox.settle(journal.get(..replayed.whole_bytes).unwrap_or_default())?;
         outbox.cut()?;
         outbox.compact_at = outbox.next_compaction().min(JOURNAL_COMPACT_BYTES_MAX);
         Ok(outbox)
@@ -100,6 +101,12 @@ impl Outbox {
         }
         self.compact_if_due();
         Ok(())
+    }
+
+    /// Writes what was read once more, as it is, for [`Outbox::cut`] to sync. After a failed sync a kernel shows pages that the
+    /// disk never got; built upon, they would be a hole in the middle after a power cut.
+    fn settle(&self, whole: &[u8]) -> Result<(), Broken> {
+        self.file.write_all_at(whole, 0).map_err(|error| self.broken(error))
     }
 
     /// Cuts off what a failed write left behind the last whole record, and makes the journal's name durable.

@@ -7,49 +7,73 @@ use std::fmt;
 /// The machine or we ourselves failed: nothing the asker did. The sentence is for the operator's log, never for an
 /// outsider.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Broken(String);
+#[error("{sentence}")]
+pub struct Broken {
+    sentence: String,
+    disk: Disk,
+}
+
+/// What a fault says about the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disk {
+    /// Nothing, or that it is full: what was written before is where it was.
+    Usable,
+    /// It took a write and then did not keep it. What can be read back may not be on it (the kernel forgets such pages).
+    Unsynced,
+}
+
+/// SQLite's extended codes for a sync that failed, of a file and of its directory.
+const UNSYNCED: [&str; 2] = ["1034", "1290"];
 
 impl Broken {
     /// With a sentence for the operator.
     pub fn new(sentence: impl Into<String>) -> Self {
-        Self(sentence.into())
+        Self { sentence: sentence.into(), disk: Disk::Usable }
     }
 
     /// The same with what was being done in front.
     pub fn of(self, what: impl fmt::Display) -> Self {
-        Self(format!("{what}: {}", self.0))
+        Self { sentence: format!("{what}: {}", self.sentence), disk: self.disk }
+    }
+
+    /// Whether nothing may be written or believed any more before the next start.
+    pub(super) fn is_final(&self) -> bool {
+        self.disk == Disk::Unsynced
     }
 }
 
 impl From<sqlx::Error> for Broken {
     fn from(error: sqlx::Error) -> Self {
-        Self(format!("database: {error}"))
+        let code = error.as_database_error().and_then(|error| error.code());
+        match code.is_some_and(|code| UNSYNCED.contains(&code.as_ref())) {
+            false => Self::new(format!("database: {error}")),
+            true => Self { sentence: format!("the disk did not keep what was written: {error}"), disk: Disk::Unsynced },
+        }
     }
 }
 
 impl From<sqlx::migrate::MigrateError> for Broken {
     fn from(error: sqlx::migrate::MigrateError) -> Self {
-        Self(format!("database: {error}"))
+        Self::new(format!("database: {error}"))
     }
 }
 
 impl From<std::io::Error> for Broken {
     fn from(error: std::io::Error) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 
 impl From<serde_json::Error> for Broken {
     fn from(error: serde_json::Error) -> Self {
-        Self(format!("database holds JSON that cannot be read: {error}"))
+        Self::new(format!("database holds JSON that cannot be read: {error}"))
     }
 }
 
 /// What the store itself wrote is no longer what it should be.
 impl From<Invalid> for Broken {
     fn from(invalid: Invalid) -> Self {
-        Self(invalid.sentence)
+        Self::new(invalid.sentence)
     }
 }
 

@@ -3,13 +3,14 @@
 //! SQLite now; the texts in `sql.rs` also run on PostgreSQL, and what differs between the two is in this file only.
 
 use super::broken::Broken;
-use super::limits::READERS_MAX;
+use super::limits::{READERS_MAX, SETTLED_AT_ONCE_BYTES};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
 use std::fmt::Write;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The database's file in the gateway's directory.
@@ -24,6 +25,32 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// Makes sure that what this start will read from the write-ahead log is on the disk: every byte is written once more, as
+    /// it is, and synced. After a failed sync a kernel shows pages that the disk never got; built upon, they would take with
+    /// them at a power cut what was acknowledged later. Nobody else may use the database meanwhile.
+    ///
+    /// Cut off half-way: the same bytes stand.
+    pub(super) fn settle(directory: &Path) -> Result<(), Broken> {
+        let path = directory.join(FILE).with_extension("db-wal");
+        let settled = || -> std::io::Result<()> {
+            let file = match OpenOptions::new().read(true).write(true).open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                Err(error) => return Err(error),
+            };
+            let (mut bytes, mut at) = (vec![0; SETTLED_AT_ONCE_BYTES], 0);
+            loop {
+                let count = file.read_at(&mut bytes, at)?;
+                if count == 0 {
+                    return file.sync_all();
+                }
+                file.write_all_at(bytes.get(..count).unwrap_or_default(), at)?;
+                at = at.saturating_add(count as u64);
+            }
+        };
+        settled().map_err(|error| Broken::from(error).of(path.display()))
+    }
+
     /// The database in `directory`, made when it is not there, and brought to this version's tables.
     pub(super) async fn open(directory: &Path) -> Result<Self, Broken> {
         sqlx::any::install_default_drivers();
@@ -92,6 +119,21 @@ mod tests {
         }
         assert_eq!(std::fs::metadata(directory.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(Database::open(&parent.path().join("nowhere")).await.unwrap_err().to_string().contains("nowhere"));
+    }
+
+    #[tokio::test]
+    async fn a_write_ahead_log_is_settled_without_a_change_and_one_that_cannot_be_is_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        Database::settle(directory.path()).unwrap();
+        let bytes: Vec<u8> = (0..3 * SETTLED_AT_ONCE_BYTES + 7).map(|at| (at % 251) as u8).collect();
+        let path = directory.path().join("belay.db-wal");
+        std::fs::write(&path, &bytes).unwrap();
+        Database::settle(directory.path()).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let refused = Database::settle(directory.path()).unwrap_err().to_string();
+        assert!(refused.contains("belay.db-wal"), "{refused}");
     }
 
     #[tokio::test]

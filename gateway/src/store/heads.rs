@@ -17,6 +17,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio_util::sync::CancellationToken;
 
 /// The head of one log.
 #[derive(Debug)]
@@ -230,4 +231,6 @@ pub(super) struct Shared {
     pub(super) heads: Heads,
     /// Full tiles for proofs.
     pub(super) tiles: FullTiles,
+    /// Cancelled when nothing is recorded any more.
+    pub(super) over: CancellationToken,
 }

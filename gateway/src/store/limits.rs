@@ -23,6 +23,8 @@ pub(super) const DEVICES_HELD_MAX: usize = 65_536;
 pub(super) const TILES_HELD_MAX: usize = 512;
 /// Connections that read; a writer of its own makes one more. SQLite gives each a thread.
 pub(super) const READERS_MAX: u32 = 4;
+/// Bytes of the write-ahead log written anew at a time when the store is opened.
+pub(super) const SETTLED_AT_ONCE_BYTES: usize = 256 << 10;
 /// Serials of one device that the writer remembers: the record in force and those that may still be on their way.
 pub(super) const SERIALS_HELD_MAX: i64 = 8;
 /// Rows that one list answers with at most; whoever wants more asks again from there.

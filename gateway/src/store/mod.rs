@@ -79,8 +79,10 @@ impl Store {
     /// # Errors
     /// When the database cannot be used, a log key is missing, or a head does not fit: nothing is served then.
     pub async fn open(directory: &Path, keys: LogKeys, now: Timestamp) -> Result<Self, Broken> {
+        Database::settle(directory)?;
         let database = Database::open(directory).await?;
-        let shared = Arc::new(Shared { database, heads: Heads::default(), tiles: FullTiles::default() });
+        let (heads, tiles, over) = (Heads::default(), FullTiles::default(), CancellationToken::new());
+        let shared = Arc::new(Shared { database, heads, tiles, over });
         let readers = shared.database.readers()?;
         let writer = Writer::open(shared.clone(), keys, now).await?;
         Ok(Self::start(shared, readers, writer))
@@ -92,6 +94,11 @@ impl Store {
         tasks.spawn(writer.run(asks, stop.clone()));
         tasks.close();
         Self(Arc::new(Inner { queue, shared, readers, stop, tasks }))
+    }
+
+    /// Returns when the disk did not keep what was written: nothing is recorded any more, and only a new start helps.
+    pub async fn over(&self) {
+        self.shared().over.cancelled().await;
     }
 
     /// Records what is queued, then ends the writer and closes the database. Later asks are told that it is closed.

@@ -1,7 +1,8 @@
 //! The one writer: takes asks off the queue, as many as wait, and makes each batch durable in one transaction.
 //!
 //! A batch is recorded whole or not at all. After any failure nothing in memory is trusted: the connection is made anew
-//! and every head is read back, because a commit that failed may have happened.
+//! and every head is read back, because a commit that failed may have happened. After a failed sync what is read back may not
+//! be on the disk: then nothing is recorded any more, and the next start settles it (`database.rs`).
 
 use super::broken::{Broken, RecordError};
 use super::devices::Devices;
@@ -28,6 +29,8 @@ pub(super) struct Writer {
     devices: Devices,
     /// Logs whose keys were made in a transaction that has not succeeded, or not yet.
     begun: Vec<LogName>,
+    /// Why nothing is written any more: the disk did not keep a write, and only a start sorts out which.
+    over: Option<Broken>,
     #[cfg(test)]
     pub(super) faults: Arc<super::tests::Faults>,
 }
@@ -47,6 +50,7 @@ impl Writer {
             connection: None,
             devices: Devices::default(),
             begun: Vec::new(),
+            over: None,
             #[cfg(test)]
             faults: Arc::default(),
         };
@@ -91,6 +95,9 @@ impl Writer {
     /// Records one batch and answers every ask in it.
     async fn record(&mut self, batch: Vec<Job>) {
         let (works, callers): (Vec<Work>, Vec<_>) = batch.into_iter().map(|job| (job.work, job.answer)).unzip();
+        if let Some(over) = &self.over {
+            return callers.into_iter().for_each(|caller| _ = caller.send(Err(over.clone().into())));
+        }
         match self.commit(works).await {
             Ok(durable) => {
                 durable.grown.publish(&self.shared);
@@ -101,11 +108,16 @@ impl Writer {
                 }
             }
             Err(broken) => {
-                tracing::error!(%broken, asks = callers.len(), "nothing was recorded; the next ask tries again");
+                tracing::error!(%broken, asks = callers.len(), "nothing was recorded");
                 self.abandon();
                 // Heads that may have moved are read back before anyone hears of it.
-                let recovered = self.recover().await;
+                let recovered = if broken.is_final() { Ok(()) } else { self.recover().await };
                 let broken = recovered.err().unwrap_or(broken);
+                if broken.is_final() && self.over.is_none() {
+                    tracing::error!(%broken, "the gateway stops: its next start finds out what the disk has kept");
+                    self.over = Some(broken.clone());
+                    self.shared.over.cancel();
+                }
                 for caller in callers {
                     let _ = caller.send(Err(broken.clone().into()));
                 }

@@ -8,7 +8,10 @@ use crate::{
     wait::{GENEROUS, until},
 };
 use anyhow::{Context, Result, bail};
-use std::{net::TcpStream, process::Command};
+use std::{
+    net::TcpStream,
+    process::{Command, ExitStatus},
+};
 
 impl World {
     pub(super) fn init_gateway(&self) -> Result<()> {
@@ -71,6 +74,15 @@ impl World {
     pub fn kill_gateway(&self) {
         let gateway = self.running().gateway.take();
         gateway.into_iter().for_each(Daemon::kill);
+    }
+
+    /// Waits for the gateway to end by itself.
+    ///
+    /// # Errors
+    /// None runs, or it goes on.
+    pub fn gateway_ended(&self) -> Result<ExitStatus> {
+        let gateway = self.running().gateway.take();
+        gateway.context("no gateway runs")?.ended(GENEROUS)
     }
 
     /// The gateway's process id.

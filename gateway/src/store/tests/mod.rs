@@ -95,8 +95,8 @@ impl World {
 async fn open(directory: &TempDir) -> Result<(Store, Arc<Faults>), Broken> {
     let keys = LogKeys::new(directory.path().join("keys"), "gw.example");
     let database = super::Database::open(directory.path()).await?;
-    let shared =
-        Arc::new(super::Shared { database, heads: super::Heads::default(), tiles: super::FullTiles::default() });
+    let (heads, tiles, over) = Default::default();
+    let shared = Arc::new(super::Shared { database, heads, tiles, over });
     let readers = shared.database.readers()?;
     let writer = super::Writer::open(shared.clone(), keys, now()).await?;
     let faults = writer.faults.clone();
