@@ -128,6 +128,13 @@ pub(crate) const STRANGERS_EVERY: Duration = Duration::from_secs(60);
 pub(crate) const STRANGER_CHARACTERS_MAX: usize = 160;
 /// Examples of strangers kept for one record.
 pub(crate) const STRANGERS_SAMPLE_MAX: usize = 8;
+/// Policies that one `policy fetch` answers with, in bytes; then `more` is said and the caller asks again: what a laptop
+/// keeps in memory of one answer.
+pub(crate) const FETCH_BYTES_MAX: usize = 32 << 20;
+/// What a `policy fetch` may read: 10,000 names of 63 letters with their versions.
+pub(crate) const FETCH_REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Policies named in one warning of their expiry; the rest is counted.
+pub(crate) const EXPIRING_NAMED_MAX: usize = 10;
 /// Entries one `log tail` shows.
 pub(crate) const TAIL_MAX: u64 = 10_000;
 /// Sessions one `sessions` shows.

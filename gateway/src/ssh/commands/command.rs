@@ -21,6 +21,7 @@ Commands of this gateway, as `ssh gw COMMAND`:
   token TENANT                                               record a signed token (standard input)
   approve TENANT [--json]                                    record a signed approval (standard input)
   policy show TENANT [--from N] [--json]                     the newest policy; as JSON all versions from N on
+  policy fetch                                               news of all policies you may see (JSON on standard input)
   policy push TENANT                                         bring a signed policy (standard input)
   sessions [--tenant T] [--device D] [--limit N] [--json]    who had which session
   log tail TENANT [--limit N] [--json]                       the newest entries of the log
@@ -44,6 +45,8 @@ pub(super) enum Command {
     Approve { tenant: TenantName, form: Form },
     /// A tenant's policy; as JSON all versions from one on.
     PolicyShow { tenant: TenantName, from: u64, form: Form },
+    /// Which policies are held follows; news of all are answered.
+    PolicyFetch,
     /// A signed policy follows.
     PolicyPush { tenant: TenantName },
     /// Sessions, the newest first.
@@ -113,8 +116,9 @@ fn policy(mut rest: Rest<'_>) -> Result<Command, String> {
             }
             Ok(Command::PolicyShow { from: said.from.unwrap_or(0), form: said.form, tenant: said.one_tenant(usage)? })
         }
+        Some("fetch") => rest.read("policy fetch", 0, &[]).map(|_| Command::PolicyFetch),
         Some("push") => alone(rest, "policy push TENANT", |tenant| Command::PolicyPush { tenant }),
-        _ => Err(format!("write `{usage}` or `policy push TENANT`")),
+        _ => Err(format!("write `{usage}`, `policy fetch` or `policy push TENANT`")),
     }
 }
 
@@ -236,6 +240,7 @@ mod tests {
             ("policy show acme", Command::PolicyShow { tenant: acme(), from: 0, form: Form::Table }),
             ("policy show --from 3 acme --json", Command::PolicyShow { tenant: acme(), from: 3, form: Form::Json }),
             ("policy push acme", Command::PolicyPush { tenant: acme() }),
+            ("policy fetch", Command::PolicyFetch),
             ("sessions", Command::Sessions { tenant: None, device: None, limit: SESSIONS_DEFAULT, form: Form::Table }),
             (
                 "sessions --device web1.acme --limit 5",
@@ -289,6 +294,7 @@ mod tests {
             "token",
             "approve",
             "policy show",
+            "policy fetch",
             "policy push",
             "sessions",
             "log tail",

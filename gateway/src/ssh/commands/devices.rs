@@ -1,7 +1,7 @@
 //! `devices`: every device that the caller has any grant on, and what waits, for people with `enrol`.
 
 use super::{
-    Call, Failure, Place, pending,
+    Call, Failure, Place, expiry, pending,
     show::{self, Form, or_empty},
 };
 use crate::{
@@ -28,6 +28,8 @@ struct Row {
     addresses: Vec<String>,
     /// The agent's version; empty when it never said one.
     version: String,
+    /// When the first of the policies expires that it decides by: its tenant's and those it imports.
+    policy_expires: Option<Timestamp>,
 }
 
 pub(super) async fn run(
@@ -39,10 +41,13 @@ pub(super) async fn run(
     let mut rows = Vec::new();
     let places = call.granted(tenant).await?;
     for place in &places {
-        rows.extend(visible(call, place).await?.into_iter().map(|device| row(call, device)));
+        let mut found: Vec<Row> = visible(call, place).await?.into_iter().map(|device| row(call, device)).collect();
         if call.holds(place, ActionKind::Enrol) {
-            rows.extend(waiting(call, place).await?);
+            found.extend(waiting(call, place).await?);
         }
+        let expires = expiry::first(call.gateway, &place.tenant);
+        found.iter_mut().for_each(|row| row.policy_expires = expires);
+        rows.append(&mut found);
     }
     // An empty list would say that there are no devices.
     if let (true, Some(refusal)) = (rows.is_empty(), places.iter().find_map(|place| call.expired(&place.tenant))) {
@@ -81,14 +86,18 @@ fn row(call: &Call<'_>, device: DeviceRow) -> Row {
     let labels = device.approved.map(|approved| approved.labels).unwrap_or_default();
     match device.presence {
         Some(PresenceFacts { since, address, version, .. }) if online => {
-            Row { name, state: "online", labels, since: Some(since.whole_second()), addresses: vec![address], version }
+            let since = Some(since.whole_second());
+            Row { name, state: "online", labels, since, addresses: vec![address], version, policy_expires: None }
         }
         Some(PresenceFacts { connection, since, version, .. }) => {
             // A connection that ended a moment ago is not written down yet; then nobody knows since when.
             let since = connection.is_none().then(|| since.whole_second());
-            Row { name, state: "offline", labels, since, addresses: Vec::new(), version }
+            Row { name, state: "offline", labels, since, addresses: Vec::new(), version, policy_expires: None }
         }
-        None => Row { name, state: "offline", labels, since: None, addresses: Vec::new(), version: String::new() },
+        None => {
+            let (addresses, version) = (Vec::new(), String::new());
+            Row { name, state: "offline", labels, since: None, addresses, version, policy_expires: None }
+        }
     }
 }
 
@@ -102,11 +111,12 @@ async fn waiting(call: &Call<'_>, place: &Place) -> Result<Vec<Row>, Failure> {
         since: Some(device.asked.whole_second()),
         addresses: vec![device.address],
         version: String::new(),
+        policy_expires: None,
     });
     Ok(rows.collect())
 }
 
 fn cells(row: Row) -> [String; 6] {
-    let Row { name, state, labels, since, addresses, version } = row;
+    let Row { name, state, labels, since, addresses, version, policy_expires: _ } = row;
     [name, state.to_owned(), or_empty(since), addresses.join(","), version, labels.join(",")]
 }

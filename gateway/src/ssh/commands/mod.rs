@@ -7,6 +7,8 @@
 mod approve;
 mod command;
 mod devices;
+mod expiry;
+mod fetch;
 mod input;
 mod log;
 mod pending;
@@ -69,7 +71,7 @@ where
         Err(sentence) => Err(Failure::Usage(sentence)),
     };
     let (status, sentence) = match answered {
-        Ok(()) => (DONE, None),
+        Ok(()) => (DONE, expiry::notice(&gateway, &caller.key, gateway.now())),
         Err(Failure::Refused(sentence)) => (REFUSED, Some(sentence)),
         Err(Failure::Usage(sentence)) => (USAGE, Some(sentence)),
         Err(Failure::Gone) => (REFUSED, None),
@@ -146,6 +148,7 @@ impl Call<'_> {
             Command::Token { tenant } => token::run(self, &tenant, stdin).await?,
             Command::Approve { tenant, form } => approve::run(self, &tenant, form, stdin).await?,
             Command::PolicyShow { tenant, from, form } => policy::show(self, &tenant, from, form, stdout).await?,
+            Command::PolicyFetch => fetch::run(self, stdin, stdout).await?,
             Command::PolicyPush { tenant } => policy::push(self, &tenant, stdin).await?,
             Command::Sessions { tenant, device, limit, form } => {
                 sessions::run(self, tenant.as_ref(), device.as_ref(), limit, form).await?

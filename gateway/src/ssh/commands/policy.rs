@@ -20,10 +20,17 @@ const OUTDATED_NAMED_MAX: usize = 20;
 
 /// One version, as JSON.
 #[derive(Serialize)]
-struct Version {
+pub(super) struct Version {
     version: u64,
     text: String,
     signatures: Vec<String>,
+}
+
+impl Version {
+    /// Of the exact bytes of a stored version.
+    pub(super) fn of(version: u64, bytes: Vec<u8>, signatures: Vec<String>) -> Result<Self, Failure> {
+        Ok(Self { version, text: text(bytes)?, signatures })
+    }
 }
 
 /// The newest version's exact bytes, or as JSON every version from `from` on.
@@ -80,8 +87,7 @@ async fn versions(call: &Call<'_>, tenant: &TenantName, from: u64, stdout: &mut 
             break;
         }
         for Signed { bytes, signatures } in page {
-            let one = Version { version: next, text: text(bytes)?, signatures };
-            let json = serde_json::to_string(&one)?;
+            let json = serde_json::to_string(&Version::of(next, bytes, signatures)?)?;
             let comma = if next == from { "" } else { "," };
             stdout.write_all(format!("{comma}{}", show::harmless(&json)).as_bytes()).await?;
             next = next.saturating_add(1);
@@ -92,7 +98,7 @@ async fn versions(call: &Call<'_>, tenant: &TenantName, from: u64, stdout: &mut 
 }
 
 /// Versions from `from` on, the oldest first; there are no gaps between them.
-async fn page(call: &Call<'_>, tenant: &TenantName, from: u64, limit: u32) -> Result<Vec<Signed>, Broken> {
+pub(super) async fn page(call: &Call<'_>, tenant: &TenantName, from: u64, limit: u32) -> Result<Vec<Signed>, Broken> {
     match call.gateway.store.tenant(tenant) {
         // No version has a number beyond what the database counts.
         Some(store) if i64::try_from(from).is_ok() => store.policies(from, limit).await,

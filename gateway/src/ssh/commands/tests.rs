@@ -1,5 +1,6 @@
 //! The commands on a real store: who may, what is recorded, what comes back.
 
 mod answers;
+mod fetch;
 mod rights;
 mod world;

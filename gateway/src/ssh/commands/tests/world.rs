@@ -123,7 +123,7 @@ impl World {
              min_agent = \"0.1.0\"\n[root]\nthreshold = 1\nkeys = [\"{root}\"]\n[gateway]\nssh = \"gw.example:2222\"\n\
              ssh_host_keys = [\"{root}\"]\naddresses = [\"gw.example:4433\"]\ntransport_ca = [\"{ca}\"]\n\
              logs = [{{ origin = \"{origin}\", vkey = \"{vkey}\" }}]\n[devices]\nca = [\"{root}\"]\n{people}{extra}",
-            expires = issued.plus(30 * DAY),
+            expires = issued.plus(60 * DAY),
             ca = self.gateway.transport.digest(),
             origin = log.origin,
             vkey = log.vkey,
