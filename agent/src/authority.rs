@@ -190,14 +190,19 @@ impl Authority {
 
     /// Sentences about what will soon stop this machine from starting anything, for the log file.
     pub fn warnings(&self) -> Vec<String> {
+        let refused = self.clock.check().err().map(|refusal| refusal.to_string());
+        self.expiring().into_iter().chain(refused).collect()
+    }
+
+    /// Sentences about the policies held that expire within 30 days, for whoever logs in.
+    pub fn expiring(&self) -> Vec<String> {
         let (held, now) = (self.held(), self.clock.now());
         let chains = std::iter::once(&held.chain).chain(held.imports.values());
         let expiring = chains.filter_map(|chain| {
             let days = chain.expires_soon(now)?;
             Some(format!("version {} of the policy of {} expires in {days} days", chain.version(), chain.tenant()))
         });
-        let refused = self.clock.check().err().map(|refusal| refusal.to_string());
-        expiring.chain(refused).collect()
+        expiring.collect()
     }
 
     /// Verifies an offered policy, makes it durable, and goes by it from then on.

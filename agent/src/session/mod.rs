@@ -130,6 +130,7 @@ impl Session {
             Err(denied) => return self.deny(denied).await,
         };
         let (id, shell, standing) = (permit.id, permit.account.shell.clone(), permit.standing.clone());
+        self.warn(out).await;
         let started = self.start(permit).await;
         let ending = match started {
             Ok(program) => {
@@ -140,6 +141,19 @@ impl Session {
         };
         record::end(&self.device, id, &ending, inbox.received_bytes(), out.sent_bytes()).await;
         ending
+    }
+
+    /// Tells a person at a terminal that the policies expire soon, before their shell begins. Nothing else hears of it: what
+    /// a program prints is its own.
+    async fn warn(&self, out: &Outflow) {
+        let expiring = match (&self.asked.wish, &self.asked.terminal) {
+            (Wish::Shell, Some(_)) => self.device.authority.expiring(),
+            (Wish::Shell, None) | (Wish::Exec(_) | Wish::Impossible(_), _) => return,
+        };
+        if !expiring.is_empty() {
+            let sentence = format!("{}; after that nothing starts here: have it renewed", expiring.join(", "));
+            out.tell(&sentence, true).await;
+        }
     }
 
     /// Decide, record, verify the proof.
