@@ -3,17 +3,20 @@
 //! Which tenants a laptop reaches is not here: see `trusted.rs`.
 
 use crate::{
-    failure::{Outcome, refused},
+    failure::{Failure, Outcome, refused},
+    fetch::{self, Shown},
     gateway::Gateway,
     home::{self, Home},
+    screen::note,
 };
 use belay_certs::{
     Digest, Signed, TenantName, envelope,
-    limits::POLICY_BYTES_MAX,
     policy::{Chain, Policy, Step},
 };
-use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 /// Versions of one policy that are read from a directory: 27 years of one a day.
 const VERSIONS_MAX: u64 = 10_000;
@@ -32,19 +35,6 @@ impl Held {
     pub fn policy(&self) -> &Policy {
         self.chain.policy()
     }
-}
-
-/// One version as `policy show --json` gives it.
-#[derive(Debug, Deserialize)]
-struct Shown {
-    text: String,
-    signatures: Vec<String>,
-}
-
-/// The answer of `policy show --json`.
-#[derive(Debug, Deserialize)]
-struct Answer {
-    versions: Vec<Shown>,
 }
 
 /// Starts from the pin or from what is held and takes every document in turn; gives back those that were new.
@@ -114,21 +104,66 @@ pub fn from_dir(dir: &Path, pin: &Digest) -> Outcome<(Held, Vec<Signed>)> {
 /// The gateway cannot be asked, or what it gives does not follow from the pin.
 pub fn refresh(home: &Home, gateway: &Gateway<'_>, tenant: &TenantName, pin: &Digest) -> Outcome<Held> {
     let held = cached(home, tenant, pin)?;
-    let from = held.as_ref().map_or(0, |held| held.chain.version()).to_string();
-    let answer: Answer = gateway.ask(&["policy", "show", tenant.as_str(), "--from", &from, "--json"])?;
-    let documents = answer.versions.into_iter().map(document).collect::<Outcome<Vec<_>>>()?;
-    let (held, fresh) =
-        follow(pin, held, documents).map_err(|failure| failure.of(format!("the gateway's policy of {tenant}")))?;
-    check_tenant(&held, tenant)?;
-    keep(home, tenant, held.chain.version(), &fresh)?;
-    Ok(held)
+    let versions = held.iter().map(|held| (tenant.clone(), held.chain.version())).collect();
+    let news = fetch::news(gateway, &versions, Some(&BTreeSet::from([tenant.clone()])))?;
+    let shown =
+        news.get(tenant).ok_or_else(|| Failure::Gateway(format!("the gateway shows you nothing of {tenant}")))?;
+    let taken = take(home, tenant, pin, held, shown)?;
+    taken.keep(home)?;
+    Ok(taken.held)
 }
 
-fn document(shown: Shown) -> Outcome<Signed> {
-    if shown.text.len() > POLICY_BYTES_MAX {
-        return Err(refused(format!("a policy is larger than {POLICY_BYTES_MAX} bytes")));
+/// A chain that was followed, and what of it is not in the cache yet.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// Where it stands.
+    pub held: Held,
+    /// The versions that were new, oldest first.
+    fresh: Vec<Signed>,
+}
+
+impl Taken {
+    /// Puts what was new into the cache.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn keep(&self, home: &Home) -> Outcome {
+        keep(home, self.held.chain.tenant(), self.held.chain.version(), &self.fresh)
     }
-    Ok(Signed { bytes: shown.text.into_bytes(), signatures: shown.signatures })
+
+    /// Whether anything was new.
+    pub fn is_news(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+}
+
+/// What is held, followed to what a gateway shows. Nothing is kept yet.
+///
+/// # Errors
+/// It does not follow from what is held or pinned. A gateway that is behind what was verified here is only told about.
+pub fn take(home: &Home, tenant: &TenantName, pin: &Digest, held: Option<Held>, shown: &Shown) -> Outcome<Taken> {
+    let of_gateway = |failure: Failure| failure.of(format!("the gateway's policy of {tenant}"));
+    let (held, fresh) = follow(pin, held, shown.documents()?).map_err(of_gateway)?;
+    check_tenant(&held, tenant)?;
+    let version = held.chain.version();
+    if shown.newest < version {
+        note(&format!(
+            "belay: {tenant}: the gateway shows version {} as the newest, and version {version} was verified here before: it \
+             is behind or hides it; `belay policy push {}` brings it",
+            shown.newest,
+            home.policies(tenant).join(format!("policy-{version}.toml")).display()
+        ));
+        return Ok(Taken { held, fresh });
+    }
+    if shown.newest > version || shown.digest != held.chain.digest() {
+        return Err(of_gateway(refused(format!(
+            "its version {} is {}, which does not follow from version {version} held here, {}",
+            shown.newest,
+            shown.digest,
+            held.chain.digest()
+        ))));
+    }
+    Ok(Taken { held, fresh })
 }
 
 /// The pin is a hash of one tenant's document: whoever asks for another's name must not get it.

@@ -9,8 +9,10 @@ use belay_certs::Invalid;
 pub enum Failure {
     /// We or the machine said no: status 1.
     Refused(String),
-    /// The gateway said no or could not be reached: status 1.
+    /// The gateway said no: status 1.
     Gateway(String),
+    /// The gateway could not be reached: status 1.
+    Unreachable(String),
     /// The command was called wrongly: status 2.
     Usage(String),
 }
@@ -22,14 +24,16 @@ impl Failure {
     /// The sentence for the person.
     pub fn sentence(&self) -> &str {
         match self {
-            Self::Refused(sentence) | Self::Gateway(sentence) | Self::Usage(sentence) => sentence,
+            Self::Refused(sentence) | Self::Gateway(sentence) | Self::Unreachable(sentence) | Self::Usage(sentence) => {
+                sentence
+            }
         }
     }
 
     /// The exit status of the process.
     pub fn status(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Gateway(_) => 1,
+            Self::Refused(_) | Self::Gateway(_) | Self::Unreachable(_) => 1,
             Self::Usage(_) => 2,
         }
     }
@@ -39,6 +43,7 @@ impl Failure {
         match self {
             Self::Refused(sentence) => Self::Refused(format!("{what}: {sentence}")),
             Self::Gateway(sentence) => Self::Gateway(format!("{what}: {sentence}")),
+            Self::Unreachable(sentence) => Self::Unreachable(format!("{what}: {sentence}")),
             Self::Usage(sentence) => Self::Usage(format!("{what}: {sentence}")),
         }
     }

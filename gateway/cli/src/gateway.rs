@@ -22,6 +22,8 @@ const ANSWER_BYTES_MAX: u64 = 128 << 20;
 const MESSAGE_BYTES_MAX: u64 = 16 << 10;
 /// Longest word of a command, in bytes: tenant, device, pattern, number.
 const WORD_BYTES_MAX: usize = 256;
+/// Gateways asked at once, each an ssh process of about 10 MB; and files written at once.
+const AT_ONCE_MAX: usize = 16;
 /// The status with which ssh says that there was no connection.
 const SSH_FAILED: i32 = 255;
 
@@ -144,7 +146,7 @@ impl<'a> Gateway<'a> {
             "ControlMaster=no",
             "ControlPath=none",
             "LogLevel=ERROR",
-            "ConnectTimeout=20",
+            "ConnectTimeout=10",
             "ServerAliveInterval=15",
         ];
         options.extend(fixed.map(str::to_owned));
@@ -173,6 +175,20 @@ impl<'a> Gateway<'a> {
         }
         Ok(path.replace('%', "%%"))
     }
+}
+
+/// What `ask` gives for each, in the same order, with at most [`AT_ONCE_MAX`] under way: gateways that do not answer cost the
+/// time of one.
+pub fn at_once<Q: Sync, A: Send>(questions: &[Q], ask: impl Fn(&Q) -> A + Sync) -> Vec<A> {
+    let ask = &ask;
+    let mut answers = Vec::with_capacity(questions.len());
+    for some in questions.chunks(AT_ONCE_MAX) {
+        thread::scope(|scope| {
+            let asked: Vec<_> = some.iter().map(|question| scope.spawn(move || ask(question))).collect();
+            answers.extend(asked.into_iter().filter_map(|thread| thread.join().ok()));
+        });
+    }
+    answers
 }
 
 /// The far end splits at spaces: a word that would come apart there, or be taken for an option, is refused here.
@@ -228,10 +244,10 @@ fn verdict(route: &Route, status: Option<i32>, message: &str) -> Outcome {
             }
             Ok(())
         }
-        Some(SSH_FAILED) => Err(Failure::Gateway(format!("no connection to the gateway at {at}: {message}"))),
+        Some(SSH_FAILED) => Err(Failure::Unreachable(format!("no connection to the gateway at {at}: {message}"))),
         Some(2) => Err(usage(message)),
         _ if message.is_empty() => {
-            Err(Failure::Gateway(format!("the gateway at {at} ended the command without a word")))
+            Err(Failure::Unreachable(format!("the gateway at {at} ended the command without a word")))
         }
         _ => Err(Failure::Gateway(message)),
     }

@@ -147,6 +147,23 @@ impl Home {
         self.policies(tenant).join("keys")
     }
 
+    /// The private root keys that `belay init` made here and that are still here: `root-1`, `root-2`, …
+    pub fn root_keys(&self, tenant: &TenantName) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.keys(tenant)) else { return Vec::new() };
+        let is_root = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            name.starts_with("root-") && !name.ends_with(".pub")
+        };
+        let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(is_root).collect();
+        found.sort();
+        found
+    }
+
+    /// Where a version waits that has not all its signatures yet.
+    pub fn draft(&self, tenant: &TenantName, version: u64) -> PathBuf {
+        self.dir.join("drafts").join(format!("{tenant}-{version}.toml"))
+    }
+
     /// The newest checkpoint of a tenant's log that this person verified.
     pub fn checkpoint(&self, tenant: &TenantName) -> PathBuf {
         self.dir.join("checkpoints").join(tenant.as_str())

@@ -5,7 +5,11 @@ use crate::{
     gateway::Route,
     home,
 };
-use belay_certs::{Digest, PrivateKey, PublicKey, TenantName, Timestamp, policy::Policy, time::DAY};
+use belay_certs::{
+    AccountName, Digest, PersonName, PersonRef, PrivateKey, PublicKey, TenantName, Timestamp,
+    policy::{ActionKind, Policy},
+    time::DAY,
+};
 use serde::Deserialize;
 use std::{fmt::Write, path::Path};
 use toml_edit::{Array, Value};
@@ -69,6 +73,8 @@ impl Invite {
             device_ca: vec![key.public().clone()],
             recipients: vec![age::x25519::Identity::generate().to_public().to_string()],
             first: None,
+            imports: Vec::new(),
+            grant: None,
         };
         Policy::parse(version_0(self, &beginning).as_bytes())?;
         Ok(())
@@ -96,8 +102,42 @@ pub struct Beginning {
     pub device_ca: Vec<PublicKey>,
     /// The auditors' age recipients.
     pub recipients: Vec<String>,
-    /// The first person, with everything, and the accounts they act as.
-    pub first: Option<(String, PublicKey, Vec<String>)>,
+    /// The first person.
+    pub first: Option<(PersonName, PublicKey)>,
+    /// The providers whose people may be named, each with the digest of its version 0.
+    pub imports: Vec<(TenantName, Digest)>,
+    /// The first grant, on every device.
+    pub grant: Option<FirstGrant>,
+}
+
+/// The grant that version 0 begins with.
+#[derive(Debug, Clone)]
+pub struct FirstGrant {
+    /// To whom.
+    pub who: Vec<PersonRef>,
+    /// What.
+    pub actions: Vec<ActionKind>,
+    /// As which accounts.
+    pub accounts: Vec<AccountName>,
+}
+
+impl FirstGrant {
+    /// As the policy has it. A forward that may go nowhere would be none, so it may go anywhere.
+    fn to_text(&self) -> String {
+        let mut out = format!(
+            "[[grants]]\nwho = {}\non = [\"*\"]\ndo = {}\n",
+            list(self.who.iter().map(PersonRef::to_string)),
+            list(self.actions.iter().map(ActionKind::to_string))
+        );
+        if self.actions.iter().any(|action| action.has_account()) {
+            let _ = writeln!(out, "as = {}", list(self.accounts.iter().map(AccountName::to_string)));
+        }
+        if self.actions.contains(&ActionKind::Forward) {
+            out.push_str("forward_to = [\"0.0.0.0/0:1-65535\", \"[::/0]:1-65535\", \"localhost:1-65535\"]\n");
+        }
+        out.push('\n');
+        out
+    }
 }
 
 /// The text of version 0.
@@ -134,18 +174,14 @@ pub fn version_0(invite: &Invite, beginning: &Beginning) -> String {
         text(&invite.vkey)
     );
     let _ = write!(out, "[devices]\nca = {}\nrevoked = [] # device record serials\n\n", keys(&beginning.device_ca));
-    if let Some((name, key, accounts)) = &beginning.first {
-        let _ = write!(
-            out,
-            "[[people]]\nname = {}\nkeys = {}\n\n[[grants]]\nwho = {}\non = [\"*\"]\n\
-             do = [\"shell\", \"files\", \"forward\", \"enrol\", \"audit\", \"operate\"]\nas = {}\n\
-             forward_to = [\"0.0.0.0/0:1-65535\", \"[::/0]:1-65535\", \"localhost:1-65535\"]\n\n",
-            text(name),
-            keys(std::slice::from_ref(key)),
-            list([name.clone()]),
-            list(accounts.iter().cloned())
-        );
+    for (provider, policy0) in &beginning.imports {
+        let _ = write!(out, "[import.{provider}] # its people are {provider}:NAME here\npolicy0 = \"{policy0}\"\n\n");
     }
+    if let Some((name, key)) = &beginning.first {
+        let _ =
+            write!(out, "[[people]]\nname = {}\nkeys = {}\n\n", text(name.as_str()), keys(std::slice::from_ref(key)));
+    }
+    out.extend(beginning.grant.as_ref().map(FirstGrant::to_text));
     let _ =
         write!(out, "[recording]\nto = {} # auditors' age recipients\n", list(beginning.recipients.iter().cloned()));
     out

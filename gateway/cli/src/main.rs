@@ -6,11 +6,14 @@
 mod chain;
 mod commands;
 mod failure;
+mod fetch;
 mod gateway;
 mod home;
 mod invite;
 mod keygen;
+mod next_version;
 mod policy_edit;
+mod refresh;
 mod screen;
 mod ssh_config;
 #[cfg(test)]

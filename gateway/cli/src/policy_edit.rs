@@ -3,7 +3,8 @@
 //! Whether the result is a valid policy is not decided here: it is parsed again and verified before it is signed.
 
 use crate::failure::{Outcome, While, refused};
-use belay_certs::{Digest, Timestamp};
+use belay_certs::{Digest, PublicKey, Timestamp};
+use std::collections::BTreeSet;
 use toml_edit::{Array, ArrayOfTables, Datetime, DocumentMut, Item, Table, Value, value};
 
 /// The head of the version that follows.
@@ -105,26 +106,125 @@ impl Edit {
         Ok(())
     }
 
-    /// Removes a person, their name in every grant and signer list, and the grants that named nobody else.
+    /// Removes a person, and from every grant and signer list their name and the names of teams that nobody is in any more:
+    /// names that mean nobody make a policy invalid. A grant that named nobody else goes with them.
     ///
     /// # Errors
     /// There is no such person, or people or grants are not written as `[[people]]` and `[[grants]]`.
     pub fn remove_person(&mut self, name: &str) -> Outcome {
+        let before = self.teams()?;
         let people = self.list("people")?;
-        let before = people.len();
+        let count = people.len();
         people.retain(|table| !is_named(table, name));
-        if people.len() == before {
+        if people.len() == count {
             return Err(refused(format!("there is no person {name} in the policy")));
         }
-        self.list("grants")?.retain(|grant| !names_only(grant, name));
-        for grant in self.list("grants")?.iter_mut() {
-            if let Some(who) = grant.get_mut("who").and_then(Item::as_array_mut) {
-                who.retain(|entry| entry.as_str() != Some(name));
-            }
+        self.forget(name)?;
+        self.forget_empty_teams(&before)
+    }
+
+    /// Gives a person one more key.
+    ///
+    /// # Errors
+    /// There is no such person, or the key is theirs already.
+    pub fn add_key(&mut self, name: &str, key: &PublicKey) -> Outcome {
+        let keys = self.strings_of(name, "keys")?;
+        if keys.iter().any(|line| is_key(line, key)) {
+            return Err(refused(format!("{} is a key of {name} already", key.fingerprint())));
         }
-        let signers = self.0.get_mut("runbooks").and_then(|item| item.get_mut("signers")).and_then(Item::as_array_mut);
-        if let Some(signers) = signers {
-            signers.retain(|entry| entry.as_str() != Some(name));
+        keys.push(key.line());
+        Ok(())
+    }
+
+    /// Takes a key from a person; they stay in the policy, also without any key.
+    ///
+    /// # Errors
+    /// There is no such person, or it is not their key.
+    pub fn remove_key(&mut self, name: &str, fingerprint: &str) -> Outcome {
+        let keys = self.strings_of(name, "keys")?;
+        let count = keys.len();
+        keys.retain(|line| !has_fingerprint(line, fingerprint));
+        if keys.len() == count {
+            return Err(refused(format!("{fingerprint} is no key of {name}")));
+        }
+        Ok(())
+    }
+
+    /// Puts a person into a team, which begins with its first member.
+    ///
+    /// # Errors
+    /// There is no such person, or they are in it already.
+    pub fn join_team(&mut self, name: &str, team: &str) -> Outcome {
+        let teams = self.strings_of(name, "teams")?;
+        if teams.iter().any(|found| found.as_str() == Some(team)) {
+            return Err(refused(format!("{name} is in team {team} already")));
+        }
+        teams.push(team);
+        Ok(())
+    }
+
+    /// Takes a person out of a team; a team that nobody is in any more leaves the grants too.
+    ///
+    /// # Errors
+    /// There is no such person, or they are not in it.
+    pub fn leave_team(&mut self, name: &str, team: &str) -> Outcome {
+        let before = self.teams()?;
+        let teams = self.strings_of(name, "teams")?;
+        let count = teams.len();
+        teams.retain(|found| found.as_str() != Some(team));
+        if teams.len() == count {
+            return Err(refused(format!("{name} is not in team {team}")));
+        }
+        self.forget_empty_teams(&before)
+    }
+
+    /// Imports a provider's people: they may be named as `PROVIDER:NAME` from then on.
+    ///
+    /// # Errors
+    /// It is imported already, or `import` is not written as `[import.NAME]`.
+    pub fn import(&mut self, provider: &str, policy0: &Digest) -> Outcome {
+        let wrong = || refused("`import` is not a table: write each as [import.NAME], then try again");
+        let imports = self.0.entry("import").or_insert_with(|| {
+            let mut table = Table::new();
+            table.set_implicit(true);
+            Item::Table(table)
+        });
+        let imports = imports.as_table_mut().ok_or_else(wrong)?;
+        if imports.contains_key(provider) {
+            return Err(refused(format!("{provider} is imported already: change it with `belay policy edit`")));
+        }
+        let mut entry = Table::new();
+        entry.insert("policy0", value(policy0.to_string()));
+        imports.insert(provider, Item::Table(entry));
+        Ok(())
+    }
+
+    /// Adds a tenant to the list of those served.
+    ///
+    /// # Errors
+    /// It is on the list already.
+    pub fn serve(&mut self, tenant: &str, policy0: &Digest) -> Outcome {
+        let list = self.list("serves")?;
+        if list.iter().any(|entry| names_tenant(entry, tenant)) {
+            return Err(refused(format!("{tenant} is served already")));
+        }
+        let mut entry = Table::new();
+        entry.insert("tenant", value(tenant));
+        entry.insert("policy0", value(policy0.to_string()));
+        list.push(entry);
+        Ok(())
+    }
+
+    /// Takes a tenant from the list of those served.
+    ///
+    /// # Errors
+    /// It is not on the list.
+    pub fn serve_no_more(&mut self, tenant: &str) -> Outcome {
+        let list = self.list("serves")?;
+        let count = list.len();
+        list.retain(|entry| !names_tenant(entry, tenant));
+        if list.len() == count {
+            return Err(refused(format!("{tenant} is not served")));
         }
         Ok(())
     }
@@ -148,6 +248,40 @@ impl Edit {
         }
     }
 
+    /// Takes a name from every grant and signer list, and the grants that named nobody else.
+    fn forget(&mut self, name: &str) -> Outcome {
+        self.list("grants")?.retain(|grant| !names_only(grant, name));
+        for grant in self.list("grants")?.iter_mut() {
+            if let Some(who) = grant.get_mut("who").and_then(Item::as_array_mut) {
+                who.retain(|entry| entry.as_str() != Some(name));
+            }
+        }
+        let signers = self.0.get_mut("runbooks").and_then(|item| item.get_mut("signers")).and_then(Item::as_array_mut);
+        if let Some(signers) = signers {
+            signers.retain(|entry| entry.as_str() != Some(name));
+        }
+        Ok(())
+    }
+
+    fn forget_empty_teams(&mut self, before: &BTreeSet<String>) -> Outcome {
+        let now = self.teams()?;
+        before.difference(&now).try_for_each(|team| self.forget(team))
+    }
+
+    /// The teams that somebody is in.
+    fn teams(&mut self) -> Outcome<BTreeSet<String>> {
+        let lists = self.list("people")?.iter().filter_map(|person| person.get("teams")?.as_array());
+        Ok(lists.flat_map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned)).collect())
+    }
+
+    /// A list of strings of a person, made where it is missing.
+    fn strings_of(&mut self, name: &str, field: &str) -> Outcome<&mut Array> {
+        let person = self.list("people")?.iter_mut().find(|table| is_named(table, name));
+        let person = person.ok_or_else(|| refused(format!("there is no person {name} in the policy")))?;
+        let list = person.entry(field).or_insert_with(|| value(Array::new())).as_array_mut();
+        list.ok_or_else(|| refused(format!("`{field}` of {name} is not a list")))
+    }
+
     fn list(&mut self, name: &str) -> Outcome<&mut ArrayOfTables> {
         self.0
             .entry(name)
@@ -165,6 +299,18 @@ fn is_named(table: &Table, name: &str) -> bool {
     table.get("name").and_then(Item::as_str) == Some(name)
 }
 
+fn names_tenant(table: &Table, tenant: &str) -> bool {
+    table.get("tenant").and_then(Item::as_str) == Some(tenant)
+}
+
+fn is_key(line: &Value, key: &PublicKey) -> bool {
+    line.as_str().and_then(|line| PublicKey::parse(line).ok()).is_some_and(|found| found == *key)
+}
+
+fn has_fingerprint(line: &Value, fingerprint: &str) -> bool {
+    line.as_str().and_then(|line| PublicKey::parse(line).ok()).is_some_and(|found| found.fingerprint() == fingerprint)
+}
+
 fn names_only(grant: &Table, name: &str) -> bool {
     let who = grant.get("who").and_then(Item::as_array);
     who.is_some_and(|who| !who.is_empty() && who.iter().all(|entry| entry.as_str() == Some(name)))
@@ -179,110 +325,5 @@ fn strings(texts: &[String]) -> Array {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TEXT: &str = r#"# acme's policy
-format = 1
-tenant = "acme"
-version = 0          # counts up
-issued = 2026-11-21T09:00:00Z
-expires = 2027-02-19T09:00:00Z # ninety days
-
-[root] # keep two offline
-threshold = 1
-
-[[people]]
-name = "alice" # on call
-keys = ["k1"]
-
-# leaves in May
-[[people]]
-name = "bob"
-keys = ["k2"]
-
-[[grants]] # shared
-who = ["alice", "bob"]
-on = ["*"]
-
-[[grants]] # bob's own
-who = ["bob"]
-on = ["db1"]
-
-[runbooks]
-signers = ["bob", "alice"]
-"#;
-
-    fn head() -> Head {
-        Head {
-            version: 1,
-            previous: Digest::of(b"zero"),
-            issued: "2026-12-01T10:00:00Z".parse().unwrap(),
-            expires: "2027-03-01T10:00:00Z".parse().unwrap(),
-        }
-    }
-
-    #[test]
-    fn the_head_moves_on_and_every_comment_stays() {
-        let mut edit = Edit::of(TEXT).unwrap();
-        edit.renumber(&head()).unwrap();
-        let text = edit.text();
-        assert!(text.contains("version = 1          # counts up"), "{text}");
-        assert!(text.contains("expires = 2027-03-01T10:00:00Z # ninety days"), "{text}");
-        assert!(text.contains(&format!("previous = \"{}\"", Digest::of(b"zero"))), "{text}");
-        assert!(text.find("previous").unwrap() < text.find("[root]").unwrap(), "{text}");
-        assert_eq!(text.matches('#').count(), TEXT.matches('#').count());
-    }
-
-    #[test]
-    fn a_new_person_and_their_grant_stand_at_the_end_of_their_lists() {
-        let mut edit = Edit::of(TEXT).unwrap();
-        let grant = NewGrant { actions: vec!["shell".into()], on: vec!["*".into()], accounts: vec!["root".into()] };
-        let person =
-            NewPerson { name: "carol".into(), keys: vec!["k3".into()], grant: Some(grant), ..NewPerson::default() };
-        edit.add_person(&person).unwrap();
-        let text = edit.text();
-        let people = "name = \"bob\"\nkeys = [\"k2\"]\n\n[[people]]\nname = \"carol\"\nkeys = [\"k3\"]\n";
-        assert!(text.contains(people), "{text}");
-        let grants =
-            "on = [\"db1\"]\n\n[[grants]]\nwho = [\"carol\"]\non = [\"*\"]\ndo = [\"shell\"]\nas = [\"root\"]\n";
-        assert!(text.contains(grants), "{text}");
-        assert!(text.contains("# leaves in May"), "{text}");
-        assert!(edit.add_person(&person).unwrap_err().sentence().contains("already"));
-    }
-
-    #[test]
-    fn the_first_person_makes_the_lists() {
-        let mut edit = Edit::of("format = 1\n\n[root]\nthreshold = 1\n").unwrap();
-        edit.add_person(&NewPerson {
-            name: "carol".into(),
-            robot: true,
-            teams: vec!["field".into()],
-            ..NewPerson::default()
-        })
-        .unwrap();
-        assert!(
-            edit.text().ends_with("[[people]]\nname = \"carol\"\nrobot = true\nkeys = []\nteams = [\"field\"]\n"),
-            "{}",
-            edit.text()
-        );
-    }
-
-    #[test]
-    fn a_removed_person_is_named_nowhere_any_more() {
-        let mut edit = Edit::of(TEXT).unwrap();
-        edit.remove_person("bob").unwrap();
-        let text = edit.text();
-        assert!(!text.contains("\"bob\""), "{text}");
-        assert_eq!(text.matches("[[grants]]").count(), 1);
-        assert!(text.contains("who = [\"alice\"]") && text.contains("signers = [ \"alice\"]"), "{text}");
-        assert!(text.contains("name = \"alice\" # on call"), "{text}");
-        assert!(edit.remove_person("bob").is_err());
-    }
-
-    #[test]
-    fn people_in_one_inline_list_are_not_guessed_at() {
-        let mut edit = Edit::of("people = [{ name = \"a\" }]\n").unwrap();
-        assert!(edit.remove_person("a").unwrap_err().sentence().contains("[[people]]"));
-    }
-}
+#[path = "policy_edit/tests.rs"]
+mod tests;

@@ -7,7 +7,7 @@ use crate::{
     gateway::Route,
 };
 use belay_certs::{PublicKey, TenantName};
-use std::{collections::BTreeMap, fmt::Write, path::Path};
+use std::{fmt::Write, path::Path};
 
 /// One tenant, as far as ssh has to know it.
 #[derive(Debug, Clone)]
@@ -23,12 +23,24 @@ pub struct Tenant {
 /// Paths that go into the fragment.
 #[derive(Debug, Clone, Copy)]
 pub struct Paths<'a> {
-    /// The known-hosts file that is written beside.
+    /// The known-hosts file that is written beside, as ssh will find it.
     pub known_hosts: &'a Path,
-    /// The person's key, if one is named.
-    pub identity: Option<&'a Path>,
-    /// The private directory for control sockets.
-    pub control_dir: &'a Path,
+    /// Whose ssh reads it.
+    pub reader: Reader<'a>,
+}
+
+/// Whose ssh reads the fragment.
+#[derive(Debug, Clone, Copy)]
+pub enum Reader<'a> {
+    /// This laptop's.
+    Own {
+        /// The person's key, if one is named.
+        identity: Option<&'a Path>,
+        /// The private directory for control sockets.
+        control_dir: &'a Path,
+    },
+    /// A colleague's, perhaps on Windows: with their own default keys, and without shared connections, which Windows lacks.
+    Colleague,
 }
 
 /// The two texts.
@@ -69,9 +81,12 @@ pub fn write(tenants: &[Tenant], paths: &Paths<'_>) -> Outcome<Written> {
          # Use it: put `Include PATH_OF_THIS_FILE` at the top of ~/.ssh/config, or call `ssh -F PATH_OF_THIS_FILE`.\n",
     );
     let common = common(paths)?;
-    let control = quoted(&paths.control_dir.display().to_string())?;
+    let control = match paths.reader {
+        Reader::Own { control_dir, .. } => Some(quoted(&control_dir.display().to_string())?),
+        Reader::Colleague => None,
+    };
     for group in &groups {
-        fragment.push_str(&gateway_block(group, &common, control.trim_matches('"')));
+        fragment.push_str(&gateway_block(group, &common, control.as_deref().map(|path| path.trim_matches('"'))));
     }
     for group in &groups {
         fragment.push_str(&devices_block(group, &common));
@@ -130,12 +145,16 @@ fn without_impostors(tenants: &[Tenant]) -> (Vec<&Tenant>, Vec<String>) {
 }
 
 fn groups<'a>(tenants: &[&'a Tenant]) -> Vec<Group<'a>> {
-    let mut by_route: BTreeMap<&Route, Vec<&Tenant>> = BTreeMap::new();
+    // In the order of their first tenants: a new customer with a gateway of its own leaves `gw` what it was.
+    let mut by_route: Vec<(&Route, Vec<&Tenant>)> = Vec::new();
     for tenant in tenants {
-        by_route.entry(&tenant.route).or_default().push(tenant);
+        match by_route.iter_mut().find(|(route, _)| *route == &tenant.route) {
+            Some((_, members)) => members.push(tenant),
+            None => by_route.push((&tenant.route, vec![tenant])),
+        }
     }
     let shared = |route: &Route| {
-        by_route.keys().filter(|other| (&other.host, other.port) == (&route.host, route.port)).count() > 1
+        by_route.iter().filter(|(other, _)| (&other.host, other.port) == (&route.host, route.port)).count() > 1
     };
     by_route
         .iter()
@@ -151,12 +170,15 @@ fn groups<'a>(tenants: &[&'a Tenant]) -> Vec<Group<'a>> {
 /// Options that hold on both hops.
 fn common(paths: &Paths<'_>) -> Outcome<String> {
     let mut out = format!("    UserKnownHostsFile {}\n", quoted(&paths.known_hosts.display().to_string())?);
-    if let Some(identity) = paths.identity {
-        let _ = writeln!(out, "    IdentityFile {}", quoted(&identity.display().to_string())?);
+    if let Reader::Own { identity, .. } = paths.reader {
+        if let Some(identity) = identity {
+            let _ = writeln!(out, "    IdentityFile {}", quoted(&identity.display().to_string())?);
+        }
+        out.push_str("    IdentitiesOnly yes\n");
     }
     let _ = write!(
         out,
-        "    IdentitiesOnly yes\n    GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    \
+        "    GlobalKnownHostsFile /dev/null\n    StrictHostKeyChecking yes\n    \
          UpdateHostKeys no\n    CheckHostIP no\n    PreferredAuthentications publickey\n    \
          PasswordAuthentication no\n    KbdInteractiveAuthentication no\n    ForwardAgent no\n    ForwardX11 no\n    \
          Ciphers {CIPHERS}\n    ServerAliveInterval 15\n"
@@ -164,7 +186,7 @@ fn common(paths: &Paths<'_>) -> Outcome<String> {
     Ok(out)
 }
 
-fn gateway_block(group: &Group<'_>, common: &str, control: &str) -> String {
+fn gateway_block(group: &Group<'_>, common: &str, control: Option<&str>) -> String {
     let Group { alias, route, host_key_alias, .. } = group;
     let mut out = format!(
         "\nHost {alias}\n    HostName {}\n    Port {}\n    User belay\n    HostKeyAlgorithms {}\n",
@@ -176,7 +198,12 @@ fn gateway_block(group: &Group<'_>, common: &str, control: &str) -> String {
         let _ = writeln!(out, "    HostKeyAlias {name}");
     }
     out.push_str(common);
-    let _ = write!(out, "    ControlMaster auto\n    ControlPath \"{control}/{alias}.%C\"\n    ControlPersist 10m\n");
+    let _ = match control {
+        Some(control) => {
+            write!(out, "    ControlMaster auto\n    ControlPath \"{control}/{alias}.%C\"\n    ControlPersist 10m\n")
+        }
+        None => write!(out, "    ControlMaster no\n    ControlPath none\n"),
+    };
     out
 }
 

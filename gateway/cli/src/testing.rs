@@ -3,11 +3,12 @@
 use crate::{
     chain,
     home::Home,
-    invite::{Beginning, Invite, version_0},
+    invite::{Beginning, FirstGrant, Invite, version_0},
     policy_edit::{Edit, Head},
 };
 use belay_certs::{
-    Digest, Namespace, PrivateKey, PublicKey, Signed, TenantName, Timestamp, sshsig, time::DAY, tlog::NoteSigner,
+    Digest, Namespace, PrivateKey, PublicKey, Signed, TenantName, Timestamp, policy::ActionKind, sshsig, time::DAY,
+    tlog::NoteSigner,
 };
 
 /// When version 0 is made.
@@ -28,10 +29,15 @@ pub struct Customer {
 impl Customer {
     /// A tenant with version 0: `alice` may do everything. `more` is TOML put at its end.
     pub fn new(name: &str, more: &str) -> Self {
+        Self::rooted(name, more, PrivateKey::generate_ed25519("root").unwrap())
+    }
+
+    /// The same with a root key that is there already.
+    pub fn rooted(name: &str, more: &str, root: PrivateKey) -> Self {
         let key = |what: &str| PrivateKey::generate_ed25519(what).unwrap();
         let mut customer = Self {
             name: name.parse().unwrap(),
-            root: key("root"),
+            root,
             device_ca: key("device-ca"),
             person: key("alice"),
             gateway_key: key("gateway"),
@@ -43,7 +49,13 @@ impl Customer {
             root_keys: vec![customer.root.public().clone()],
             device_ca: vec![customer.device_ca.public().clone()],
             recipients: vec![age::x25519::Identity::generate().to_public().to_string()],
-            first: Some(("alice".into(), customer.person.public().clone(), vec!["root".into()])),
+            first: Some(("alice".parse().unwrap(), customer.person.public().clone())),
+            imports: Vec::new(),
+            grant: Some(FirstGrant {
+                who: vec!["alice".parse().unwrap()],
+                actions: ActionKind::ALL.to_vec(),
+                accounts: vec!["root".parse().unwrap()],
+            }),
         };
         let text = version_0(&customer.invite(), &beginning) + more;
         customer.versions.push(customer.sign(&text));

@@ -7,13 +7,21 @@ use crate::{
     failure::{Failure, Outcome, refused},
     gateway::{Gateway, Route},
     home::Home,
+    refresh::{Meant, Refresh},
     screen::note,
 };
 use belay_certs::{
     Digest, TenantName,
     policy::{Chain, Policies},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Rounds of asking: a list, the tenants on it and their imports are three, and a tenant may have moved.
+const ROUNDS_MAX: usize = 8;
+/// Tenants named in one line.
+const NAMED_MAX: usize = 20;
+/// Why a tenant is left out that the gateway does not show.
+const WITHHELD: &str = "the gateway shows you nothing of it: nothing there is granted to you";
 
 /// Verified chains by tenant.
 #[derive(Debug, Default)]
@@ -35,24 +43,60 @@ struct Problem {
 }
 
 /// How one tenant came to be believed.
-struct Link {
-    tenant: TenantName,
-    policy0: Digest,
+#[derive(Debug)]
+pub struct Link {
+    /// Its name.
+    pub tenant: TenantName,
+    /// Where its chain begins.
+    pub policy0: Digest,
+    /// The gateway of the policy that names it: where to ask while its own policy is not known.
+    pub route: Option<Route>,
     from: From,
 }
 
 /// Who says so.
+#[derive(Debug, PartialEq, Eq)]
 enum From {
     /// The person, by hand.
     Pin,
-    /// A provider's policy that serves it; the route to ask where its own policy is not known yet.
-    Provider(Option<Route>),
-    /// A tenant's policy that imports its people; the same route.
-    Importer(TenantName, Option<Route>),
+    /// A provider's policy that serves it.
+    Provider,
+    /// A tenant's policy that imports its people.
+    Importer(TenantName),
 }
 
-/// Finds a tenant's chain; nothing where it is neither here nor wanted.
-type Find<'a> = dyn Fn(&Link) -> Outcome<Option<Held>> + 'a;
+impl Link {
+    /// Whether a command about these tenants needs this one fresh.
+    pub fn is_meant(&self, tenants: &BTreeSet<TenantName>) -> bool {
+        match &self.from {
+            From::Pin => true,
+            From::Provider => tenants.contains(&self.tenant),
+            From::Importer(importer) => tenants.contains(importer),
+        }
+    }
+}
+
+/// What a look for one tenant found.
+#[derive(Debug)]
+pub enum Found {
+    /// Its chain.
+    Held(Held),
+    /// Nothing is here, and nothing was asked.
+    Nothing,
+    /// The gateway shows this person nothing of it; what was held before.
+    Withheld(Option<Held>),
+    /// There is no news, and why; what was held before.
+    Stale(Option<Held>, Failure),
+}
+
+impl std::convert::From<Option<Held>> for Found {
+    fn from(held: Option<Held>) -> Self {
+        held.map_or(Self::Nothing, Self::Held)
+    }
+}
+
+/// Finds a tenant's chain.
+type Find<'a> = dyn Fn(&Link) -> Outcome<Found> + 'a;
 
 impl Trusted {
     /// What the cache holds; nothing is asked.
@@ -60,7 +104,7 @@ impl Trusted {
     /// # Errors
     /// Nothing is pinned, or a pinned tenant's cache does not verify.
     pub fn load(home: &Home) -> Outcome<Self> {
-        Self::walk(home, &|link| chain::cached(home, &link.tenant, &link.policy0))
+        Self::walk(home, &|link| chain::cached(home, &link.tenant, &link.policy0).map(Found::from))
     }
 
     /// What the gateways have now of every tenant, falling back on the cache; problems are told on standard error.
@@ -68,9 +112,7 @@ impl Trusted {
     /// # Errors
     /// Nothing is pinned, or neither the gateway nor the cache has a pinned tenant's policy.
     pub fn refresh(home: &Home) -> Outcome<Self> {
-        let trusted = Self::walk(home, &|link| fetch(home, link).map(Some))?;
-        trusted.tell();
-        Ok(trusted)
+        Self::renew(home, Refresh::new(home, Meant::All))
     }
 
     /// What the gateways have now of these tenants, of the pinned ones and of those they import; the others from the cache.
@@ -80,16 +122,21 @@ impl Trusted {
     /// # Errors
     /// As [`Trusted::refresh`].
     pub fn refresh_only(home: &Home, tenants: &BTreeSet<TenantName>) -> Outcome<Self> {
-        let trusted = Self::walk(home, &|link| {
-            let meant = match &link.from {
-                From::Pin => true,
-                From::Provider(_) => tenants.contains(&link.tenant),
-                From::Importer(importer, _) => tenants.contains(importer),
-            };
-            if meant { fetch(home, link).map(Some) } else { chain::cached(home, &link.tenant, &link.policy0) }
-        })?;
-        trusted.tell();
-        Ok(trusted)
+        Self::renew(home, Refresh::new(home, Meant::Only(tenants)))
+    }
+
+    /// Walks, asks what the walk met, and walks again, until nobody new is to be asked.
+    fn renew(home: &Home, mut refresh: Refresh<'_>) -> Outcome<Self> {
+        for _ in 0..ROUNDS_MAX {
+            let trusted = Self::walk(home, &|link| refresh.find(link));
+            if !refresh.ask() {
+                refresh.keep()?;
+                let trusted = trusted?;
+                trusted.tell();
+                return Ok(trusted);
+            }
+        }
+        Err(refused("the policies name ever more gateways: nothing of them is taken"))
     }
 
     fn walk(home: &Home, find: &Find<'_>) -> Outcome<Self> {
@@ -100,23 +147,48 @@ impl Trusted {
             ));
         }
         let mut trusted = Self::default();
-        for (tenant, policy0) in pins {
-            trusted.take(Link { tenant: tenant.clone(), policy0, from: From::Pin }, home, find);
+        for (tenant, policy0) in &pins {
+            trusted.take(Link { tenant: tenant.clone(), policy0: *policy0, route: None, from: From::Pin }, find);
             trusted.reached.insert(tenant.clone());
-            trusted.tenant(&tenant)?;
+            trusted.tenant(tenant)?;
         }
-        for link in trusted.served() {
-            trusted.reached.insert(link.tenant.clone());
-            trusted.take(link, home, find);
-        }
+        trusted.follow_lists(pins.into_keys().collect(), find);
         for link in trusted.imported() {
-            trusted.take(link, home, find);
+            trusted.take(link, find);
         }
         Ok(trusted)
     }
 
+    /// Takes in what the lists of these tenants serve, and goes on with the lists of those that are in the same hands. Each
+    /// list is read once, so that a circle ends.
+    fn follow_lists(&mut self, pinned: BTreeSet<TenantName>, find: &Find<'_>) {
+        let mut lists: VecDeque<TenantName> = pinned.into_iter().collect();
+        let mut read = BTreeSet::new();
+        while let Some(provider) = lists.pop_front() {
+            if !read.insert(provider.clone()) {
+                continue;
+            }
+            for link in self.served(&provider) {
+                let tenant = link.tenant.clone();
+                self.reached.insert(tenant.clone());
+                self.take(link, find);
+                if self.are_in_the_same_hands(&provider, &tenant) {
+                    lists.push_back(tenant);
+                }
+            }
+        }
+    }
+
+    /// Whether whoever can sign for `tenant` can sign for `provider` too: then its list is as good as the provider's own. A
+    /// customer's list never counts: it could claim the name of another customer's devices.
+    fn are_in_the_same_hands(&self, provider: &TenantName, tenant: &TenantName) -> bool {
+        let (Some(provider), Some(tenant)) = (self.held.get(provider), self.held.get(tenant)) else { return false };
+        let (root, its) = (&provider.policy().root, &tenant.policy().root);
+        its.threshold >= root.threshold && its.keys.iter().all(|key| root.keys.contains(key))
+    }
+
     /// Takes one tenant in, or notes why not. Where two policies name different beginnings of one tenant, the first stays.
-    fn take(&mut self, link: Link, home: &Home, find: &Find<'_>) {
+    fn take(&mut self, link: Link, find: &Find<'_>) {
         let Link { tenant, policy0, .. } = &link;
         if let Some(held) = self.held.get(tenant) {
             if held.chain.policy0() != *policy0 {
@@ -128,43 +200,59 @@ impl Trusted {
             }
             return;
         }
-        match find(&link) {
-            Ok(Some(held)) => {
-                self.held.insert(link.tenant, held);
+        let held = match find(&link) {
+            Ok(Found::Held(held)) => Some(held),
+            Ok(Found::Nothing) => None,
+            Ok(Found::Withheld(held)) => {
+                let (tenant, withheld) = (tenant.clone(), link.from != From::Pin);
+                self.problems.push(Problem { tenant, sentence: WITHHELD.to_owned(), withheld });
+                held
             }
-            Ok(None) => {}
+            Ok(Found::Stale(held, failure)) => {
+                self.problem(tenant, &failure);
+                held
+            }
             Err(failure) => {
-                let cached = chain::cached(home, tenant, policy0).ok().flatten();
-                let withheld =
-                    matches!((&failure, &link.from), (Failure::Gateway(_), From::Provider(_) | From::Importer(..)));
-                self.problems.push(Problem {
-                    tenant: tenant.clone(),
-                    sentence: failure.sentence().to_owned(),
-                    withheld,
-                });
-                if let Some(held) = cached {
-                    self.held.insert(link.tenant, held);
-                }
+                self.problem(tenant, &failure);
+                None
             }
+        };
+        if let Some(held) = held {
+            self.held.insert(link.tenant, held);
         }
     }
 
+    fn problem(&mut self, tenant: &TenantName, failure: &Failure) {
+        let (tenant, sentence) = (tenant.clone(), failure.sentence().to_owned());
+        self.problems.push(Problem { tenant, sentence, withheld: false });
+    }
+
+    /// Says what went wrong: one line a tenant, and one for all that the gateways do not show to this person.
     fn tell(&self) {
-        for Problem { tenant, sentence, .. } in &self.problems {
+        let (withheld, problems): (Vec<&Problem>, Vec<&Problem>) =
+            self.problems.iter().partition(|problem| problem.withheld);
+        for Problem { tenant, sentence, .. } in problems {
             note(&format!("belay: {tenant}: {sentence}"));
         }
+        if withheld.is_empty() {
+            return;
+        }
+        let named: Vec<&str> = withheld.iter().take(NAMED_MAX).map(|problem| problem.tenant.as_str()).collect();
+        let more = withheld.len().saturating_sub(NAMED_MAX);
+        let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+        note(&format!("belay: nothing is granted to you in {}{rest}", named.join(", ")));
     }
 
-    fn served(&self) -> Vec<Link> {
-        let links = self.held.values().flat_map(|held| {
-            let route = Route::of(held.policy()).ok();
-            held.policy().serves.iter().map(move |serves| Link {
-                tenant: serves.tenant.clone(),
-                policy0: serves.policy0,
-                from: From::Provider(route.clone()),
-            })
+    fn served(&self, provider: &TenantName) -> Vec<Link> {
+        let Some(held) = self.held.get(provider) else { return Vec::new() };
+        let route = Route::of(held.policy()).ok();
+        let serves = held.policy().serves.iter().map(|serves| Link {
+            tenant: serves.tenant.clone(),
+            policy0: serves.policy0,
+            route: route.clone(),
+            from: From::Provider,
         });
-        links.collect()
+        serves.collect()
     }
 
     fn imported(&self) -> Vec<Link> {
@@ -173,7 +261,8 @@ impl Trusted {
             held.policy().imports.iter().map(move |(tenant, policy0)| Link {
                 tenant: tenant.clone(),
                 policy0: *policy0,
-                from: From::Importer(held.chain.tenant().clone(), route.clone()),
+                route: route.clone(),
+                from: From::Importer(held.chain.tenant().clone()),
             })
         });
         links.collect()
@@ -233,20 +322,6 @@ impl Trusted {
         let routes = self.reached().map(|held| Route::of(held.policy())).collect::<Outcome<BTreeSet<_>>>()?;
         Ok(routes.into_iter().map(|route| Gateway::new(home, route)).collect())
     }
-}
-
-fn fetch(home: &Home, link: &Link) -> Outcome<Held> {
-    let cached = chain::cached(home, &link.tenant, &link.policy0)?;
-    let route = match (&cached, &link.from) {
-        (Some(held), _) => Route::of(held.policy())?,
-        (None, From::Provider(Some(route)) | From::Importer(_, Some(route))) => route.clone(),
-        (None, From::Pin | From::Provider(None) | From::Importer(_, None)) => {
-            return Err(refused(
-                "its policy is not here: run `belay trust HASH` with --from, --invite or --gateway again",
-            ));
-        }
-    };
-    chain::refresh(home, &Gateway::new(home, route), &link.tenant, &link.policy0)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! `belay config`: walks from the pins to every tenant and writes `known_hosts` and `ssh_config`, whole.
+//! `belay config`: walks from the pins to every tenant and writes `known_hosts` and `ssh_config`, whole; with `--for windows`
+//! the same as a folder for a colleague who has no `belay`.
 
 use super::now;
 use crate::{
@@ -6,42 +7,87 @@ use crate::{
     gateway::Route,
     home::{Home, write_whole},
     screen::{document, note, say},
-    ssh_config::{self, Paths, Tenant},
+    ssh_config::{self, Paths, Reader, Tenant, Written},
     trusted::Trusted,
 };
+use std::path::{Path, PathBuf};
+
+/// Where a colleague puts the folder, as their ssh finds it: `~` is the profile's directory on Windows too.
+const FOLDER: &str = "~/.ssh/belay";
 
 /// `belay config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Print the ssh configuration instead of writing anything
-    #[arg(long)]
+    #[arg(long, conflicts_with = "system")]
     print: bool,
+    /// Write a folder for a colleague's ssh instead of this home's files
+    #[arg(long = "for", value_name = "SYSTEM", requires = "output")]
+    system: Option<System>,
+    /// That folder
+    #[arg(short, long, value_name = "DIR", requires = "system")]
+    output: Option<PathBuf>,
+}
+
+/// Whose ssh the folder is for.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum System {
+    /// OpenSSH as Windows has it; any other OpenSSH can use the folder too
+    Windows,
 }
 
 /// Writes them. With `--identity` the key is kept in `config.toml`, for the written files name it.
 ///
 /// # Errors
-/// Nothing is pinned, a file cannot be written, or a tenant was left out.
+/// Nothing is pinned, a file cannot be written, or a tenant was left out; the others are written all the same.
 pub fn run(home: &Home, args: &Args, identity_named: bool) -> Outcome {
     let trusted = Trusted::refresh(home)?;
-    let tenants = trusted
-        .reached()
-        .map(|held| {
-            Ok(Tenant {
-                name: held.chain.tenant().clone(),
-                route: Route::of(held.policy())?,
-                device_ca: held.policy().devices.ca.clone(),
-            })
-        })
-        .collect::<Outcome<Vec<_>>>()?;
+    let (tenants, mut left_out) = tenants(home, &trusted)?;
+    let written = match &args.output {
+        Some(folder) => hand_over(&tenants, folder)?,
+        None => write_own(home, &tenants, args, identity_named)?,
+    };
+    left_out.extend(written.left_out);
+    left_out.iter().for_each(|sentence| note(&format!("belay: {sentence}")));
+    if args.print {
+        return Ok(());
+    }
+    warn(&trusted);
+    if args.output.is_none() {
+        for tenant in &tenants {
+            say(&format!("*.{} through {}:{}", tenant.name, tenant.route.host, tenant.route.port));
+        }
+        say(&format!("ssh -F {} ACCOUNT@DEVICE.TENANT", home.ssh_config().display()));
+    }
+    if !trusted.is_whole() || !left_out.is_empty() {
+        return Err(refused("what does not chain or could not be fetched was left as it was; see above"));
+    }
+    Ok(())
+}
+
+/// The tenants to write, the pinned ones first: the first one's gateway is `gw`. And those that cannot be, with why.
+fn tenants(home: &Home, trusted: &Trusted) -> Outcome<(Vec<Tenant>, Vec<String>)> {
+    let pins = home.pins()?.pins;
+    let (mut tenants, mut left_out) = (Vec::new(), Vec::new());
+    for held in trusted.reached() {
+        let name = held.chain.tenant().clone();
+        match Route::of(held.policy()) {
+            Ok(route) => tenants.push(Tenant { name, route, device_ca: held.policy().devices.ca.clone() }),
+            Err(failure) => left_out.push(format!("{name}: {}: left out", failure.sentence())),
+        }
+    }
+    tenants.sort_by_key(|tenant| !pins.contains_key(&tenant.name));
+    Ok((tenants, left_out))
+}
+
+fn write_own(home: &Home, tenants: &[Tenant], args: &Args, identity_named: bool) -> Outcome<Written> {
     let known_hosts = home.known_hosts();
     let control_dir = home.control_dir()?;
-    let paths = Paths { known_hosts: &known_hosts, identity: home.identity(), control_dir: &control_dir };
-    let written = ssh_config::write(&tenants, &paths)?;
-    written.left_out.iter().for_each(|sentence| note(&format!("belay: {sentence}")));
+    let reader = Reader::Own { identity: home.identity(), control_dir: &control_dir };
+    let written = ssh_config::write(tenants, &Paths { known_hosts: &known_hosts, reader })?;
     if args.print {
         document(&written.fragment);
-        return Ok(());
+        return Ok(written);
     }
     // Known hosts first: the fragment names that file and must never find it older than itself.
     write_whole(&known_hosts, written.known_hosts.as_bytes(), 0o600)?;
@@ -49,26 +95,47 @@ pub fn run(home: &Home, args: &Args, identity_named: bool) -> Outcome {
     if identity_named {
         home.keep_config()?;
     }
-    warn_of_expiry(&trusted);
-    for tenant in &tenants {
-        say(&format!("*.{} through {}:{}", tenant.name, tenant.route.host, tenant.route.port));
-    }
-    say(&format!("ssh -F {} ACCOUNT@DEVICE.TENANT", home.ssh_config().display()));
-    if !trusted.is_whole() || !written.left_out.is_empty() {
-        return Err(refused("what does not chain or could not be fetched was left as it was; see above"));
-    }
-    Ok(())
+    Ok(written)
 }
 
-fn warn_of_expiry(trusted: &Trusted) {
+/// The folder: nothing in it is secret, and nothing of this laptop.
+fn hand_over(tenants: &[Tenant], folder: &Path) -> Outcome<Written> {
+    let known_hosts = Path::new(FOLDER).join("known_hosts");
+    let written = ssh_config::write(tenants, &Paths { known_hosts: &known_hosts, reader: Reader::Colleague })?;
+    write_whole(&folder.join("known_hosts"), written.known_hosts.as_bytes(), 0o644)?;
+    write_whole(&folder.join("ssh_config"), written.fragment.as_bytes(), 0o644)?;
+    write_whole(&folder.join("README.txt"), readme(tenants).as_bytes(), 0o644)?;
+    say(&format!("{}: ssh_config, known_hosts and README.txt for {} tenants", folder.display(), tenants.len()));
+    Ok(written)
+}
+
+fn readme(tenants: &[Tenant]) -> String {
+    let example = tenants.first().map_or("TENANT", |tenant| tenant.name.as_str());
+    format!(
+        "1. Copy this folder to C:\\Users\\YOU\\.ssh\\belay, so that there is a C:\\Users\\YOU\\.ssh\\belay\\ssh_config.\r\n\
+         2. Put this line at the very top of C:\\Users\\YOU\\.ssh\\config (a new file, if there is none):  Include belay/ssh_config\r\n\
+         3. Type:  ssh ACCOUNT@DEVICE.{example}   and  ssh gw devices   with the key you gave us (.ssh\\id_ed25519).\r\n\
+         \r\n\
+         Nothing in this folder is secret. When customers come or go you get a new one: replace it whole.\r\n"
+    )
+}
+
+fn warn(trusted: &Trusted) {
     let now = now();
     for held in trusted.reached() {
         if let Err(refusal) = held.chain.check_expiry(now) {
             note(&format!("belay: {refusal}"));
         } else if let Some(days) = held.chain.expires_soon(now) {
             note(&format!(
-                "belay: the policy of {} expires in {days} days: have a new version signed",
+                "belay: the policy of {} expires in {days} days: renew it with `belay policy renew {0}`",
                 held.chain.tenant()
+            ));
+        }
+        if let Ok(Err(invalid)) = trusted.policies(held.chain.tenant()).map(|policies| policies.check_keys()) {
+            note(&format!(
+                "belay: {}: {}; until then that key is nobody's there",
+                held.chain.tenant(),
+                invalid.sentence
             ));
         }
     }

@@ -5,17 +5,22 @@ use crate::{
     chain,
     failure::{Outcome, refused, usage},
     home::{Home, make_private_dir, write_new},
-    invite::{self, Beginning, Invite},
+    invite::{self, Beginning, FirstGrant, Invite},
     keygen,
     screen::{note, say},
 };
 use age::secrecy::ExposeSecret;
 use belay_certs::{
-    AccountName, Namespace, PersonName, PublicKey, Signed, TenantName, limits::POLICY_DAYS_MAX, policy::Chain,
+    AccountName, Digest, Namespace, PersonName, PersonRef, PublicKey, Signed, TenantName,
+    limits::POLICY_DAYS_MAX,
+    policy::{ActionKind, Chain},
     time::DAY,
 };
 use std::path::{Path, PathBuf};
 
+/// What the first grant allows unless it is said: everything that needs no further thought.
+const FIRST_ACTIONS: [ActionKind; 5] =
+    [ActionKind::Shell, ActionKind::Files, ActionKind::Enrol, ActionKind::Audit, ActionKind::Operate];
 /// Root keys made when none is given: one in use, one put away.
 const ROOT_KEYS_MADE: usize = 2;
 
@@ -30,13 +35,22 @@ pub struct Args {
     /// Where keys and policy-0.toml go [default: tenants/TENANT/keys of the home]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// A first person with every action on every device
+    /// A first person, with a grant on every device
     #[arg(long, value_name = "NAME", requires = "key")]
     person: Option<PersonName>,
     /// That person's public key file
     #[arg(long, value_name = "PUBFILE", requires = "person")]
     key: Option<PathBuf>,
-    /// The accounts that person acts as
+    /// A provider whose people may be named as PROVIDER:NAME, with the hash of its version 0; may be given again
+    #[arg(long = "import", value_name = "PROVIDER=HASH", value_parser = parse_import)]
+    imports: Vec<(TenantName, Digest)>,
+    /// Others who get the same grant: PROVIDER:TEAM
+    #[arg(long = "grant", value_name = "WHO", value_delimiter = ',')]
+    granted: Vec<PersonRef>,
+    /// What that grant allows. Forwards are left to a grant that says where they may go
+    #[arg(long = "do", value_name = "ACTION", value_delimiter = ',', default_values_t = FIRST_ACTIONS)]
+    actions: Vec<ActionKind>,
+    /// The accounts it is for
     #[arg(long = "as", value_name = "ACCOUNT", value_delimiter = ',', default_value = "root")]
     accounts: Vec<AccountName>,
     /// An existing root key instead of new ones; may be given again; the first signs
@@ -66,12 +80,10 @@ pub fn run(home: &Home, args: Args) -> Outcome {
     }
     make_private_dir(&dir)?;
     let first = match (&args.person, &args.key) {
-        (Some(name), Some(key)) => {
-            let accounts = args.accounts.iter().map(AccountName::to_string).collect();
-            Some((name.to_string(), keygen::public(key)?, accounts))
-        }
+        (Some(name), Some(key)) => Some((name.clone(), keygen::public(key)?)),
         _ => None,
     };
+    let grant = grant(&args)?;
     let (root_files, root_keys) = root_keys(&args, &dir)?;
     let device_ca = match &args.device_ca {
         Some(path) => keygen::public(path)?,
@@ -85,12 +97,33 @@ pub fn run(home: &Home, args: Args) -> Outcome {
         device_ca: vec![device_ca],
         recipients: recipients(&args, &dir)?,
         first,
+        imports: args.imports.clone(),
+        grant: Some(grant),
     };
     let text = invite::version_0(&invite, &beginning);
     let signer = root_files.first().ok_or_else(|| usage("no root key"))?;
     let chain = sign(&text, signer, &file)?;
     tell(&args, &invite, &file, &chain);
     Ok(())
+}
+
+/// Without a grant for somebody there would be nobody who could bring version 1.
+fn grant(args: &Args) -> Outcome<FirstGrant> {
+    let own = args.person.iter().map(|name| PersonRef { tenant: None, name: name.clone() });
+    let who: Vec<PersonRef> = own.chain(args.granted.iter().cloned()).collect();
+    if who.is_empty() {
+        return Err(usage(
+            "who may bring the next version? give --person NAME --key PUBFILE, or --import PROVIDER=HASH --grant PROVIDER:TEAM",
+        ));
+    }
+    Ok(FirstGrant { who, actions: args.actions.clone(), accounts: args.accounts.clone() })
+}
+
+/// `msp=sha256:…`.
+fn parse_import(text: &str) -> Result<(TenantName, Digest), String> {
+    let (provider, hash) = text.split_once('=').ok_or("write PROVIDER=sha256:…")?;
+    let sentence = |invalid: belay_certs::Invalid| invalid.sentence;
+    Ok((provider.parse().map_err(sentence)?, hash.parse().map_err(sentence)?))
 }
 
 fn sign(text: &str, signer: &Path, file: &Path) -> Outcome<Chain> {

@@ -3,18 +3,21 @@
 mod approve;
 mod config;
 mod devices;
+mod draft;
 mod init;
 mod log;
 mod pending;
 mod person;
 mod policy;
+mod provider;
+mod renew;
 mod sessions;
 mod ssh;
 mod token;
 mod trust;
 mod who;
 
-use crate::{failure::Outcome, home::Home, screen::note, trusted::Trusted};
+use crate::{failure::Outcome, gateway, home::Home, screen::note, trusted::Trusted};
 use belay_certs::Timestamp;
 use clap::Subcommand;
 use serde_json::Value;
@@ -28,12 +31,16 @@ pub enum Command {
     Trust(trust::Args),
     /// Write known_hosts and the ssh configuration from the verified policies
     Config(config::Args),
-    /// Check, sign, push and show policies
+    /// Edit, renew, check, sign, push and show policies
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Add and remove people of a policy
+    /// Add, change and remove people of a policy
     #[command(subcommand)]
     Person(person::Command),
+    /// Let a provider's people be named in a customer's grants
+    Import(provider::Import),
+    /// Put a tenant on a provider's list of those it serves, so that its laptops find it
+    Serve(provider::Serve),
     /// Make a token with which machines may ask to join
     Token(token::Args),
     /// List the machines that ask to join, each checked
@@ -65,6 +72,8 @@ impl Command {
             Self::Config(args) => config::run(home, &args, identity_named),
             Self::Policy(command) => policy::run(home, command),
             Self::Person(command) => person::run(home, command),
+            Self::Import(args) => provider::import(home, &args),
+            Self::Serve(args) => provider::serve(home, &args),
             Self::Token(args) => token::run(home, &args),
             Self::Pending(args) => pending::run(home, &args),
             Self::Approve(args) => approve::run(home, &args),
@@ -87,8 +96,9 @@ fn now() -> Timestamp {
 fn ask_all(home: &Home, trusted: &Trusted, words: &[&str]) -> Outcome<(Vec<Value>, Outcome)> {
     let mut rows = Vec::new();
     let mut outcome = Ok(());
-    for gateway in trusted.gateways(home)? {
-        match gateway.ask::<Vec<Value>>(words) {
+    let gateways = trusted.gateways(home)?;
+    for answer in gateway::at_once(&gateways, |gateway| gateway.ask::<Vec<Value>>(words)) {
+        match answer {
             Ok(found) => rows.extend(found),
             Err(failure) => outcome = Err(failure),
         }

@@ -1,23 +1,23 @@
-//! `belay person`: adds and removes people, each as one new, signed version of the policy.
+//! `belay person`: people, their keys and their teams, each change as one new, signed version of the policy.
+//!
+//! In a provider's policy one such version counts for every customer that imports it.
 
-use super::{now, policy};
+use super::now;
 use crate::{
-    chain::{self, Held},
-    failure::{Outcome, refused},
+    chain,
+    failure::Outcome,
     gateway::{Gateway, Route},
-    home::{self, Home},
+    home::Home,
     keygen,
-    policy_edit::{Edit, Head, NewGrant, NewPerson},
-    screen::{note, say},
+    next_version::{Draft, Signing},
+    policy_edit::{Edit, NewGrant, NewPerson},
     trusted::Trusted,
 };
 use belay_certs::{
-    AccountName, Fault, Namespace, PersonName, Signed, TenantName,
-    limits::POLICY_DAYS_MAX,
-    policy::{ActionKind, DevicePattern, Policy, difference},
-    time::DAY,
+    AccountName, PersonName, TenantName,
+    policy::{ActionKind, DevicePattern},
 };
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// `belay person …`.
 #[derive(Debug, clap::Subcommand)]
@@ -25,16 +25,60 @@ pub enum Command {
     /// Add a person, and with --do a grant for them
     Add(Add),
     /// Remove a person from the people and from every grant
-    Remove(Remove),
+    Remove {
+        #[command(flatten)]
+        whose: Whose,
+    },
+    /// Give a person one more key: a new laptop
+    AddKey {
+        #[command(flatten)]
+        whose: Whose,
+        /// The public key file; may be given again
+        #[arg(long = "key", value_name = "PUBFILE", required = true)]
+        keys: Vec<PathBuf>,
+    },
+    /// Take a key from a person: a lost laptop
+    RemoveKey {
+        #[command(flatten)]
+        whose: Whose,
+        /// The public key file, or the key's fingerprint, SHA256:…
+        #[arg(long, value_name = "PUBFILE|FINGERPRINT")]
+        key: String,
+    },
+    /// Put a person into a team
+    Join {
+        #[command(flatten)]
+        whose: Whose,
+        /// The team
+        #[arg(long)]
+        team: PersonName,
+    },
+    /// Take a person out of a team
+    Leave {
+        #[command(flatten)]
+        whose: Whose,
+        /// The team
+        #[arg(long)]
+        team: PersonName,
+    },
+}
+
+/// Whom a change is about, and who signs it.
+#[derive(Debug, clap::Args)]
+pub struct Whose {
+    /// The tenant whose policy it is
+    tenant: TenantName,
+    /// The person's name in it
+    name: PersonName,
+    #[command(flatten)]
+    signing: Signing,
 }
 
 /// `belay person add`.
 #[derive(Debug, clap::Args)]
 pub struct Add {
-    /// The tenant whose policy it is
-    tenant: TenantName,
-    /// The person's name in it
-    name: PersonName,
+    #[command(flatten)]
+    whose: Whose,
     /// Their public key file; may be given again
     #[arg(long = "key", value_name = "PUBFILE", required = true)]
     keys: Vec<PathBuf>,
@@ -53,21 +97,6 @@ pub struct Add {
     /// A program, not a human
     #[arg(long)]
     robot: bool,
-    /// A root key, or the .pub of one that your ssh-agent holds; may be given again
-    #[arg(long = "root", value_name = "KEY", required = true)]
-    roots: Vec<PathBuf>,
-}
-
-/// `belay person remove`.
-#[derive(Debug, clap::Args)]
-pub struct Remove {
-    /// The tenant whose policy it is
-    tenant: TenantName,
-    /// The person's name in it
-    name: PersonName,
-    /// A root key, or the .pub of one that your ssh-agent holds; may be given again
-    #[arg(long = "root", value_name = "KEY", required = true)]
-    roots: Vec<PathBuf>,
 }
 
 /// Does it.
@@ -75,9 +104,25 @@ pub struct Remove {
 /// # Errors
 /// What was refused, and why.
 pub fn run(home: &Home, command: Command) -> Outcome {
+    let by = |whose: Whose, edit: &dyn Fn(&mut Edit, &str) -> Outcome| {
+        change(home, &whose.tenant, &whose.signing, |policy| edit(policy, whose.name.as_str()))
+    };
     match command {
         Command::Add(args) => add(home, &args),
-        Command::Remove(args) => change(home, &args.tenant, &args.roots, |edit| edit.remove_person(args.name.as_str())),
+        Command::Remove { whose } => by(whose, &|policy, name| policy.remove_person(name)),
+        Command::AddKey { whose, keys } => {
+            let keys = keys.iter().map(|path| keygen::public(path)).collect::<Outcome<Vec<_>>>()?;
+            by(whose, &|policy, name| keys.iter().try_for_each(|key| policy.add_key(name, key)))
+        }
+        Command::RemoveKey { whose, key } => {
+            let fingerprint = match key.starts_with("SHA256:") {
+                true => key,
+                false => keygen::public(Path::new(&key))?.fingerprint(),
+            };
+            by(whose, &|policy, name| policy.remove_key(name, &fingerprint))
+        }
+        Command::Join { whose, team } => by(whose, &|policy, name| policy.join_team(name, team.as_str())),
+        Command::Leave { whose, team } => by(whose, &|policy, name| policy.leave_team(name, team.as_str())),
     }
 }
 
@@ -89,56 +134,23 @@ fn add(home: &Home, args: &Add) -> Outcome {
         accounts: args.accounts.iter().map(AccountName::to_string).collect(),
     });
     let person = NewPerson {
-        name: args.name.to_string(),
+        name: args.whose.name.to_string(),
         robot: args.robot,
         keys,
         teams: args.teams.iter().map(PersonName::to_string).collect(),
         grant,
     };
-    change(home, &args.tenant, &args.roots, |edit| edit.add_person(&person))
+    change(home, &args.whose.tenant, &args.whose.signing, |edit| edit.add_person(&person))
 }
 
 /// One change as the next version: edited from the newest verified text, shown, signed, pushed.
-fn change(home: &Home, tenant: &TenantName, roots: &[PathBuf], edit: impl FnOnce(&mut Edit) -> Outcome) -> Outcome {
+///
+/// # Errors
+/// What was refused, and why.
+pub fn change(home: &Home, tenant: &TenantName, signing: &Signing, edit: impl FnOnce(&mut Edit) -> Outcome) -> Outcome {
     let trusted = Trusted::load(home)?;
     let cached = trusted.tenant(tenant)?;
     let gateway = Gateway::new(home, Route::of(cached.policy())?);
     let held = chain::refresh(home, &gateway, tenant, &cached.chain.policy0())?;
-    let (text, next) = edited(&held, edit)?;
-    let shown: Vec<String> = difference(held.policy(), &next).iter().map(|line| format!("  {line}")).collect();
-    note(&format!("version {} of {tenant} is signed with these changes:\n{}", next.version, shown.join("\n")));
-    let mut signed = Signed { bytes: text.into_bytes(), signatures: Vec::new() };
-    for key in roots {
-        signed.signatures.push(keygen::sign(key, Namespace::Policy, &signed.bytes)?);
-    }
-    match held.chain.extend(&signed) {
-        Ok(_) => policy::push(home, &gateway, &held, &signed),
-        Err(invalid) if invalid.fault == Fault::Unsigned => put_aside(home, tenant, &next, &signed, &invalid.sentence),
-        Err(invalid) => Err(invalid.into()),
-    }
-}
-
-fn edited(held: &Held, change: impl FnOnce(&mut Edit) -> Outcome) -> Outcome<(String, Policy)> {
-    let mut edit = Edit::of(&String::from_utf8_lossy(&held.newest.bytes))?;
-    let issued = now().whole_second().max(held.chain.issued());
-    change(&mut edit)?;
-    edit.renumber(&Head {
-        version: held.chain.version().saturating_add(1),
-        previous: held.chain.digest(),
-        issued,
-        expires: issued.plus(POLICY_DAYS_MAX * DAY),
-    })?;
-    let text = edit.text();
-    let next = Policy::parse(text.as_bytes())?;
-    Ok((text, next))
-}
-
-/// More root keys have to sign, likely on other machines: the file goes there.
-fn put_aside(home: &Home, tenant: &TenantName, next: &Policy, signed: &Signed, missing: &str) -> Outcome {
-    let path = home.dir().join("drafts").join(format!("{tenant}-{}.toml", next.version));
-    home::make_private_dir(&home.dir().join("drafts"))?;
-    chain::write(&path, signed)?;
-    say(&format!("not valid yet: {missing}"));
-    say(&format!("each other root key: belay policy sign {0} --key KEY, then: belay policy push {0}", path.display()));
-    Err(refused("nothing was pushed: more signatures are needed"))
+    Draft::changed(&held, now(), edit)?.carry_out(home, signing)
 }

@@ -6,13 +6,13 @@ use crate::{
     failure::{Outcome, refused, usage},
     gateway::{Gateway, Route},
     home::{self, Home},
-    keygen,
+    keygen, next_version,
     screen::{confirm, document, json, note, say, table},
     trusted::Trusted,
 };
 use belay_certs::{
-    Namespace, PublicKey, Signed, TenantName, envelope,
-    policy::{Policy, Step, difference},
+    Namespace, PublicKey, Signed, TenantName, Timestamp, envelope,
+    policy::{Chain, Policy, difference},
     sshsig,
 };
 use serde_json::json;
@@ -24,6 +24,12 @@ use std::{
 /// `belay policy …`.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Write the next version's text, ready to be changed
+    Draft(super::draft::Args),
+    /// Change the next version in your editor, then sign and push it
+    Edit(super::draft::Edit),
+    /// Sign and push the next version of every policy that expires soon, unchanged
+    Renew(super::renew::Args),
     /// Say whether a file is a valid policy and what it changes
     Check {
         /// The policy file
@@ -61,6 +67,9 @@ pub enum Command {
 /// What was refused, and why.
 pub fn run(home: &Home, command: Command) -> Outcome {
     match command {
+        Command::Draft(args) => super::draft::run(home, &args),
+        Command::Edit(args) => super::draft::edit(home, &args),
+        Command::Renew(args) => super::renew::run(home, &args),
         Command::Check { file } => check(home, &file),
         Command::Sign { file, keys, yes } => sign(home, &file, &keys, yes),
         Command::Push { file } => push_file(home, &file),
@@ -207,7 +216,7 @@ fn kept(file: &Path, bytes: &[u8], keys: &[PathBuf]) -> Outcome<Vec<String>> {
 fn still_missing(before: Option<&Held>, signed: &Signed) -> Option<String> {
     let verdict = match before {
         Some(held) => held.chain.extend(signed).map(drop),
-        None => belay_certs::policy::Chain::begin(signed).map(drop),
+        None => Chain::begin(signed).map(drop),
     };
     verdict.err().map(|invalid| invalid.sentence)
 }
@@ -219,22 +228,7 @@ fn push_file(home: &Home, file: &Path) -> Outcome {
     let cached = trusted.tenant(&policy.tenant)?;
     let gateway = Gateway::new(home, Route::of(cached.policy())?);
     let held = chain::refresh(home, &gateway, &policy.tenant, &cached.chain.policy0())?;
-    push(home, &gateway, &held, &signed)
-}
-
-/// Sends a policy that verifies here, and keeps it.
-///
-/// # Errors
-/// It does not follow from what is held, or the gateway refuses it.
-pub fn push(home: &Home, gateway: &Gateway<'_>, held: &Held, signed: &Signed) -> Outcome {
-    let step = held.chain.extend(signed)?;
-    let tenant = held.chain.tenant();
-    let answer = gateway.run(&["policy", "push", tenant.as_str()], &envelope::join(signed))?;
-    if let Step::Next(chain) = step {
-        chain::keep(home, tenant, chain.version(), std::slice::from_ref(signed))?;
-    }
-    say(String::from_utf8_lossy(&answer).trim_end());
-    Ok(())
+    next_version::push(home, &held, &signed)
 }
 
 fn show(home: &Home, tenant: &TenantName) -> Outcome {
@@ -253,6 +247,7 @@ fn list(home: &Home, as_json: bool) -> Outcome {
                 "tenant": policy.tenant, "version": policy.version, "digest": held.chain.digest(),
                 "policy0": held.chain.policy0(), "issued": policy.issued, "expires": policy.expires,
                 "gateway": policy.gateway.ssh, "expired": held.chain.check_expiry(now).is_err(),
+                "days_left": held.chain.expires_soon(now),
             })
         });
         json(&rows.collect());
@@ -262,11 +257,10 @@ fn list(home: &Home, as_json: bool) -> Outcome {
         .reached()
         .map(|held| {
             let policy = held.policy();
-            let expired = if held.chain.check_expiry(now).is_err() { " (expired)" } else { "" };
             vec![
                 policy.tenant.to_string(),
                 policy.version.to_string(),
-                format!("{}{expired}", policy.expires),
+                expiry(&held.chain, now),
                 policy.gateway.ssh.clone(),
                 held.chain.digest().to_string(),
             ]
@@ -274,4 +268,14 @@ fn list(home: &Home, as_json: bool) -> Outcome {
         .collect();
     say(table(&["TENANT", "VERSION", "EXPIRES", "GATEWAY", "HASH"], &rows).trim_end());
     Ok(())
+}
+
+/// When a version expires, and from 30 days before in how many days.
+fn expiry(chain: &Chain, now: Timestamp) -> String {
+    let expires = chain.policy().expires;
+    match (chain.check_expiry(now), chain.expires_soon(now)) {
+        (Err(_), _) => format!("{expires} (expired)"),
+        (Ok(()), Some(days)) => format!("{expires} (in {days} days)"),
+        (Ok(()), None) => expires.to_string(),
+    }
 }

@@ -21,8 +21,10 @@ fn tenant(name: &str, address: &str, gateway_key: usize, ca: &[usize]) -> Tenant
 fn paths() -> Paths<'static> {
     Paths {
         known_hosts: Path::new("/home/tech/.config/belay/known_hosts"),
-        identity: Some(Path::new("/home/tech/my keys/50%/id_ed25519")),
-        control_dir: Path::new("/run/user/1000/belay/0a1b2c3d"),
+        reader: Reader::Own {
+            identity: Some(Path::new("/home/tech/my keys/50%/id_ed25519")),
+            control_dir: Path::new("/run/user/1000/belay/0a1b2c3d"),
+        },
     }
 }
 
@@ -59,7 +61,8 @@ fn two_gateways_and_one_address_under_two_keys() {
         tenant("globex", "[2001:db8::1]:2222", 0, &[3]),
         tenant("umbra", "gw.example:22", 1, &[3]),
     ];
-    let written = write(&tenants, &Paths { identity: None, ..paths() }).unwrap();
+    let reader = Reader::Own { identity: None, control_dir: Path::new("/run/user/1000/belay/0a1b2c3d") };
+    let written = write(&tenants, &Paths { reader, ..paths() }).unwrap();
     compare("three_routes.ssh_config", &written.fragment);
     compare("three_routes.known_hosts", &written.known_hosts);
 }
@@ -117,4 +120,20 @@ fn a_path_that_ssh_would_read_otherwise_is_refused() {
         assert!(quoted(path).is_err(), "{path:?}");
     }
     assert_eq!(quoted("/a b/50%").unwrap(), "\"/a b/50%%\"");
+}
+
+#[test]
+fn a_colleagues_folder_names_nothing_of_this_laptop() {
+    let paths = Paths { known_hosts: Path::new("~/.ssh/belay/known_hosts"), reader: Reader::Colleague };
+    let tenants = [tenant("acme", "gw.example:2222", 0, &[2]), tenant("globex", "gw2.example:2222", 1, &[3])];
+    let written = write(&tenants, &paths).unwrap();
+    compare("colleague.ssh_config", &written.fragment);
+    for word in ["IdentityFile", "ControlMaster auto", "/home", "IdentitiesOnly"] {
+        assert!(!written.fragment.contains(word), "{word}");
+    }
+    let device = understood(&written.fragment, "web1.globex");
+    assert!(device.iter().any(|line| line == "proxyjump gw2"), "{device:#?}");
+    assert!(
+        device.iter().any(|line| line.starts_with("userknownhostsfile /") && line.ends_with("/.ssh/belay/known_hosts"))
+    );
 }

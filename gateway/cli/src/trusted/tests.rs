@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::testing::{Customer, home};
+use belay_certs::PrivateKey;
 
 fn serving(acme: &Customer) -> Customer {
     Customer::new("msp", &format!("\n[[serves]]\ntenant = \"acme\"\npolicy0 = \"{}\"\n", acme.pin()))
@@ -73,4 +74,41 @@ fn tenants_behind_one_gateway_share_it() {
     acme.versions.push(acme.sign(&text));
     acme.cache(&home);
     assert_eq!(Trusted::load(&home).unwrap().gateways(&home).unwrap().len(), 1);
+}
+
+fn lists(tenants: &[&Customer]) -> String {
+    let entry = |one: &&Customer| format!("\n[[serves]]\ntenant = \"{}\"\npolicy0 = \"{}\"\n", one.name, one.pin());
+    tenants.iter().map(entry).collect()
+}
+
+#[test]
+fn a_list_in_the_same_hands_is_followed_and_a_customers_is_not() {
+    let squatted = Customer::new("newco", "");
+    let acme = Customer::new("acme", &lists(&[&squatted]));
+    let root = PrivateKey::generate_ed25519("root").unwrap();
+    let book = Customer::rooted("msp-customers", &lists(&[&acme]), root.clone());
+    let msp = Customer::rooted("msp", &lists(&[&book]), root);
+    let (_dir, home) = home();
+    home.pin(&msp.name, msp.pin()).unwrap();
+    [&msp, &book, &acme, &squatted].into_iter().for_each(|one| one.cache(&home));
+    let trusted = Trusted::load(&home).unwrap();
+    let reached: Vec<&str> = trusted.reached().map(|held| held.chain.tenant().as_str()).collect();
+    assert_eq!(reached, ["acme", "msp", "msp-customers"]);
+    assert!(trusted.is_whole() && trusted.tenant(&squatted.name).is_err());
+}
+
+#[test]
+fn lists_that_name_each_other_end() {
+    let root = PrivateKey::generate_ed25519("root").unwrap();
+    let mut msp = Customer::rooted("msp", "", root.clone());
+    let list = Customer::rooted("msp-customers", &lists(&[&msp]), root);
+    let next = msp.next(|edit| edit.serve("msp-customers", &list.pin()).unwrap());
+    msp.versions.push(next);
+    let (_dir, home) = home();
+    home.pin(&msp.name, msp.pin()).unwrap();
+    msp.cache(&home);
+    list.cache(&home);
+    let trusted = Trusted::load(&home).unwrap();
+    assert_eq!(trusted.reached().count(), 2);
+    assert!(trusted.is_whole());
 }

@@ -1,0 +1,73 @@
+//! `belay import` and `belay serve`: how a customer lets a provider's people be named, and how a provider's laptops find the
+//! customers.
+
+use super::person::change;
+use crate::{failure::Outcome, home::Home, next_version::Signing, screen::note, trusted::Trusted};
+use belay_certs::{Digest, TenantName};
+
+/// `belay import`.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// The customer whose policy it is
+    tenant: TenantName,
+    /// The provider's tenant, whose people may be named as PROVIDER:NAME
+    provider: TenantName,
+    /// The hash of the provider's version 0
+    hash: Digest,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// `belay serve`.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// The provider's tenant that holds the list
+    provider: TenantName,
+    /// The tenant to put on it
+    tenant: TenantName,
+    /// The hash of that tenant's version 0
+    #[arg(required_unless_present = "stop")]
+    hash: Option<Digest>,
+    /// Take it from the list
+    #[arg(long, conflicts_with = "hash")]
+    stop: bool,
+    #[command(flatten)]
+    signing: Signing,
+}
+
+/// Imports a provider's people. Grants for them are written with `belay policy edit`.
+///
+/// # Errors
+/// What was refused, and why.
+pub fn import(home: &Home, args: &Import) -> Outcome {
+    change(home, &args.tenant, &args.signing, |edit| edit.import(args.provider.as_str(), &args.hash))
+}
+
+/// Puts a tenant on the list of those served, or takes it from there.
+///
+/// # Errors
+/// What was refused, and why.
+pub fn serve(home: &Home, args: &Serve) -> Outcome {
+    warn_of_readers(home, args)?;
+    let tenant = args.tenant.as_str();
+    change(home, &args.provider, &args.signing, |edit| match &args.hash {
+        Some(hash) => edit.serve(tenant, hash),
+        None => edit.serve_no_more(tenant),
+    })
+}
+
+/// Whoever imports a policy can read all of it, and so can every device of theirs.
+fn warn_of_readers(home: &Home, args: &Serve) -> Outcome {
+    let trusted = Trusted::load(home)?;
+    let provider = trusted.tenant(&args.provider)?;
+    let readers = trusted.reached().filter(|held| held.policy().imports.contains_key(provider.chain.tenant()));
+    let readers: Vec<&str> = readers.map(|held| held.chain.tenant().as_str()).collect();
+    if !readers.is_empty() {
+        note(&format!(
+            "belay: {} can read this list, for they import {}: keep it in a tenant of its own that nobody imports",
+            readers.join(", "),
+            args.provider
+        ));
+    }
+    Ok(())
+}
