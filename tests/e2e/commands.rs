@@ -22,7 +22,11 @@ fn devices_are_a_table_for_people_and_json_for_programs() {
     let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["db1.acme", "web1.acme"]);
     for row in rows {
-        assert_eq!(fields(row), ["addresses", "labels", "name", "since", "state", "version"], "{row}");
+        assert_eq!(
+            fields(row),
+            ["addresses", "labels", "name", "policy_expires", "since", "state", "version"],
+            "{row}"
+        );
         assert_eq!(row["state"], "online");
         assert_eq!(row["version"], env!("CARGO_PKG_VERSION"));
         assert!(row["since"].as_str().unwrap().ends_with('Z'), "{row}");

@@ -36,7 +36,9 @@ fn the_demo_stays_up_until_it_is_told_to_end_and_leaves_nothing_running() {
     for (config, target, works) in [
         ("ssh_config", "web1.acme", true),
         ("ssh_config", "db1.acme", true),
-        ("ssh_config", "till1.globex", false),
+        ("ssh_config", "till1.globex", true),
+        ("ssh_config.leaver", "web1.acme", false),
+        ("ssh_config.leaver", "till1.globex", false),
         ("ssh_config.other", "till1.globex", true),
         ("ssh_config.other", "web1.acme", false),
         ("ssh_config.auditor", "web1.acme", false),
@@ -51,6 +53,7 @@ fn the_demo_stays_up_until_it_is_told_to_end_and_leaves_nothing_running() {
         "people/tech/id_ed25519",
         "tenants/acme/device-ca",
         "tenants/acme/policy-1.toml",
+        "tenants/msp-customers/policy-1.toml",
     ] {
         assert!(dir.join(file).exists(), "{file} is missing");
     }

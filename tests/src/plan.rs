@@ -44,6 +44,21 @@ impl Plan {
         Self { tenants: vec![acme, globex] }
     }
 
+    /// The demo's: a provider, the two customers that it serves, each with an owner of its own, and an auditor of the first.
+    /// Who serves whom is the world's to set up (`World::provide`).
+    pub fn provider() -> Self {
+        let msp = Tenant { name: "msp", owner: "boss", people: &[], onlookers: &[], devices: &[] };
+        let acme = Tenant {
+            name: "acme",
+            owner: "ana",
+            people: &[("auditor", "audit")],
+            onlookers: &["other"],
+            devices: &["web1", "db1"],
+        };
+        let globex = Tenant { name: "globex", owner: "other", people: &[], onlookers: &[], devices: &["till1"] };
+        Self { tenants: vec![msp, acme, globex] }
+    }
+
     /// One customer with one technician and one machine.
     pub fn small() -> Self {
         Self { tenants: vec![Tenant { name: "acme", owner: "tech", people: &[], onlookers: &[], devices: &["web1"] }] }

@@ -12,7 +12,7 @@ pub fn newest(person: &Person, tenant: &str) -> String {
 /// The version after `text`, valid but for what the caller changes and the signature.
 pub fn next(text: &str) -> String {
     let now = Timestamp::from_system(SystemTime::now()).whole_second();
-    let expires = now.plus(30 * DAY);
+    let expires = now.plus(60 * DAY);
     let mut out = String::new();
     for line in text.lines() {
         let line = match line.split(" = ").next() {

@@ -12,6 +12,7 @@
 
 mod devices;
 mod gateway;
+mod provider;
 mod tenants;
 
 pub use devices::Held;

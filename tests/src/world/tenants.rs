@@ -32,10 +32,10 @@ impl World {
         Ok(())
     }
 
-    fn owner_adds(&self, tenant: &Tenant, person: &str, key: &Path, more: &[&str]) -> Result<()> {
+    pub(super) fn owner_adds(&self, tenant: &Tenant, person: &str, key: &Path, more: &[&str]) -> Result<()> {
         let owner = self.person(tenant.owner);
         let mut add = owner.belay_command()?;
-        add.args(["person", "add", tenant.name, person, "--root"]).arg(self.root_key(tenant.name));
+        add.args(["person", "add", tenant.name, person, "--yes", "--root"]).arg(self.root_key(tenant.name));
         add.arg("--key").arg(key).args(more);
         run(&mut add, b"")?.succeeded()?;
         self.keep_policies(tenant.name, &owner)
@@ -60,7 +60,7 @@ impl World {
     pub fn remove_person(&self, tenant: &str, name: &str) -> Result<()> {
         let owner = self.person(self.tenant(tenant)?.owner);
         let mut remove = owner.belay_command()?;
-        remove.args(["person", "remove", tenant, name, "--root"]).arg(self.root_key(tenant));
+        remove.args(["person", "remove", tenant, name, "--yes", "--root"]).arg(self.root_key(tenant));
         run(&mut remove, b"")?.succeeded()?;
         self.keep_policies(tenant, &owner)
     }
@@ -97,7 +97,7 @@ impl World {
     }
 
     /// Copies the chain that the owner verified to the tenant's directory.
-    fn keep_policies(&self, tenant: &str, owner: &Person) -> Result<()> {
+    pub(super) fn keep_policies(&self, tenant: &str, owner: &Person) -> Result<()> {
         let (from, to) = (owner.home().join("tenants").join(tenant), self.tenant_dir(tenant));
         for entry in fs::read_dir(from)? {
             let path = entry?.path();
@@ -119,7 +119,7 @@ impl World {
 }
 
 /// The hash that `belay init` tells people to pin.
-fn policy_hash(said: &Said) -> Result<String> {
+pub(super) fn policy_hash(said: &Said) -> Result<String> {
     let out = said.out();
     let found = out.split_whitespace().find(|word| word.starts_with("sha256:"));
     found.map(str::to_owned).with_context(|| format!("no hash to pin: {}", said.story()))

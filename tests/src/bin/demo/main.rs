@@ -28,8 +28,12 @@ Starts a gateway and three agents in DIR (default ./.belay-demo), shows what the
 /// Where the demo lives when nothing else is said.
 const DIR: &str = ".belay-demo";
 /// The ssh configurations and whose they are.
-const CONFIGS: [(&str, &str); 3] =
-    [("ssh_config", "tech"), ("ssh_config.other", "other"), ("ssh_config.auditor", "auditor")];
+const CONFIGS: [(&str, &str); 4] = [
+    ("ssh_config", "tech"),
+    ("ssh_config.other", "other"),
+    ("ssh_config.auditor", "auditor"),
+    ("ssh_config.leaver", "leaver"),
+];
 /// As shells report a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
@@ -65,9 +69,14 @@ fn main() -> ExitCode {
 fn demo(once: bool, dir: &Path) -> Result<()> {
     programs()?;
     let _place = place::claim(dir)?;
-    let world = World::prepare(dir, Plan::demo())?;
+    let world = World::prepare(dir, Plan::provider())?;
     println!("bringing up a demo in {}", world.dir().display());
     world.bring_up(&|step| println!("  {step}"))?;
+    println!("  the provider msp: imported by both customers, which are on its list; its technicians pin one hash");
+    world.provide("msp", &["acme", "globex"])?;
+    for technician in ["tech", "leaver"] {
+        world.hire("msp", technician, "field")?;
+    }
     for (file, person) in CONFIGS {
         write_config(&world, file, person)?;
     }
@@ -101,10 +110,10 @@ fn tell(world: &World) {
   ssh -F {dir}/ssh_config web1.acme                     a shell, as {account}
   ssh -F {dir}/ssh_config db1.acme 'uname -a; exit 7'   a command and its exit status
   ssh -F {dir}/ssh_config gw devices                    what you may reach; `gw help` shows the rest
-  ssh -F {dir}/ssh_config till1.globex                  another customer's machine: not yours
-  ssh -F {dir}/ssh_config.other till1.globex            the technician of that customer
+  ssh -F {dir}/ssh_config till1.globex                  another customer's machine, with the same laptop
+  ssh -F {dir}/ssh_config.other web1.acme               somebody of that customer: nothing is granted to them here
   ssh -F {dir}/ssh_config.auditor gw log tail acme      what was done, for the auditor
-  {programs}/belay --home {dir}/people/tech/belay who web1.acme
+  {programs}/belay --home {dir}/people/tech/belay who web1.acme   who can reach it, and which line says so
 ",
         account = world.account(),
         programs = programs().map_or_else(|_| Path::new("").display(), |programs| programs.dir().display()),

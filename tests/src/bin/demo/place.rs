@@ -12,7 +12,7 @@ use std::{
 /// Says that a directory is a demo's; locked while that demo runs.
 const MARK: &str = "demo.lock";
 /// Everything a demo makes at the top of its directory, but the mark.
-const MADE: [&str; 9] = [
+const MADE: [&str; 10] = [
     "agents",
     "gateway",
     "logs",
@@ -20,6 +20,7 @@ const MADE: [&str; 9] = [
     "ports.json",
     "ssh_config",
     "ssh_config.auditor",
+    "ssh_config.leaver",
     "ssh_config.other",
     "tenants",
 ];

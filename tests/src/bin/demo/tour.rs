@@ -1,4 +1,4 @@
-//! The tour: four steps with the real `ssh`, each shown as it would be typed, each checked.
+//! The tour: six steps with the real `ssh`, each shown as it would be typed, each checked.
 
 use anyhow::{Result, bail, ensure};
 use belay_tests::{
@@ -18,30 +18,51 @@ const NOTHING_GRANTED: &str = "nothing there is granted to you";
 /// # Errors
 /// The first step that did not do what it says.
 pub fn walk(world: &World) -> Result<()> {
-    println!("\n1. A technician runs a command on web1, which only dials out.");
+    println!("\n1. A provider's technician runs a command on a customer's web1, which only dials out.");
     let said = typed(&mut ssh(world, "ssh_config", &["web1.acme", COMMAND]))?;
     ensure!(said.status.success(), "the command did not run: {}", said.story());
     let expected = format!("is here as {}", world.account());
-    ensure!(said.out().contains("tech") && said.out().contains(&expected), "{}", said.story());
+    ensure!(said.out().contains("msp:tech") && said.out().contains(&expected), "{}", said.story());
 
-    println!("\n2. Somebody of another customer tries the same, and is told no more than a stranger.");
+    println!("\n2. The same laptop, which pinned one hash, reaches the other customer.");
+    let said = typed(&mut ssh(world, "ssh_config", &["till1.globex", COMMAND]))?;
+    ensure!(said.status.success() && said.out().contains("msp:tech"), "{}", said.story());
+
+    println!("\n3. Somebody of that other customer tries web1, and is told no more than a stranger.");
     let said = typed(&mut ssh(world, "ssh_config.other", &["web1.acme", COMMAND]))?;
     ensure!(!said.status.success() && said.out().is_empty(), "it was not refused: {}", said.story());
     ensure!(said.err().contains(NOTHING_GRANTED), "the refusal does not say why: {}", said.story());
 
-    println!("\n3. The auditor, who may not log in anywhere, reads what was done.");
+    println!("\n4. The customer's auditor, who may not log in anywhere, reads what was done.");
     let said = typed(&mut ssh(world, "ssh_config.auditor", &["web1.acme", "true"]))?;
     ensure!(!said.status.success(), "the auditor was let in: {}", said.story());
     let said = typed(&mut ssh(world, "ssh_config.auditor", &["gw", "log tail acme --limit 10"]))?;
     ensure!(said.status.success(), "{}", said.story());
-    for expected in ["session.opened", "session.ended", "web1"] {
+    for expected in ["session.opened", "session.ended", "web1", "msp:tech"] {
         ensure!(said.out().contains(expected), "the log does not show {expected}: {}", said.story());
     }
+    ensure!(!said.out().contains("globex"), "the log shows another customer: {}", said.story());
 
-    println!("\n4. The auditor checks that nothing was removed or changed, with the key of the pinned policy.");
+    println!("\n5. The auditor checks that nothing was removed or changed, with the key of the pinned policy.");
     let auditor = world.person("auditor");
     let said = typed(auditor.belay_command()?.args(["log", "verify", "acme"]))?;
     ensure!(said.status.success(), "the log does not verify: {}", said.story());
+    let_go(world)
+}
+
+/// One signature of the provider counts at every customer.
+fn let_go(world: &World) -> Result<()> {
+    println!("\n6. The provider lets a technician go: one signature, and they are out of every customer.");
+    let said = typed(&mut ssh(world, "ssh_config.leaver", &["web1.acme", COMMAND]))?;
+    ensure!(said.status.success() && said.out().contains("msp:leaver"), "{}", said.story());
+    let mut remove = world.person("boss").belay_command()?;
+    remove.args(["person", "remove", "msp", "leaver", "--yes", "--root"]).arg(world.root_key("msp"));
+    let said = typed(&mut remove)?;
+    ensure!(said.status.success(), "{}", said.story());
+    for device in ["web1.acme", "till1.globex"] {
+        let said = typed(&mut ssh(world, "ssh_config.leaver", &[device, COMMAND]))?;
+        ensure!(!said.status.success() && said.out().is_empty(), "it was not refused: {}", said.story());
+    }
     Ok(())
 }
 
