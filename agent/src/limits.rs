@@ -116,10 +116,11 @@ pub const GATEWAY_AHEAD_SECONDS_MAX: i64 = 300;
 /// with the gateway's clock: a day costs at most a day, and daylight saving and drift are less.
 pub const CLOCK_JUMP_SECONDS_MAX: i64 = 86_400;
 
-/// How often the age of the transport certificate is looked at, and asked again for a new one.
+/// The longest wait before the age of the transport certificate is looked at again: sleep does not count the time a machine is
+/// suspended.
 pub const RENEW_CHECK_EVERY: Duration = Duration::from_secs(3_600);
-/// Agents that came back together do not ask for certificates together.
-pub const RENEW_JITTER_MAX: Duration = Duration::from_secs(600);
+/// The shortest, however short a certificate's life.
+pub const RENEW_CHECK_LEAST: Duration = Duration::from_secs(1);
 
 /// A small file of the state directory, in bytes: keys, certificates, the pin, the record.
 pub const STATE_FILE_BYTES_MAX: u64 = 256 << 10;

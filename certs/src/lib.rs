@@ -15,6 +15,7 @@ pub mod limits;
 pub mod names;
 pub mod policy;
 pub mod receipt;
+pub mod renewal;
 pub mod sshsig;
 pub mod statement;
 pub mod time;

@@ -68,8 +68,8 @@ pub const TOKEN_FILE_BYTES_MAX: usize = 2 * (DOCUMENT_BYTES_MAX + SIGNATURE_BYTE
 /// A free word of a statement (account, target, ticket, reason, origin), in bytes: five of them, a command and the
 /// policies must fit one statement. DNS names and sentences are shorter.
 pub const WORD_BYTES_MAX: usize = 512;
-/// Longest life of an issued certificate, in days: a stolen transport key is worth nothing after it.
-pub const LEAF_DAYS_MAX: i64 = 398;
+/// Longest life of an issued certificate, in seconds (398 days): a stolen transport key is worth nothing after it.
+pub const LEAF_SECONDS_MAX: i64 = 398 * 86_400;
 /// A certificate request, in bytes: ours have under 300, and strangers send them.
 pub const CSR_BYTES_MAX: usize = 4 << 10;
 /// A certificate to read, in bytes: ours have under 700.

@@ -28,6 +28,8 @@ pub enum Namespace {
     Token,
     /// A device's request to join.
     Join,
+    /// A device's request for a transport certificate.
+    Renewal,
     /// An approved batch of device records.
     Device,
     /// What a device says it does or did.
@@ -45,6 +47,7 @@ impl Namespace {
             Self::Policy => "policy.v1@belay",
             Self::Token => "token.v1@belay",
             Self::Join => "join.v1@belay",
+            Self::Renewal => "renewal.v1@belay",
             Self::Device => "device.v1@belay",
             Self::Statement => "statement.v1@belay",
             Self::Runbook => "runbook.v1@belay",

@@ -6,6 +6,7 @@
 mod acts;
 pub(crate) mod directory;
 pub(crate) mod socket;
+mod transport_ca;
 mod verify;
 
 #[cfg(test)]
@@ -88,6 +89,33 @@ pub async fn tenant_adopt(directory: &Path, tenant: TenantName, policy: &Path) -
 /// The store cannot be read.
 pub async fn tenant_list(directory: &Path, json: bool) -> anyhow::Result<String> {
     answer(directory, &Request::ListTenants { json }).await
+}
+
+/// What an operator does with the transport CA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportCaChange {
+    /// Nothing: what is in force, and who still needs the previous one.
+    Show,
+    /// A new one takes its place.
+    Rotate,
+    /// The previous one ends, unless somebody still needs it.
+    Retire,
+    /// The previous one ends, whoever needs it.
+    RetireByForce,
+}
+
+/// Shows or exchanges the transport CA.
+///
+/// # Errors
+/// The step is not the next one, somebody would be lost, or the disk does not take it.
+pub async fn transport_ca(directory: &Path, change: TransportCaChange) -> anyhow::Result<String> {
+    let request = match change {
+        TransportCaChange::Show => Request::ShowTransportCa,
+        TransportCaChange::Rotate => Request::RotateTransportCa,
+        TransportCaChange::Retire => Request::RetireTransportCa { force: false },
+        TransportCaChange::RetireByForce => Request::RetireTransportCa { force: true },
+    };
+    answer(directory, &request).await
 }
 
 /// Writes a whole log to `file`, as a tar: complete, or `file` is as it was before.

@@ -4,6 +4,7 @@
 
 use crate::{limits, threshold::network::Network};
 use anyhow::{Context, bail, ensure};
+use belay_certs::{time::SECOND, transport::LEAF_SECONDS_MAX};
 use serde::Deserialize;
 use std::{net::SocketAddr, path::Path};
 
@@ -99,6 +100,21 @@ pub struct QuicDoor {
     pub listen: SocketAddr,
     /// `HOST:PORT`s that devices reach it by.
     pub public: Vec<String>,
+    /// How long a transport certificate lives, in seconds.
+    #[serde(default = "certificate_seconds")]
+    pub certificate_seconds: i64,
+}
+
+/// 30 days: a device renews its certificate about once in three weeks, and a stolen key is worth something for a month.
+pub const fn certificate_seconds() -> i64 {
+    30 * 86_400
+}
+
+impl QuicDoor {
+    /// How long a transport certificate lives, in the unit of timestamps.
+    pub(crate) fn certificate_life(&self) -> i64 {
+        self.certificate_seconds.saturating_mul(SECOND)
+    }
 }
 
 impl Config {
@@ -140,6 +156,11 @@ impl Config {
             "[quic] public has {} addresses and must have 1 to {ADDRESSES_MAX}",
             addresses.len()
         );
+        let seconds = self.quic.certificate_seconds;
+        ensure!(
+            (1..=LEAF_SECONDS_MAX).contains(&seconds),
+            "[quic] certificate_seconds is {seconds} and must be 1 to {LEAF_SECONDS_MAX}"
+        );
         addresses.iter().try_for_each(|address| check_public(address).context("[quic] public"))
     }
 
@@ -156,6 +177,7 @@ impl Config {
             ("public = ", format!("{:?}", self.ssh.public)),
             ("listen = ", format!("{:?}", self.quic.listen.to_string())),
             ("public = ", format!("[{}]", addresses.join(", "))),
+            ("certificate_seconds = ", self.quic.certificate_seconds.to_string()),
         ];
         let mut values = text.into_iter().peekable();
         let lines = EXAMPLE.lines().map(|line| match values.next_if(|(key, _)| line.starts_with(key)) {
@@ -174,7 +196,11 @@ impl Config {
         Self {
             name: "gw.example".to_owned(),
             ssh: SshDoor { listen, public: "gw.example:2222".to_owned() },
-            quic: QuicDoor { listen, public: vec!["gw.example:4433".to_owned()] },
+            quic: QuicDoor {
+                listen,
+                public: vec!["gw.example:4433".to_owned()],
+                certificate_seconds: certificate_seconds(),
+            },
             limits: Limits::default(),
         }
     }
@@ -238,7 +264,8 @@ mod tests {
 
     #[test]
     fn an_unknown_key_refuses_with_its_line() {
-        for (extra, line, key) in [("colour = 1", 40, "colour"), ("[http]\nlisten = 1", 40, "http")] {
+        let line = EXAMPLE.lines().count() + 1;
+        for (extra, key) in [("colour = 1", "colour"), ("[http]\nlisten = 1", "http")] {
             let sentence = format!("{:#}", Config::parse(&format!("{EXAMPLE}{extra}\n")).unwrap_err());
             assert!(
                 sentence.starts_with(&format!("line {line}: unknown field")) && sentence.contains(key),
@@ -285,6 +312,11 @@ mod tests {
         }
         assert!(with("public = \"gw.example:2222\"", "public = \"[2001:db8::1]:2222\"").is_ok());
         assert!(with("public = [\"gw.example:4433\"]", "public = []").is_err());
+        for seconds in ["0", "-1", "34387201", "\"30d\""] {
+            assert!(with("certificate_seconds = 2592000", &format!("certificate_seconds = {seconds}")).is_err());
+        }
+        let without = Config::parse(&EXAMPLE.replacen("certificate_seconds = 2592000", "", 1)).unwrap();
+        assert_eq!(without.quic.certificate_seconds, 30 * 86_400);
         assert!(with("listen = \"0.0.0.0:2222\"", "listen = \"gw.example:2222\"").is_err());
     }
 
@@ -296,6 +328,7 @@ mod tests {
             quic: QuicDoor {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 public: vec!["relay.msp:443".to_owned(), "192.0.2.7:443".to_owned()],
+                certificate_seconds: 60,
             },
             limits: Limits::default(),
         };

@@ -19,9 +19,10 @@ pub mod serve;
 mod ssh;
 pub mod store;
 mod threshold;
+mod transport;
 
 use act::access::Accesses;
-use belay_certs::{Fault, Invalid, TenantName, Timestamp, transport::TransportCa};
+use belay_certs::{Fault, Invalid, TenantName, Timestamp};
 use belay_protocol::PolicyBytes;
 use belay_rules::{Ask, Draft};
 use book::Book;
@@ -32,6 +33,7 @@ use store::{Broken, DeviceRow, RecordError, Recorded, Store};
 use threshold::Threshold;
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use transport::Transport;
 
 /// Everything the doors share.
 pub struct Gateway {
@@ -46,7 +48,7 @@ pub struct Gateway {
     /// Who was turned away without being known.
     strangers: act::strangers::Strangers,
     /// Makes transport certificates.
-    transport: TransportCa,
+    transport: Transport,
     /// What each device may still make us write of its faults.
     noise: Noise,
     /// Who may stand at the door for people, and how often.
@@ -68,7 +70,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read or holds a chain that does not verify.
-    pub async fn new(store: Store, transport: TransportCa, config: &config::Limits) -> anyhow::Result<Arc<Self>> {
+    pub(crate) async fn new(store: Store, transport: Transport, config: &config::Limits) -> anyhow::Result<Arc<Self>> {
         let chains = act::policies::load(&store).await?;
         Ok(Arc::new_cyclic(|itself| Self {
             store,

@@ -99,8 +99,13 @@ pub(crate) const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
 pub(crate) const STATEMENTS_QUEUE_MAX: usize = 64;
 /// From the QUIC handshake to the first message, and for a whole join.
 pub(crate) const FIRST_MESSAGE_WAIT: Duration = Duration::from_secs(belay_protocol::limits::FIRST_MESSAGE_SECONDS_MAX);
-/// A transport certificate's life, in days.
-pub(crate) const TRANSPORT_DAYS: i64 = 365;
+/// How long the gateway waits at most before it looks at the age of its own transport certificate again: sleep does not
+/// count the time a machine is suspended.
+pub(crate) const CERTIFICATE_LOOK_EVERY: Duration = Duration::from_secs(3_600);
+/// The least time between two certificates of its own, however short their life.
+pub(crate) const CERTIFICATE_LOOK_LEAST: Duration = Duration::from_secs(1);
+/// Names of devices that one answer to the operator lists; the rest is a count.
+pub(crate) const DEVICES_NAMED_MAX: usize = 20;
 /// Bidirectional streams a device may open: one control stream, and room for a mistake (TARGETS: 8 when idle).
 pub(crate) const STREAMS_FROM_DEVICE_MAX: u32 = 8;
 /// QUIC window of one stream, in bytes: 12.5 MB/s at 100 ms.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use belay_certs::{TenantName, digest::hex};
 use belay_gateway::{
-    admin,
+    admin::{self, TransportCaChange},
     config::{self, Config, Limits, QuicDoor, SshDoor},
     serve::Serving,
 };
@@ -81,6 +81,31 @@ enum Command {
     /// The logs of the gateway
     #[command(subcommand)]
     Log(Log),
+    /// The CA by which devices know the gateway
+    #[command(subcommand)]
+    TransportCa(TransportCa),
+}
+
+#[derive(Debug, Subcommand)]
+enum TransportCa {
+    /// Show the one in force, and who still needs the previous one
+    Show {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Put a new one in its place; whoever knows only the old one still finds the gateway
+    Rotate {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// End the previous one
+    Retire {
+        /// Also if tenants or devices that know only the previous one are lost by it
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -180,7 +205,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let public_quic =
                 if public_quic.is_empty() { vec![format!("{name}:{}", quic.port())] } else { public_quic };
             let ssh = SshDoor { listen: ssh, public: public_ssh };
-            let quic = QuicDoor { listen: quic, public: public_quic };
+            let certificate_seconds = config::certificate_seconds();
+            let quic = QuicDoor { listen: quic, public: public_quic, certificate_seconds };
             admin::init(&dir, &Config { name, ssh, quic, limits: Limits::default() })?;
             say(&format!(
                 "{} is a gateway's directory now; next: belay-gateway serve {}\n",
@@ -196,6 +222,15 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Tenant(Tenant::List { json, place }) => say(&admin::tenant_list(&place.dir, json).await?),
         Command::Log(Log::Export { name, output, place }) => admin::log_export(&place.dir, &name, &output).await,
+        Command::TransportCa(words) => {
+            let (change, place) = match words {
+                TransportCa::Show { place } => (TransportCaChange::Show, place),
+                TransportCa::Rotate { place } => (TransportCaChange::Rotate, place),
+                TransportCa::Retire { force: false, place } => (TransportCaChange::Retire, place),
+                TransportCa::Retire { force: true, place } => (TransportCaChange::RetireByForce, place),
+            };
+            say(&admin::transport_ca(&place.dir, change).await?)
+        }
         Command::Log(Log::Verify { name, vkey, place }) => verify(&place.dir, &name, vkey.as_deref()).await,
     }
 }
@@ -260,6 +295,9 @@ mod tests {
         for line in [
             "init /srv/gw --name gw.example --ssh 127.0.0.1:2222 --quic [::]:4433 --public-ssh gw:22 --public-quic a:1,b:2",
             "serve",
+            "transport-ca show",
+            "transport-ca rotate --dir /srv/gw",
+            "transport-ca retire --force",
             "serve /srv/gw --log-format json",
             "serve --dir /srv/gw",
             "serve --config /srv/gw/gateway.toml",

@@ -127,7 +127,7 @@ impl Scene {
             labels: Vec::new(),
             name_pattern: "web*".parse().unwrap(),
             addresses: vec!["gw.example:4433".to_owned()],
-            transport_ca: vec![self.gateway.transport.digest()],
+            transport_ca: self.gateway.transport.fingerprints(),
         };
         change(&mut token);
         sign(Namespace::Token, token.to_text(), &self.keys.tech)

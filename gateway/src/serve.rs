@@ -14,6 +14,7 @@ use crate::{
     limits::STOP_WAIT,
     quic, ssh,
     store::{LogKeys, Store},
+    transport::Transport,
 };
 use anyhow::{Context, anyhow};
 use belay_certs::{PrivateKey, Timestamp};
@@ -60,9 +61,9 @@ impl Serving {
         let (operator, host_key) = open(&directory, config).await?;
         let (gateway, config) = (Arc::clone(&operator.gateway), &operator.config);
         // Addresses first: a gateway that cannot be reached does not say that it started.
-        let (listen, name) = (config.ssh.listen, &config.name);
+        let listen = config.ssh.listen;
         let people = TcpListener::bind(listen).await.with_context(|| format!("TCP {listen} cannot be listened on"))?;
-        let (devices, socket) = quic::open(config.quic.listen, name, &gateway.transport, gateway.now())?;
+        let (devices, socket) = quic::open(config.quic.listen, &gateway.transport, gateway.now())?;
         let commands = socket::open(&directory)?;
         let (ssh, quic) = (people.local_addr()?, devices.local_addr()?);
         // Whom the last run left behind: the record of this start forgets it.
@@ -118,13 +119,14 @@ impl Serving {
 /// The gateway of a directory that this process has locked, with no door open; and its host key.
 pub(crate) async fn open(directory: &Directory, config: Config) -> anyhow::Result<(Arc<Operator>, PrivateKey)> {
     let host_key = directory.host_key()?;
-    let transport = directory.transport_ca()?;
+    let transport = Transport::new(directory.transport_ca()?, &config.name, config.quic.certificate_life());
     let keys = LogKeys::new(directory.keys(), &config.name);
     let now = Timestamp::from_system(SystemTime::now());
     let store = Store::open(directory.path(), keys, now).await.map_err(|broken| anyhow!("the store: {broken}"))?;
     let gateway = Gateway::new(store, transport, &config.limits).await?;
     let host_public = host_key.public().clone();
-    Ok((Arc::new(Operator { gateway, config, host_key: host_public }), host_key))
+    let directory = directory.clone();
+    Ok((Arc::new(Operator { gateway, config, host_key: host_public, directory }), host_key))
 }
 
 /// Ends when the store records nothing any more, or the gateway stops.

@@ -1,14 +1,25 @@
-//! What is said on a join connection (`belay-join/1`): one question by a machine without a certificate, and one answer.
+//! What is said on a join connection (`belay-join/1`): one question by a machine without a certificate that counts, and one
+//! answer: it wants to join, or it has joined and its certificate has ended.
 //! What the documents inside mean, and who signed them, is in `certs`.
 
 use crate::codec::{Decode, Encode};
 use crate::limits::*;
 use crate::message::{heard, messages};
-use crate::to_agent::{PolicyOffered, check_chain, check_policy};
+use crate::to_agent::{CertificateIssued, PolicyOffered, check_chain, check_policy};
 
 heard! {
     /// What a joining agent hears.
     JoinAnswer { JoinAccepted, JoinRefused }
+}
+
+heard! {
+    /// What a gateway hears on a join stream.
+    JoinQuestion { JoinAsked, RenewalAsked }
+}
+
+heard! {
+    /// What an agent hears that asked for a certificate by its host key.
+    RenewalAnswer { CertificateIssued, JoinRefused }
 }
 
 /// A machine asks to join a tenant.
@@ -23,6 +34,18 @@ pub struct JoinAsked {
     /// Armoured signature over the request by the token's join key.
     pub by_join_key: String,
     /// Armoured signature over the request by the machine's host key.
+    pub by_host_key: String,
+    /// A PKCS#10 request in DER for the transport certificate; at most [`CSR_BYTES_MAX`] bytes.
+    pub csr: Vec<u8>,
+}
+
+/// A device whose transport certificate has ended asks for another, proven by its host key: it comes back however long it
+/// was switched off.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RenewalAsked {
+    /// The renewal request: whose join, the new key, and this very TLS connection.
+    pub request: Vec<u8>,
+    /// Armoured signature over the request by the device's host key (`renewal.v1@belay`).
     pub by_host_key: String,
     /// A PKCS#10 request in DER for the transport certificate; at most [`CSR_BYTES_MAX`] bytes.
     pub csr: Vec<u8>,
@@ -93,6 +116,11 @@ messages! {
         at_most("token_signature", this.token_signature.len(), SIGNATURE_BYTES_MAX)?;
         at_most("request", this.request.len(), DOCUMENT_BYTES_MAX)?;
         at_most("by_join_key", this.by_join_key.len(), SIGNATURE_BYTES_MAX)?;
+        at_most("by_host_key", this.by_host_key.len(), SIGNATURE_BYTES_MAX)?;
+        at_most("csr", this.csr.len(), CSR_BYTES_MAX)
+    };
+    RenewalAsked = 33, RENEWAL_ASKED_BODY_BYTES_MAX, |this| {
+        at_most("request", this.request.len(), DOCUMENT_BYTES_MAX)?;
         at_most("by_host_key", this.by_host_key.len(), SIGNATURE_BYTES_MAX)?;
         at_most("csr", this.csr.len(), CSR_BYTES_MAX)
     };

@@ -1,6 +1,6 @@
 //! Every kind of message in one table: number, name and largest body. What is in a message is in its own file.
 
-use crate::join::{JoinAccepted, JoinAsked, JoinRefused};
+use crate::join::{JoinAccepted, JoinAsked, JoinRefused, RenewalAsked};
 use crate::limits::UNKNOWN_BODY_BYTES_MAX;
 use crate::message::Message;
 use crate::session::Open;
@@ -34,6 +34,7 @@ pub const KINDS: &[Kind] = &[
     of::<RecordRefused>(),
     of::<CertificateRequest>(),
     of::<JoinAsked>(),
+    of::<RenewalAsked>(),
     of::<Welcome>(),
     of::<PolicyOffered>(),
     of::<RecordOffered>(),

@@ -27,7 +27,9 @@ pub use close::CloseCode;
 pub use compatible::{ALPN, ALPN_JOIN, ALPN_PEER, MINOR, minor_spoken};
 pub use extensions::Extensions;
 pub use frame::{FrameReader, RawFrame};
-pub use join::{JoinAccepted, JoinAnswer, JoinAsked, JoinRefused, PolicyBytes};
+pub use join::{
+    JoinAccepted, JoinAnswer, JoinAsked, JoinQuestion, JoinRefused, PolicyBytes, RenewalAnswer, RenewalAsked,
+};
 pub use message::{Message, Unsendable, decode_frame, encode_frame};
 pub use misbehaved::Misbehaved;
 pub use phase::{AgentPhase, GatewayPhase, Phase};

@@ -72,6 +72,8 @@ pub const RECORD_BODY_BYTES_MAX: usize = 56 << 10;
 pub const RECEIPT_BODY_BYTES_MAX: usize = 80 << 10;
 /// Body of `JoinAsked`, which strangers send: two documents, three signatures, a certificate request.
 pub const JOIN_ASKED_BODY_BYTES_MAX: usize = 68 << 10;
+/// Body of `RenewalAsked`, which strangers send: a document, a signature, a certificate request.
+pub const RENEWAL_ASKED_BODY_BYTES_MAX: usize = 36 << 10;
 /// Body of `JoinAccepted`: a chain of ordinary policies; what does not fit follows on the control stream.
 pub const JOIN_ACCEPTED_BODY_BYTES_MAX: usize = 8 << 20;
 /// Body of `Open`: an id, a name and a key.
@@ -99,6 +101,7 @@ const _: () =
     assert!(ENTRY_BYTES_MAX + CHECKPOINT_BYTES_MAX + 2 * PROOF_HASHES_MAX * HASH + 128 <= RECEIPT_BODY_BYTES_MAX);
 const _: () =
     assert!(2 * DOCUMENT_BYTES_MAX + 3 * SIGNATURE_BYTES_MAX + CSR_BYTES_MAX + 64 <= JOIN_ASKED_BODY_BYTES_MAX);
+const _: () = assert!(DOCUMENT_BYTES_MAX + SIGNATURE_BYTES_MAX + CSR_BYTES_MAX + 64 <= RENEWAL_ASKED_BODY_BYTES_MAX);
 const _: () = assert!(CHAIN_CERTIFICATES_MAX * (CERTIFICATE_BYTES_MAX + 8) + 8 <= CERTIFICATE_ISSUED_BODY_BYTES_MAX);
 const _: () = assert!(
     EXTENSIONS_MAX * (EXTENSION_BYTES_MAX + 8)

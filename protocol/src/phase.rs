@@ -7,7 +7,7 @@ use crate::message::Message;
 use crate::misbehaved::Misbehaved;
 use crate::{
     CertificateIssued, CertificateRequest, Drain, Hello, JoinAccepted, JoinAsked, JoinRefused, Open, PolicyOffered,
-    PolicyRefused, PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, StatementMade,
+    PolicyRefused, PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RenewalAsked, StatementMade,
     StatementRefused, Welcome,
 };
 
@@ -74,7 +74,7 @@ impl Phase for GatewayPhase {
             ],
             Self::Ready,
         ),
-        (Self::AwaitingJoin, &[JoinAsked::KIND], Self::JoinHeard),
+        (Self::AwaitingJoin, &[JoinAsked::KIND, RenewalAsked::KIND], Self::JoinHeard),
     ];
 
     fn words(self) -> &'static str {
@@ -132,7 +132,7 @@ impl Phase for AgentPhase {
         (Self::Ready, NEWS, Self::Ready),
         (Self::Ready, &[Drain::KIND], Self::Draining),
         (Self::Draining, NEWS, Self::Draining),
-        (Self::AwaitingAnswer, &[JoinAccepted::KIND, JoinRefused::KIND], Self::Answered),
+        (Self::AwaitingAnswer, &[JoinAccepted::KIND, JoinRefused::KIND, CertificateIssued::KIND], Self::Answered),
         (Self::AwaitingOpen, &[Open::KIND], Self::Raw),
     ];
 

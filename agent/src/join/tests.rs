@@ -24,7 +24,7 @@ fn today() -> Timestamp {
 impl Bench {
     fn new() -> Self {
         let ca = TransportCa::generate("gw", today()).unwrap();
-        let issued = ca.issue_server("gw.example", today(), 30).unwrap();
+        let issued = ca.issue_server("gw.example", today(), 30 * belay_certs::time::DAY).unwrap();
         let endpoint = gateway(&issued.chain, &issued.key_der, ALPN_JOIN, None);
         let mut tenant = Tenant::new("acme");
         tenant.found(current);
@@ -94,7 +94,7 @@ impl Bench {
     }
 
     fn accept(&self, asked: &JoinAsked) -> JoinAccepted {
-        let chain = self.ca.issue_client(&asked.csr, Id([7; 16]), today(), 30).unwrap();
+        let chain = self.ca.issue_client(&asked.csr, Id([7; 16]), today(), 30 * belay_certs::time::DAY).unwrap();
         JoinAccepted { join: [7; 16], chain, policies: policies(&self.tenant) }
     }
 
@@ -238,8 +238,10 @@ async fn a_certificate_for_another_key_or_device_pins_nothing() {
         let (refused, _) = tokio::join!(
             bench.join(&file),
             bench.serve(|asked| {
-                let chain =
-                    bench.ca.issue_client(csr.as_ref().unwrap_or(&asked.csr), Id([7; 16]), today(), 30).unwrap();
+                let chain = bench
+                    .ca
+                    .issue_client(csr.as_ref().unwrap_or(&asked.csr), Id([7; 16]), today(), 30 * belay_certs::time::DAY)
+                    .unwrap();
                 let accepted = JoinAccepted { join, chain, ..bench.accept(asked) };
                 belay_protocol::encode_frame(&accepted).unwrap()
             })

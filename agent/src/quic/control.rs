@@ -11,13 +11,13 @@ use crate::{
     authority::{AGENT_VERSION, Authority, NotTaken, Taken},
     device::Device,
     limits::{
-        ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_JITTER_MAX, UNKEPT_MAX, UNKEPT_RETRY,
+        ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_CHECK_LEAST, UNKEPT_MAX, UNKEPT_RETRY,
         WELCOME_WAIT,
     },
-    state::identity::Identity,
+    state::identity::{Asked, Identity},
     words::heard,
 };
-use belay_agent_rules::{backoff::share, limits::IN_FLIGHT_MAX};
+use belay_agent_rules::limits::IN_FLIGHT_MAX;
 use belay_certs::{
     Digest, Signed, Timestamp,
     device::{Approval, DeviceRecord},
@@ -156,13 +156,14 @@ fn encode(message: &ToGateway) -> Result<Vec<u8>, Ended> {
     message.encode().map_err(|unsendable| Ended::Broken(unsendable.to_string()))
 }
 
-/// Asks for the next transport certificate when this one has lived two thirds of its life, and again until it is there.
+/// Asks for the next transport certificate when the time of this one has come, and again until it is there.
 async fn renew(clock: Arc<crate::state::clock::Clock>, identity: &Identity, answers: mpsc::Sender<ToGateway>) -> Ended {
     loop {
-        tokio::time::sleep(share(RENEW_JITTER_MAX, random())).await;
-        if identity.renew_at().is_some_and(|at| clock.now() >= at) {
+        let now = clock.now();
+        let due = identity.renew_at();
+        if due.is_some_and(|at| now >= at) {
             match identity.ask() {
-                Ok(csr) => {
+                Ok(Asked { csr, .. }) => {
                     let asked = ToGateway::CertificateRequest(CertificateRequest { csr });
                     if answers.send(asked).await.is_err() {
                         return Ended::lost("the control stream ended");
@@ -171,8 +172,15 @@ async fn renew(clock: Arc<crate::state::clock::Clock>, identity: &Identity, answ
                 Err(refused) => tracing::warn!("no new transport certificate can be asked for: {refused}"),
             }
         }
-        tokio::time::sleep(RENEW_CHECK_EVERY).await;
+        // Whoever asked just now asks again after as long as a certificate with a short life allows.
+        let left = due.map_or(RENEW_CHECK_EVERY, |at| until(now, at).max(identity.patience()));
+        tokio::time::sleep(left.clamp(RENEW_CHECK_LEAST, RENEW_CHECK_EVERY)).await;
     }
+}
+
+/// The time from `now` to `then`, none when that is over.
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(then.micros().saturating_sub(now.micros())).unwrap_or(0))
 }
 
 /// 64 random bits for waits; without a random source, waits are in the middle.

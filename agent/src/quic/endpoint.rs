@@ -6,7 +6,7 @@
 
 use super::nudged;
 use crate::{limits::*, state::identity::Transport, words::heard};
-use belay_certs::Digest;
+use belay_certs::{Digest, transport};
 use quinn::{
     ClientConfig, Connection, Endpoint, TransportConfig, VarInt, congestion::NewRenoConfig,
     crypto::rustls::QuicClientConfig,
@@ -148,12 +148,12 @@ fn client_config(dial: &Dial<'_>) -> Result<ClientConfig, Unreached> {
     tls.resumption = Resumption::disabled();
     let quic = QuicClientConfig::try_from(tls).map_err(|error| Unreached::Here(error.to_string()))?;
     let mut config = ClientConfig::new(Arc::new(quic));
-    config.transport_config(Arc::new(transport()));
+    config.transport_config(Arc::new(lean()));
     Ok(config)
 }
 
 /// TARGETS.md, tuning 2 to 8. The MTU search stays below 1,452 bytes; sending in segments (GSO) is quinn's default.
-fn transport() -> TransportConfig {
+fn lean() -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .keep_alive_interval(Some(KEEP_ALIVE))
@@ -182,7 +182,9 @@ pub(crate) fn fits(transport: &Transport) -> bool {
     CertifiedKey::from_der(chain, private_key(transport), &rustls::crypto::ring::default_provider()).is_ok()
 }
 
-/// Believes a server whose chain holds a CA certificate with one of these digests, as if it were the only root there is.
+/// Believes a server whose chain leads to a CA certificate with one of these digests, as if it were the only root there is.
+///
+/// Its end counts and its beginning does not: a machine whose clock lost its battery must get through to say so.
 #[derive(Debug)]
 struct PinnedCa {
     allowed: Vec<Digest>,
@@ -203,7 +205,8 @@ impl ServerCertVerifier for PinnedCa {
         let mut roots = RootCertStore::empty();
         roots.add(ca.clone().into_owned())?;
         let leaf = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &[], now, self.algorithms.all)?;
+        let now = now.max(begin(end_entity)?);
+        verify_server_cert_signed_by_trust_anchor(&leaf, &roots, intermediates, now, self.algorithms.all)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -228,6 +231,12 @@ impl ServerCertVerifier for PinnedCa {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// When a certificate begins.
+fn begin(certificate: &CertificateDer<'_>) -> Result<UnixTime, rustls::Error> {
+    let begin = transport::begin(certificate).map_err(|_| CertificateError::BadEncoding)?;
+    Ok(UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(begin.seconds()).unwrap_or(0))))
 }
 
 /// Makes ring the process's cryptography; every binary and test calls it first.

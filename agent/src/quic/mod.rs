@@ -2,6 +2,7 @@
 //! streams to the SSH server. What a message changes is decided elsewhere (`authority`, `recorder`, `state`).
 
 pub(crate) mod ask;
+mod comeback;
 mod control;
 pub(crate) mod endpoint;
 mod facts;

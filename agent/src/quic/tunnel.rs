@@ -3,6 +3,7 @@
 //! It ends when the agent stops, after the sessions on it have ended and said so.
 
 use super::{
+    comeback,
     control::{self, Control, random},
     endpoint::{Dial, Dialled, dial},
     frames::Ended,
@@ -24,6 +25,8 @@ enum Outcome {
     Unreached,
     /// The gateway at this place in the policy's list was reached and gave no welcome.
     Unwelcome(usize),
+    /// The gateway at this place did not take our certificate.
+    CertificateRefused(usize),
     /// The connection was lost; it had lasted this long.
     Lost(Duration),
     /// The gateway asked to come back at a random moment within a time.
@@ -50,12 +53,33 @@ struct Course {
 /// Keeps the tunnel until `device.stop` is cancelled and the sessions have ended.
 pub async fn run(device: Arc<Device>, identity: Arc<Identity>) {
     let mut course = Course::new();
-    while let Some(wait) = course.after(once(&device, &identity, course.first).await, random()) {
+    loop {
+        let outcome = once(&device, &identity, course.first).await;
+        if let Outcome::CertificateRefused(at) = outcome {
+            tokio::select! {
+                biased;
+                () = device.stop.cancelled() => return,
+                () = come_back(&device, &identity, at) => {}
+            }
+        }
+        let Some(wait) = course.after(outcome, random()) else { return };
         tokio::select! {
             biased;
             () = device.stop.cancelled() => return,
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// Gets a certificate that the gateway takes, proven by the host key. The next connection shows it.
+async fn come_back(device: &Device, identity: &Identity, at: usize) {
+    let gateway = device.authority.gateway();
+    let Some(address) = gateway.addresses.get(at) else { return };
+    match comeback::renew(device, identity, address).await {
+        Ok(()) => {
+            tracing::info!("the gateway did not take the old transport certificate; it gave a new one to the host key")
+        }
+        Err(why) => tracing::warn!("{address} did not take the transport certificate, and gave no new one: {why}"),
     }
 }
 
@@ -69,12 +93,15 @@ impl Course {
     fn after(&mut self, outcome: Outcome, random: u64) -> Option<Duration> {
         self.first = match outcome {
             Outcome::Unwelcome(at) => at.saturating_add(1),
+            Outcome::CertificateRefused(at) => at,
             Outcome::Stopped | Outcome::Unreached | Outcome::Lost(_) | Outcome::Drained { .. } => 0,
             Outcome::Replaced | Outcome::Restarted => 0,
         };
         match outcome {
             Outcome::Stopped => None,
-            Outcome::Unreached | Outcome::Unwelcome(_) => Some(self.backoff.next(random)),
+            Outcome::Unreached | Outcome::Unwelcome(_) | Outcome::CertificateRefused(_) => {
+                Some(self.backoff.next(random))
+            }
             Outcome::Replaced => {
                 tracing::error!("another agent with this machine's identity took its place: is the machine a clone?");
                 Some(REPLACED_WAIT + share(REPLACED_WAIT, random))
@@ -122,6 +149,10 @@ async fn once(device: &Arc<Device>, identity: &Identity, first: usize) -> Outcom
     };
     let (outcome, code) = match greeted {
         None => (Outcome::Stopped, CloseCode::Finished),
+        Some(Err(ended)) if comeback::certificate_refused(&dialled.connection) => {
+            tracing::debug!("the certificate was refused: {ended}");
+            (Outcome::CertificateRefused(at), CloseCode::Finished)
+        }
         Some(Err(ended)) => (judge(&dialled.connection, &ended, Outcome::Unwelcome(at)), ended.close_code()),
         Some(Ok((control, welcome))) => {
             announce(device, &dialled.connection, &welcome);

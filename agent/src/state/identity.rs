@@ -14,6 +14,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 const PIN: &str = "pin.json";
@@ -139,6 +140,18 @@ pub struct Identity {
     shown: Mutex<Arc<Transport>>,
     /// The key of the certificate that was asked for: a new one each time.
     asked: Mutex<Option<ClientKey>>,
+    /// Where between the first and the last moment to renew this device draws its own, in 2^64ths: agents that came together
+    /// do not ask together.
+    jitter: u64,
+}
+
+/// A certificate that is asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// The digest of its key.
+    pub key: Digest,
+    /// The request, PKCS#10 DER.
+    pub csr: Vec<u8>,
 }
 
 impl Identity {
@@ -151,7 +164,8 @@ impl Identity {
         let transport = Transport::load(&path)?
             .filter(|transport| !transport.chain.is_empty())
             .ok_or_else(|| Broken::damaged(&path, "the transport certificate is missing"))?;
-        Ok(Self { path, join, shown: Mutex::new(Arc::new(transport)), asked: Mutex::new(None) })
+        let jitter = belay_certs::digest::random().map_or(u64::MAX / 2, u64::from_be_bytes);
+        Ok(Self { path, join, shown: Mutex::new(Arc::new(transport)), asked: Mutex::new(None), jitter })
     }
 
     /// Keeps the first chain, for the key that [`transport_key`] made.
@@ -169,22 +183,39 @@ impl Identity {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When to ask for the next certificate: after two thirds of the life of this one. None when it cannot be told.
+    /// The id of the join, by which the gateway knows this device.
+    pub fn join(&self) -> Id {
+        self.join
+    }
+
+    /// When to ask for the next certificate: a moment of this device's own between two thirds and five sixths of the life of
+    /// this one. None when it cannot be told.
     pub fn renew_at(&self) -> Option<Timestamp> {
-        let transport = self.transport();
-        let (begin, end) = transport::validity(transport.chain.first()?).ok()?;
-        Some(begin.plus((end.micros() - begin.micros()) / 3 * 2))
+        let (first, last) = self.renewal()?;
+        let spread = i128::from(last.micros() - first.micros()) * i128::from(self.jitter) >> 64;
+        Some(first.plus(i64::try_from(spread).ok()?))
+    }
+
+    /// How long to wait for a certificate that was asked for before asking again: a twelfth of this one's life, so that there
+    /// are at least two tries more before it ends.
+    pub fn patience(&self) -> Duration {
+        let half = self.renewal().map_or(0, |(first, last)| (last.micros() - first.micros()) / 2);
+        Duration::from_micros(u64::try_from(half).unwrap_or(0))
+    }
+
+    fn renewal(&self) -> Option<(Timestamp, Timestamp)> {
+        transport::renewal(self.transport().chain.first()?).ok()
     }
 
     /// A request for the next certificate, with a new key that only memory knows until the certificate is there.
     ///
     /// # Errors
     /// When no key can be made.
-    pub fn ask(&self) -> Result<Vec<u8>, belay_certs::Invalid> {
+    pub fn ask(&self) -> Result<Asked, belay_certs::Invalid> {
         let key = ClientKey::generate()?;
-        let csr = key.csr_der()?;
+        let asked = Asked { key: key.spki_digest(), csr: key.csr_der()? };
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(key);
-        Ok(csr)
+        Ok(asked)
     }
 
     /// Takes the certificate that was asked for. `fits` says whether key and chain belong together.
@@ -287,27 +318,74 @@ mod tests {
         let dir = StateDir::open(&dir.path().join("state")).unwrap();
         let ca = TransportCa::generate("gw", now()).unwrap();
         let key = transport_key(&dir).unwrap();
-        let first = ca.issue_client(&key.csr_der().unwrap(), pin().join, now(), 30).unwrap();
+        let first = ca.issue_client(&key.csr_der().unwrap(), pin().join, now(), 30 * belay_certs::time::DAY).unwrap();
         Identity::keep_first(&dir, &key, first.clone()).unwrap();
         let identity = Identity::open(&dir, pin().join).unwrap();
         assert_eq!(identity.transport().chain, first);
         let renew_in_days = (identity.renew_at().unwrap().micros() - now().micros()) / belay_certs::time::DAY;
-        assert!((19..=20).contains(&renew_in_days), "{renew_in_days}");
+        assert!((20..=25).contains(&renew_in_days), "{renew_in_days}");
 
         assert!(identity.issued(first.clone(), |_| true).unwrap_err().to_string().contains("none was asked for"));
-        let csr = identity.ask().unwrap();
-        let foreign = ca.issue_client(&csr, Id([8; 16]), now(), 30).unwrap();
+        let csr = identity.ask().unwrap().csr;
+        let foreign = ca.issue_client(&csr, Id([8; 16]), now(), 30 * belay_certs::time::DAY).unwrap();
         assert!(identity.issued(foreign, |_| true).unwrap_err().to_string().contains("another device"));
-        let csr = identity.ask().unwrap();
-        let second = ca.issue_client(&csr, pin().join, now(), 30).unwrap();
+        let csr = identity.ask().unwrap().csr;
+        let second = ca.issue_client(&csr, pin().join, now(), 30 * belay_certs::time::DAY).unwrap();
         assert!(identity.issued(second.clone(), |_| false).is_err());
         assert_eq!(identity.transport().chain, first, "what is refused changes nothing");
-        let csr = identity.ask().unwrap();
-        let third = ca.issue_client(&csr, pin().join, now(), 30).unwrap();
+        let csr = identity.ask().unwrap().csr;
+        let third = ca.issue_client(&csr, pin().join, now(), 30 * belay_certs::time::DAY).unwrap();
         identity.issued(third.clone(), |_| true).unwrap();
         assert_eq!(identity.transport().chain, third);
         assert_ne!(identity.transport().key, key.pkcs8_der(), "a new key each time");
         assert_eq!(Identity::open(&dir, pin().join).unwrap().transport(), identity.transport());
+    }
+
+    #[test]
+    fn a_renewal_that_cannot_be_written_leaves_the_old_pair_and_one_that_was_all_the_same_is_used_at_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(&dir.path().join("state")).unwrap();
+        let ca = TransportCa::generate("gw", now()).unwrap();
+        let key = transport_key(&dir).unwrap();
+        let issue = |csr: &[u8]| ca.issue_client(csr, pin().join, now(), belay_certs::time::DAY).unwrap();
+        Identity::keep_first(&dir, &key, issue(&key.csr_der().unwrap())).unwrap();
+        let identity = Identity::open(&dir, pin().join).unwrap();
+        let old = identity.transport();
+        // A directory in the way of the draft: the write fails, and nothing has happened.
+        fs::create_dir(dir.at("transport.json.new")).unwrap();
+        let asked = identity.ask().unwrap();
+        assert!(identity.issued(issue(&asked.csr), |_| true).is_err());
+        assert_eq!(identity.transport(), old);
+        assert_eq!(Identity::open(&dir, pin().join).unwrap().transport(), old);
+        fs::remove_dir(dir.at("transport.json.new")).unwrap();
+        // Written, and then the machine failed before it was known: memory has the old pair, the disk a new one. Both count.
+        let asked = identity.ask().unwrap();
+        let key = identity.asked.lock().unwrap().take().unwrap();
+        let new = Transport { key: key.pkcs8_der(), chain: issue(&asked.csr) };
+        new.keep(&dir.at(TRANSPORT)).unwrap();
+        assert_eq!(identity.transport(), old);
+        assert_eq!(*Identity::open(&dir, pin().join).unwrap().transport(), new);
+        let asked = identity.ask().unwrap();
+        identity.issued(issue(&asked.csr), |_| true).unwrap();
+        assert_eq!(Identity::open(&dir, pin().join).unwrap().transport(), identity.transport());
+    }
+
+    #[test]
+    fn devices_that_got_certificates_together_renew_them_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(&dir.path().join("state")).unwrap();
+        let ca = TransportCa::generate("gw", now()).unwrap();
+        let key = transport_key(&dir).unwrap();
+        let chain = ca.issue_client(&key.csr_der().unwrap(), pin().join, now(), 30 * belay_certs::time::DAY).unwrap();
+        Identity::keep_first(&dir, &key, chain).unwrap();
+        let mut identity = Identity::open(&dir, pin().join).unwrap();
+        let at =
+            |identity: &Identity| (identity.renew_at().unwrap().micros() - now().micros()) / belay_certs::time::SECOND;
+        for (jitter, seconds) in [(0, 20 * 86_400), (1 << 63, 1_944_000), (u64::MAX, 25 * 86_400 - 1)] {
+            identity.jitter = jitter;
+            assert_eq!(at(&identity), seconds, "{jitter}");
+        }
+        assert_eq!(identity.patience().as_secs(), 30 * 86_400 / 12);
     }
 
     #[test]

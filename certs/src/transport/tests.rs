@@ -57,7 +57,7 @@ fn is_expired(verdict: Result<(), rustls::Error>) -> bool {
 fn a_server_certificate_is_good_for_its_name_and_its_days_only() {
     let ca = ca();
     for name in ["gw.example", "192.0.2.1", "2001:db8::1"] {
-        let issued = ca.issue_server(name, now(), 30).unwrap();
+        let issued = ca.issue_server(name, now(), 30 * DAY).unwrap();
         as_server(&ca, &issued.chain, name, now()).unwrap();
         as_server(&ca, &issued.chain, name, now().plus(-4 * 60 * SECOND)).unwrap();
         assert!(as_server(&ca, &issued.chain, "other.example", now()).is_err());
@@ -69,7 +69,7 @@ fn a_server_certificate_is_good_for_its_name_and_its_days_only() {
 
 #[test]
 fn a_servers_key_fits_its_certificate() {
-    let issued = ca().issue_server("gw.example", now(), 1).unwrap();
+    let issued = ca().issue_server("gw.example", now(), 1 * DAY).unwrap();
     let chain: Vec<_> = issued.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -82,7 +82,7 @@ fn a_servers_key_fits_its_certificate() {
 #[test]
 fn a_client_certificate_names_its_join_request_and_serves_nobody_else() {
     let (ca, key) = (ca(), ClientKey::generate().unwrap());
-    let chain = ca.issue_client(&key.csr_der().unwrap(), JOIN, now(), 7).unwrap();
+    let chain = ca.issue_client(&key.csr_der().unwrap(), JOIN, now(), 7 * DAY).unwrap();
     as_client(&ca, &chain, now()).unwrap();
     assert!(is_expired(as_client(&ca, &chain, now().plus(8 * DAY))));
     assert!(as_client(&self::ca(), &chain, now()).is_err());
@@ -95,17 +95,17 @@ fn a_client_certificate_names_its_join_request_and_serves_nobody_else() {
 #[test]
 fn certificates_begin_before_now_end_with_the_ca_and_have_random_serials() {
     let (ca, csr) = (ca(), ClientKey::generate().unwrap().csr_der().unwrap());
-    let [first, second] = [(), ()].map(|()| ca.issue_client(&csr, JOIN, now(), 7).unwrap());
+    let [first, second] = [(), ()].map(|()| ca.issue_client(&csr, JOIN, now(), 7 * DAY).unwrap());
     assert_eq!(validity(&first[0]).unwrap(), (now().plus(-BACKDATED), now().plus(7 * DAY)));
     assert_ne!(certificate(&first[0]).unwrap().serial, certificate(&second[0]).unwrap().serial);
 
     let late = now().plus((CA_DAYS - 3) * DAY);
-    let last = ca.issue_client(&csr, JOIN, late, 7).unwrap();
+    let last = ca.issue_client(&csr, JOIN, late, 7 * DAY).unwrap();
     assert_eq!(validity(&last[0]).unwrap().1, now().plus(CA_DAYS * DAY));
-    assert_eq!(ca.issue_client(&csr, JOIN, now().plus(CA_DAYS * DAY), 7).unwrap_err().fault, Fault::Expired);
-    for days in [i64::MIN, -1, 0, LEAF_DAYS_MAX + 1, i64::MAX] {
-        assert!(ca.issue_client(&csr, JOIN, now(), days).is_err(), "{days}");
-        assert!(ca.issue_server("gw.example", now(), days).is_err(), "{days}");
+    assert_eq!(ca.issue_client(&csr, JOIN, now().plus(CA_DAYS * DAY), 7 * DAY).unwrap_err().fault, Fault::Expired);
+    for life in [i64::MIN, -1, 0, SECOND - 1, (LEAF_SECONDS_MAX + 1) * SECOND, i64::MAX] {
+        assert!(ca.issue_client(&csr, JOIN, now(), life).is_err(), "{life}");
+        assert!(ca.issue_server("gw.example", now(), life).is_err(), "{life}");
     }
 }
 
@@ -116,7 +116,8 @@ fn a_ca_is_kept_and_restored() {
     let restored = TransportCa::from_pem(&certificate_pem, &key_pem).unwrap();
     assert_eq!(restored.digest(), first.digest());
     assert_eq!(first.digest(), Digest::of(first.certificate_der()));
-    let chain = restored.issue_client(&ClientKey::generate().unwrap().csr_der().unwrap(), JOIN, now(), 1).unwrap();
+    let chain =
+        restored.issue_client(&ClientKey::generate().unwrap().csr_der().unwrap(), JOIN, now(), 1 * DAY).unwrap();
     as_client(&first, &chain, now()).unwrap();
 
     let (other_certificate, other_key) = ca().to_pem();
@@ -142,11 +143,11 @@ fn a_leaf_is_no_ca() {
 #[test]
 fn names_that_are_neither_dns_nor_address_are_refused() {
     for name in ["", "a b", "*.example", "gw.example:4433", "gw\0", &"x".repeat(64)] {
-        assert!(ca().issue_server(name, now(), 1).is_err(), "{name:?}");
+        assert!(ca().issue_server(name, now(), 1 * DAY).is_err(), "{name:?}");
     }
     let long = format!("{}.{}.example", "a".repeat(40), "b".repeat(40));
     let (ca, at) = (ca(), now());
-    as_server(&ca, &ca.issue_server(&long, at, 1).unwrap().chain, &long, at).unwrap();
+    as_server(&ca, &ca.issue_server(&long, at, 1 * DAY).unwrap().chain, &long, at).unwrap();
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn what_a_request_asks_for_besides_its_key_is_not_given() {
     greedy.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let csr = greedy.serialize_request(&key).unwrap();
     let ca = ca();
-    let chain = ca.issue_client(csr.der(), JOIN, now(), 1).unwrap();
+    let chain = ca.issue_client(csr.der(), JOIN, now(), 1 * DAY).unwrap();
     let leaf = certificate(&chain[0]).unwrap();
     assert!(!leaf.is_ca());
     assert_eq!(client_id(&chain[0]).unwrap(), JOIN);
@@ -209,14 +210,14 @@ fn a_request_made_by_openssl_is_good() {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let ca = ca();
-    let chain = ca.issue_client(&std::fs::read(csr).unwrap(), JOIN, now(), 1).unwrap();
+    let chain = ca.issue_client(&std::fs::read(csr).unwrap(), JOIN, now(), 1 * DAY).unwrap();
     as_client(&ca, &chain, now()).unwrap();
 }
 
 #[test]
 fn a_certificate_that_names_no_or_another_thing_has_no_id() {
     let ca = ca();
-    assert!(client_id(&ca.issue_server("gw.example", now(), 1).unwrap().chain[0]).is_err());
+    assert!(client_id(&ca.issue_server("gw.example", now(), 1 * DAY).unwrap().chain[0]).is_err());
     assert!(client_id(ca.certificate_der()).is_err());
     assert!(client_id(b"rubbish").is_err());
     let uri = |text: String| SanType::URI(text.as_str().try_into().unwrap());
@@ -239,8 +240,74 @@ fn a_certificate_that_names_no_or_another_thing_has_no_id() {
 #[test]
 fn debug_shows_no_private_key() {
     let (ca, key) = (ca(), ClientKey::generate().unwrap());
-    let issued = ca.issue_server("gw.example", now(), 1).unwrap();
+    let issued = ca.issue_server("gw.example", now(), 1 * DAY).unwrap();
     for shown in [format!("{ca:?}"), format!("{key:?}"), format!("{issued:?}")] {
         assert!(shown.len() < 100 && shown.contains("sha256:"), "{shown}");
+    }
+}
+
+/// What an agent does that pinned the CA with `pinned`: that certificate is its root, the others of the chain are ways to it.
+fn as_agent(chain: &[Vec<u8>], pinned: Digest) -> Result<(), rustls::Error> {
+    let chain: Vec<CertificateDer<'_>> = chain.iter().map(|der| der.as_slice().into()).collect();
+    let mut roots = RootCertStore::empty();
+    roots.add(chain.iter().find(|der| Digest::of(der) == pinned).cloned().unwrap().into_owned()).unwrap();
+    let provider = rustls::crypto::ring::default_provider();
+    let leaf = rustls::server::ParsedCertificate::try_from(&chain[0]).unwrap();
+    let algorithms = provider.signature_verification_algorithms.all;
+    rustls::client::verify_server_cert_signed_by_trust_anchor(&leaf, &roots, &chain[1..], unix(now()), algorithms)
+}
+
+#[test]
+fn a_ca_that_takes_anothers_place_is_believed_by_whoever_pinned_either() {
+    let old = ca();
+    let new = old.next("gw.example transport", now()).unwrap();
+    assert_eq!((new.previous(), new.roots().len()), (Some(old.digest()), 2));
+    let chain = new.issue_server("gw.example", now(), DAY).unwrap().chain;
+    assert_eq!(chain.len(), 4);
+    as_agent(&chain, new.digest()).unwrap();
+    as_agent(&chain, old.digest()).unwrap();
+    assert!(new.next("gw.example transport", now()).is_err(), "never three");
+
+    let (certificates, key) = new.to_pem();
+    let kept = TransportCa::from_pem(&certificates, &key).unwrap();
+    assert_eq!((kept.digest(), kept.previous()), (new.digest(), new.previous()));
+    as_agent(&kept.issue_server("gw.example", now(), DAY).unwrap().chain, old.digest()).unwrap();
+    let device = ClientKey::generate().unwrap();
+    for issuer in [&old, &new] {
+        let chain = issuer.issue_client(&device.csr_der().unwrap(), JOIN, now(), DAY).unwrap();
+        assert!(new.roots().iter().any(|root| chain.iter().any(|der| der == root)));
+    }
+
+    let retired = kept.retired().unwrap();
+    assert_eq!((retired.digest(), retired.previous(), retired.roots().len()), (new.digest(), None, 1));
+    assert_eq!(retired.issue_server("gw.example", now(), DAY).unwrap().chain.len(), 2);
+    retired.next("gw.example transport", now()).unwrap();
+}
+
+#[test]
+fn certificates_that_do_not_belong_to_one_rotation_are_refused() {
+    let (old, other) = (ca(), ca());
+    let (new, foreign) = (old.next("gw", now()).unwrap(), other.next("gw", now()).unwrap());
+    let ((pem, key), (foreign, _)) = (new.to_pem(), foreign.to_pem());
+    let blocks = |text: &str| -> Vec<String> {
+        text.split_inclusive("-----END CERTIFICATE-----\n").map(str::to_owned).collect()
+    };
+    let (ours, theirs) = (blocks(&pem), blocks(&foreign));
+    for wrong in [
+        format!("{}{}{}", ours[0], theirs[1], theirs[2]),
+        format!("{}{}", ours[0], ours[1]),
+        format!("{pem}{}", ours[0]),
+        String::new(),
+    ] {
+        assert!(TransportCa::from_pem(&wrong, &key).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_certificate_is_renewed_between_two_thirds_and_five_sixths_of_its_life() {
+    let csr = ClientKey::generate().unwrap().csr_der().unwrap();
+    for life in [6 * SECOND, 30 * DAY] {
+        let chain = ca().issue_client(&csr, JOIN, now(), life).unwrap();
+        assert_eq!(renewal(&chain[0]).unwrap(), (now().plus(life / 3 * 2), now().plus(life / 6 * 5)));
     }
 }

@@ -1,7 +1,7 @@
 //! How a machine becomes a device: token, join, approval. Signatures are checked here, before the store is asked.
 
 use super::{devices, strangers};
-use crate::{Gateway, limits, store::RecordError};
+use crate::{Gateway, store::RecordError};
 use belay_certs::{
     Fault, Id, Invalid, Namespace, PersonRef, Signed, TenantName,
     device::{self, Approval, DeviceRecord},
@@ -22,7 +22,7 @@ const STRANGE_TOKEN: &str =
     "this token does not count here: it was altered, or whoever signed it may not enrol devices of its tenant";
 
 /// What a machine that may not join is told.
-pub(crate) struct JoinRefusal(String);
+pub(crate) struct JoinRefusal(pub(super) String);
 
 impl JoinRefusal {
     /// One sentence, short enough for the wire.
@@ -79,7 +79,7 @@ async fn redeem(gateway: &Gateway, asked: JoinAsked, address: String) -> Result<
         Outcome::JoinedBefore(earlier) => earlier,
         _ => fresh,
     };
-    let issued = gateway.transport.issue_client(&asked.csr, join, gateway.now(), limits::TRANSPORT_DAYS);
+    let issued = gateway.transport.for_device(&asked.csr, join, gateway.now());
     let chain = issued.map_err(NotJoined::Refused)?;
     let policies = policies_for(gateway, &token.tenant).await.map_err(NotJoined::Broken)?;
     Ok(JoinAccepted::with_what_fits(join.0, chain, policies))

@@ -4,4 +4,5 @@ pub(crate) mod access;
 pub(crate) mod devices;
 pub(crate) mod enrol;
 pub(crate) mod policies;
+pub(crate) mod renewal;
 pub(crate) mod strangers;

@@ -1,6 +1,7 @@
 //! What the operator can have done, whichever way the request comes: through the socket of a serving gateway, or
 //! directly where none serves.
 
+use super::directory::Directory;
 use crate::{
     Gateway,
     act::policies::{self, Adopted},
@@ -37,6 +38,12 @@ pub(super) enum Request {
     ExportLog { log: String },
     /// A log's name and key as the tenant's adopted policy says, as JSON.
     LogIdentity { log: String },
+    /// The transport CA in force, and who still needs the previous one.
+    ShowTransportCa,
+    /// A new transport CA takes the place of the one in force.
+    RotateTransportCa,
+    /// The previous transport CA ends.
+    RetireTransportCa { force: bool },
 }
 
 /// What a person who begins a tenant's policy must know about the gateway. No secrets.
@@ -76,6 +83,8 @@ pub(crate) struct Operator {
     pub(crate) config: Config,
     /// The key by which people know the gateway.
     pub(crate) host_key: PublicKey,
+    /// Where its keys are.
+    pub(crate) directory: Directory,
 }
 
 impl Operator {
@@ -100,6 +109,9 @@ impl Operator {
                 String::new()
             }
             Request::LogIdentity { log } => self.identity(&log.parse()?)?,
+            Request::ShowTransportCa => self.show_transport_ca().await?,
+            Request::RotateTransportCa => self.rotate_transport_ca().await?,
+            Request::RetireTransportCa { force } => self.retire_transport_ca(force).await?,
         };
         out.write_all(text.as_bytes()).await?;
         out.flush().await?;
@@ -121,7 +133,7 @@ impl Operator {
             ssh: &self.config.ssh.public,
             ssh_host_keys: vec![self.host_key.line()],
             addresses: &self.config.quic.public,
-            transport_ca: vec![self.gateway.transport.digest()],
+            transport_ca: self.gateway.transport.fingerprints(),
             origin,
             vkey,
         };
@@ -185,7 +197,7 @@ impl Operator {
     }
 
     /// What the operator reads of a log stands in that log (P6).
-    async fn note(&self, log: LogName, words: &[&str]) -> anyhow::Result<()> {
+    pub(super) async fn note(&self, log: LogName, words: &[&str]) -> anyhow::Result<()> {
         let words = std::iter::once("belay-gateway").chain(words.iter().copied()).map(str::to_owned).collect();
         recorded(self.gateway.record(Ask::Note(Draft::new(log, What::CommandRan { words }))).await)
     }

@@ -16,6 +16,8 @@ use std::{
 const HOST_KEY: &str = "ssh_host_ed25519_key";
 const TRANSPORT_CERTIFICATE: &str = "transport-ca.pem";
 const TRANSPORT_KEY: &str = "transport-ca.key";
+/// The key of a CA that takes another's place, until its certificate has.
+const TRANSPORT_KEY_NEXT: &str = "transport-ca.key.next";
 /// For the gateway's own eyes.
 const SECRET: u32 = 0o600;
 /// For anybody's.
@@ -92,11 +94,37 @@ impl Directory {
     }
 
     /// The CA by which devices know the gateway, and the gateway them.
+    ///
+    /// A key beside it that fits the certificate better is the one of an exchange that was cut off: it is put in its place.
     pub(crate) fn transport_ca(&self) -> anyhow::Result<TransportCa> {
         let path = self.keys().join(TRANSPORT_CERTIFICATE);
-        let certificate = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let certificates = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let next = self.keys().join(TRANSPORT_KEY_NEXT);
+        if next.exists()
+            && let Ok(ca) = TransportCa::from_pem(&certificates, &read_secret(&next)?)
+        {
+            self.settle_transport_key()?;
+            return Ok(ca);
+        }
         let key = read_secret(&self.keys().join(TRANSPORT_KEY))?;
-        TransportCa::from_pem(&certificate, &key).with_context(|| path.display().to_string())
+        TransportCa::from_pem(&certificates, &key).with_context(|| path.display().to_string())
+    }
+
+    /// Puts a CA in the place of the one that is kept.
+    ///
+    /// The certificates' file decides. Crash before it is replaced: the old CA stands, and the new key beside it is of no
+    /// use. Crash after: [`Directory::transport_ca`] finds the new key and puts it in its place; the old one is gone then.
+    pub(crate) fn exchange_transport_ca(&self, ca: &TransportCa) -> anyhow::Result<()> {
+        let (certificates, key) = ca.to_pem();
+        write_whole(&self.keys().join(TRANSPORT_KEY_NEXT), key.as_bytes(), SECRET)?;
+        write_whole(&self.keys().join(TRANSPORT_CERTIFICATE), certificates.as_bytes(), PUBLIC)?;
+        self.settle_transport_key()
+    }
+
+    fn settle_transport_key(&self) -> anyhow::Result<()> {
+        let (next, key) = (self.keys().join(TRANSPORT_KEY_NEXT), self.keys().join(TRANSPORT_KEY));
+        let settle = || fs::rename(&next, &key).and_then(|()| File::open(self.keys())?.sync_all());
+        settle().with_context(|| format!("{} cannot be put in place of {}", next.display(), key.display()))
     }
 
     /// Takes the lock; none when another process holds it.
@@ -178,6 +206,58 @@ mod tests {
         let path = directory.keys().join(HOST_KEY);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(directory.host_key().unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    /// A directory with its CA, and one that is to take its place.
+    fn exchanging() -> (tempfile::TempDir, Directory, TransportCa, TransportCa) {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = Directory::new(parent.path());
+        directory.make(&Config::local(), now()).unwrap();
+        let old = directory.transport_ca().unwrap();
+        let new = old.next("gw.example", now()).unwrap();
+        (parent, directory, old, new)
+    }
+
+    #[test]
+    fn an_exchanged_ca_is_kept_with_the_one_before_it_and_the_old_key_is_gone() {
+        let (_parent, directory, old, new) = exchanging();
+        directory.exchange_transport_ca(&new).unwrap();
+        let kept = directory.transport_ca().unwrap();
+        assert_eq!((kept.digest(), kept.previous()), (new.digest(), Some(old.digest())));
+        let files = fs::read_dir(directory.keys()).unwrap().map(|file| file.unwrap().path());
+        for file in files.filter(|file| !file.ends_with(TRANSPORT_CERTIFICATE)) {
+            assert!(!fs::read_to_string(&file).unwrap().contains(&old.to_pem().1), "{}", file.display());
+        }
+        directory.exchange_transport_ca(&kept.retired().unwrap()).unwrap();
+        assert_eq!(directory.transport_ca().unwrap().previous(), None);
+    }
+
+    #[test]
+    fn an_exchange_that_fails_before_its_certificate_is_in_place_changes_nothing() {
+        for obstacle in [TRANSPORT_KEY_NEXT, TRANSPORT_CERTIFICATE] {
+            let (_parent, directory, old, new) = exchanging();
+            // A directory in the way of the draft: nothing can be written there.
+            let obstacle = directory.keys().join(format!("{obstacle}.new"));
+            fs::create_dir(&obstacle).unwrap();
+            assert!(directory.exchange_transport_ca(&new).is_err());
+            assert_eq!(directory.transport_ca().unwrap().digest(), old.digest());
+            fs::remove_dir(&obstacle).unwrap();
+            directory.exchange_transport_ca(&new).unwrap();
+            assert_eq!(directory.transport_ca().unwrap().digest(), new.digest());
+        }
+    }
+
+    #[test]
+    fn an_exchange_cut_off_after_its_certificate_is_in_place_has_happened() {
+        let (_parent, directory, old, new) = exchanging();
+        let (certificates, key) = new.to_pem();
+        write_whole(&directory.keys().join(TRANSPORT_KEY_NEXT), key.as_bytes(), SECRET).unwrap();
+        assert_eq!(directory.transport_ca().unwrap().digest(), old.digest(), "cut off one step before");
+        write_whole(&directory.keys().join(TRANSPORT_CERTIFICATE), certificates.as_bytes(), PUBLIC).unwrap();
+        for _ in 0..2 {
+            assert_eq!(directory.transport_ca().unwrap().digest(), new.digest());
+        }
+        assert!(!directory.keys().join(TRANSPORT_KEY_NEXT).exists());
     }
 
     #[test]

@@ -282,8 +282,7 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Stateme
             tracing::warn!(join = %link.join, serial = refused.serial, "the device refused its record: {}", refused.sentence);
         }
         ToGateway::CertificateRequest(request) => {
-            let now = link.gateway.now();
-            let issued = link.gateway.transport.issue_client(&request.csr, link.join, now, limits::TRANSPORT_DAYS);
+            let issued = link.gateway.transport.for_device(&request.csr, link.join, link.gateway.now());
             let chain = issued.map_err(|error| Ending::new(CloseCode::Malformed, error.to_string()))?;
             link.send(ToAgent::CertificateIssued(CertificateIssued { chain })).await?;
         }
@@ -330,4 +329,4 @@ fn join_id(quic: &Connection) -> Option<Id> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,8 +1,12 @@
 //! The QUIC endpoint: TLS with the gateway's own CA, lean transport settings, Retry under load.
 
-use crate::limits;
+use crate::{Gateway, limits, transport::Transport};
 use anyhow::Context;
-use belay_certs::{Timestamp, transport::TransportCa};
+use belay_certs::{
+    Timestamp,
+    time::SECOND,
+    transport::{self, Issued, TransportCa},
+};
 use belay_protocol::{ALPN, ALPN_JOIN};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt, congestion::NewRenoConfig};
 use quinn_proto::HashedConnectionIdGenerator;
@@ -15,24 +19,64 @@ use rustls::{
 use std::{
     net::{SocketAddr, UdpSocket},
     sync::Arc,
+    time::Duration,
 };
 
-/// Opens the door for devices on `listen`, and gives its socket once more, for nudges. A fresh server certificate is made at
-/// every start.
+/// How long a new certificate is not tried again after a failure, in the unit of timestamps.
+const CERTIFICATE_RETRY: i64 = 60 * SECOND;
+
+/// Opens the door for devices on `listen`, and gives its socket once more, for nudges.
 pub(crate) fn open(
     listen: SocketAddr,
-    name: &str,
-    ca: &TransportCa,
+    certificates: &Transport,
     now: Timestamp,
 ) -> anyhow::Result<(Endpoint, UdpSocket)> {
-    let mut server = ServerConfig::with_crypto(Arc::new(crypto(name, ca, now)?));
-    server.transport_config(Arc::new(transport()?));
-    server.max_incoming(limits::HANDSHAKES_BEFORE_RETRY * 4);
+    let (server, _) = server_config(certificates, now)?;
     let socket = UdpSocket::bind(listen).with_context(|| format!("UDP {listen} cannot be listened on"))?;
     let again = socket.try_clone().context("the UDP socket could not be shared")?;
-    let endpoint = Endpoint::new(endpoint(ca), Some(server), socket, Arc::new(quinn::TokioRuntime))
+    let endpoint = Endpoint::new(endpoint(&certificates.ca()), Some(server), socket, Arc::new(quinn::TokioRuntime))
         .context("the QUIC endpoint could not be opened")?;
     Ok((endpoint, again))
+}
+
+/// Shows a new certificate, with a new key, whenever the one in use has lived two thirds of its life or the CA was
+/// exchanged. Connections that are there go on; what fails is tried again.
+pub(super) async fn keep_certificate(gateway: &Gateway, endpoint: &Endpoint) {
+    let mut changes = gateway.transport.changes();
+    let mut due;
+    loop {
+        changes.borrow_and_update();
+        match server_config(&gateway.transport, gateway.now()) {
+            Ok((server, renew_at)) => {
+                endpoint.set_server_config(Some(server));
+                due = renew_at;
+            }
+            Err(error) => {
+                tracing::error!("no new transport certificate could be made: {error:#}");
+                due = gateway.now().plus(CERTIFICATE_RETRY);
+            }
+        }
+        loop {
+            let left = u64::try_from(due.micros().saturating_sub(gateway.now().micros())).unwrap_or(0);
+            let wait =
+                Duration::from_micros(left).clamp(limits::CERTIFICATE_LOOK_LEAST, limits::CERTIFICATE_LOOK_EVERY);
+            tokio::select! {
+                _ = changes.changed() => break,
+                () = tokio::time::sleep(wait) => if gateway.now() >= due { break },
+            }
+        }
+    }
+}
+
+/// What new connections are served with, and when it is to be replaced.
+fn server_config(certificates: &Transport, now: Timestamp) -> anyhow::Result<(ServerConfig, Timestamp)> {
+    let issued = certificates.for_gateway(now)?;
+    let leaf = issued.chain.first().context("an issued chain is never empty")?;
+    let (renew_at, _) = transport::renewal(leaf)?;
+    let mut server = ServerConfig::with_crypto(Arc::new(crypto(&certificates.ca(), issued)?));
+    server.transport_config(Arc::new(lean()?));
+    server.max_incoming(limits::HANDSHAKES_BEFORE_RETRY * 4);
+    Ok((server, renew_at))
 }
 
 /// Connection ids and the key of stateless resets are the same at every start: a device that goes on speaking to a gateway
@@ -51,16 +95,15 @@ fn endpoint(ca: &TransportCa) -> EndpointConfig {
     config
 }
 
-/// Devices prove a certificate of our CA; machines that join have none yet, so the check of *who* is at the door (P2:
+/// Devices prove a certificate of our CA, or of the one before it until that is retired; machines that join have none yet, so the check of *who* is at the door (P2:
 /// a certificate carries no authority). No resumption: a resumed session would skip the certificate check.
-fn crypto(name: &str, ca: &TransportCa, now: Timestamp) -> anyhow::Result<quinn::crypto::rustls::QuicServerConfig> {
+fn crypto(ca: &TransportCa, issued: Issued) -> anyhow::Result<quinn::crypto::rustls::QuicServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from(ca.certificate_der().to_vec()))?;
+    ca.roots().into_iter().try_for_each(|root| roots.add(CertificateDer::from(root.to_vec())))?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .allow_unauthenticated()
         .build()?;
-    let issued = ca.issue_server(name, now, limits::TRANSPORT_DAYS)?;
     let chain = issued.chain.into_iter().map(CertificateDer::from).collect();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.key_der));
     let mut tls = rustls::ServerConfig::builder_with_provider(provider)
@@ -74,7 +117,7 @@ fn crypto(name: &str, ca: &TransportCa, now: Timestamp) -> anyhow::Result<quinn:
     Ok(tls.try_into()?)
 }
 
-fn transport() -> anyhow::Result<TransportConfig> {
+fn lean() -> anyhow::Result<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(VarInt::from_u32(limits::STREAMS_FROM_DEVICE_MAX))

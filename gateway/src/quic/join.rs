@@ -1,8 +1,20 @@
-//! A machine that wants to become a device: one question, one answer.
+//! A machine without a certificate that counts: it wants to become a device, or is one and lost its certificate's time.
 
 use super::frames::{self, Frames};
-use crate::{Gateway, act::enrol, limits, relay::presence::close};
-use belay_protocol::{CloseCode, GatewayPhase, JoinAnswer, JoinAsked, JoinRefused, decode_frame};
+use crate::{
+    Gateway,
+    act::{enrol, renewal},
+    limits,
+    relay::presence::close,
+};
+use belay_certs::{
+    Digest,
+    renewal::{CHANNEL_BYTES, CHANNEL_LABEL},
+};
+use belay_protocol::{
+    CertificateIssued, CloseCode, GatewayPhase, JoinAnswer, JoinQuestion, JoinRefused, Misbehaved, RenewalAnswer,
+    Unsendable,
+};
 use quinn::Connection;
 use std::sync::Arc;
 
@@ -27,14 +39,38 @@ async fn converse(gateway: &Gateway, connection: &Connection) {
 async fn answer(gateway: &Gateway, connection: &Connection) -> Result<(), frames::Ended> {
     let (mut send, recv) = connection.accept_bi().await.map_err(|error| frames::Ended::Lost(error.to_string()))?;
     let mut incoming = Frames::new(recv, GatewayPhase::AwaitingJoin);
-    let asked: JoinAsked = decode_frame(&incoming.next().await?)?;
-    let address = connection.remote_address().to_string();
-    let answer = match enrol::join(gateway, asked, address).await {
-        Ok(accepted) => JoinAnswer::JoinAccepted(accepted),
-        Err(refused) => JoinAnswer::JoinRefused(JoinRefused { sentence: refused.sentence() }),
-    };
-    let frame = answer.encode().map_err(|error| frames::Ended::Lost(error.to_string()))?;
+    let frame = incoming.next().await?;
+    let kind = frame.kind;
+    let question = JoinQuestion::decode(&frame)?.ok_or(Misbehaved::Misdirected { kind })?;
+    let frame = reply(gateway, connection, question).await.map_err(|error| frames::Ended::Lost(error.to_string()))?;
     frames::write(&mut send, &frame).await?;
     let _ = send.finish();
     Ok(())
 }
+
+/// The answer as a frame.
+async fn reply(gateway: &Gateway, connection: &Connection, question: JoinQuestion) -> Result<Vec<u8>, Unsendable> {
+    let address = connection.remote_address().to_string();
+    match question {
+        JoinQuestion::JoinAsked(asked) => match enrol::join(gateway, asked, address).await {
+            Ok(accepted) => JoinAnswer::JoinAccepted(accepted),
+            Err(refused) => JoinAnswer::JoinRefused(JoinRefused { sentence: refused.sentence() }),
+        }
+        .encode(),
+        JoinQuestion::RenewalAsked(asked) => match renewal::renew(gateway, asked, channel(connection), address).await {
+            Ok(chain) => RenewalAnswer::CertificateIssued(CertificateIssued { chain }),
+            Err(refused) => RenewalAnswer::JoinRefused(JoinRefused { sentence: refused.sentence() }),
+        }
+        .encode(),
+    }
+}
+
+/// What names this TLS connection to both of its ends and to nobody else; none if the library cannot tell.
+fn channel(connection: &Connection) -> Option<Digest> {
+    let mut material = [0; CHANNEL_BYTES];
+    connection.export_keying_material(&mut material, CHANNEL_LABEL, b"").ok()?;
+    Some(Digest::of(&material))
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,16 @@ use std::sync::Arc;
 
 pub(crate) use endpoint::open;
 
-/// Accepts connections until the gateway stops.
+/// Accepts connections until the gateway stops, with a certificate that never ends.
 pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Endpoint) {
+    tokio::select! {
+        () = accept(&gateway, &endpoint) => {}
+        () = endpoint::keep_certificate(&gateway, &endpoint) => {}
+    }
+    endpoint.set_server_config(None);
+}
+
+async fn accept(gateway: &Arc<Gateway>, endpoint: &Endpoint) {
     loop {
         let incoming = tokio::select! {
             biased;
@@ -33,12 +41,11 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, endpoint: Endpoint) {
             // Under load a caller first proves that its address is its own. It fails only for a validated one.
             let _ = incoming.retry();
         } else {
-            let gateway = Arc::clone(&gateway);
+            let gateway = Arc::clone(gateway);
             let tracker = gateway.tracker.clone();
             tracker.spawn(async move { greet(gateway, incoming).await });
         }
     }
-    endpoint.set_server_config(None);
 }
 
 /// One connection from its handshake to its end.

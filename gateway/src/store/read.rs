@@ -205,6 +205,13 @@ impl TenantStore {
         policies.collect()
     }
 
+    /// The index in the tenant's log of the entry that says when a policy version came into force here; none when it has not.
+    pub async fn policy_entry(&self, version: u64) -> Result<Option<u64>, Broken> {
+        let query = sqlx::query(sql::POLICY_ENTRY).bind(self.tenant.as_str()).bind(signed(version)?);
+        let row = query.fetch_optional(self.store.readers()).await?;
+        row.map(|row| unsigned(row.try_get(0)?)).transpose()
+    }
+
     /// The issued token with this document digest.
     pub async fn token(&self, digest: &Digest) -> Result<Option<TokenRow>, Broken> {
         let query = sqlx::query(sql::TOKEN_DOCUMENT).bind(self.tenant.as_str()).bind(digest.to_string());

@@ -85,6 +85,11 @@ fn the_largest_messages_of_an_agent_can_be_sent() {
         by_host_key: text(SIGNATURE_BYTES_MAX),
         csr: vec![1; CSR_BYTES_MAX],
     });
+    fits(RenewalAsked {
+        request: vec![1; DOCUMENT_BYTES_MAX],
+        by_host_key: text(SIGNATURE_BYTES_MAX),
+        csr: vec![1; CSR_BYTES_MAX],
+    });
 }
 
 #[test]
@@ -157,7 +162,7 @@ fn a_frame_that_is_too_large_as_a_whole_is_not_sent() {
 
 #[test]
 fn one_more_than_an_agent_may_send_is_refused() {
-    use samples::{hello, join_asked, policy_refused, statement_made};
+    use samples::{hello, join_asked, policy_refused, renewal_asked, statement_made};
     let held = PolicyHeld { tenant: String::new(), version: 0, digest: HASH };
     let long = PolicyHeld { tenant: text(LABEL_BYTES_MAX + 1), ..held.clone() };
     over("agent_version", Hello { agent_version: text(PROGRAM_VERSION_BYTES_MAX + 1), ..hello() });
@@ -184,6 +189,9 @@ fn one_more_than_an_agent_may_send_is_refused() {
     over("by_join_key", JoinAsked { by_join_key: text(SIGNATURE_BYTES_MAX + 1), ..join_asked() });
     over("by_host_key", JoinAsked { by_host_key: text(SIGNATURE_BYTES_MAX + 1), ..join_asked() });
     over("csr", JoinAsked { csr: vec![0; CSR_BYTES_MAX + 1], ..join_asked() });
+    over("request", RenewalAsked { request: vec![0; DOCUMENT_BYTES_MAX + 1], ..renewal_asked() });
+    over("by_host_key", RenewalAsked { by_host_key: text(SIGNATURE_BYTES_MAX + 1), ..renewal_asked() });
+    over("csr", RenewalAsked { csr: vec![0; CSR_BYTES_MAX + 1], ..renewal_asked() });
 }
 
 #[test]

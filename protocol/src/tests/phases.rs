@@ -39,8 +39,9 @@ fn a_gateway_hears_a_hello_first_and_once() {
 }
 
 #[test]
-fn a_gateway_hears_one_join_on_a_join_stream() {
-    only(GatewayPhase::AwaitingJoin, &[("JoinAsked", GatewayPhase::JoinHeard)]);
+fn a_gateway_hears_one_question_on_a_join_stream() {
+    let heard = GatewayPhase::JoinHeard;
+    only(GatewayPhase::AwaitingJoin, &[("JoinAsked", heard), ("RenewalAsked", heard)]);
     only(GatewayPhase::JoinHeard, &[]);
 }
 
@@ -57,7 +58,8 @@ fn an_agent_hears_a_welcome_then_news_and_at_most_one_drain() {
 
 #[test]
 fn an_agent_hears_one_join_answer() {
-    only(AgentPhase::AwaitingAnswer, &[("JoinAccepted", AgentPhase::Answered), ("JoinRefused", AgentPhase::Answered)]);
+    let answers = ["JoinAccepted", "JoinRefused", "CertificateIssued"];
+    only(AgentPhase::AwaitingAnswer, &answers.map(|name| (name, AgentPhase::Answered)));
     only(AgentPhase::Answered, &[]);
 }
 

@@ -19,6 +19,7 @@ pub(super) fn for_each(visit: &mut impl ForEach) {
     visit.message(RecordRefused { serial: 2, sentence: "The record names another host key.".into() });
     visit.message(CertificateRequest { csr: vec![0x30, 0x82, 1, 2] });
     visit.message(join_asked());
+    visit.message(renewal_asked());
     visit.message(welcome());
     visit.message(policy_offered());
     visit.message(record_offered());
@@ -81,6 +82,10 @@ pub(super) fn join_asked() -> JoinAsked {
         by_host_key: "host".into(),
         csr: vec![0x30, 3],
     }
+}
+
+pub(super) fn renewal_asked() -> RenewalAsked {
+    RenewalAsked { request: b"{}".to_vec(), by_host_key: "host".into(), csr: vec![0x30, 5] }
 }
 
 pub(super) fn welcome() -> Welcome {

@@ -91,7 +91,7 @@ impl Rogue {
         let [certificate, key] =
             ["transport-ca.pem", "transport-ca.key"].map(|name| fs::read_to_string(keys.join(name)).unwrap());
         let ca = TransportCa::from_pem(&certificate, &key).unwrap();
-        let shown = ca.issue_server("gw.example", now(), DAYS).unwrap();
+        let shown = ca.issue_server("gw.example", now(), DAYS * belay_certs::time::DAY).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let key = fs::read_to_string(world.person("tech").public_key()).unwrap().trim().to_owned();
         let announced = Open { access: [7; 16], person: "tech".to_owned(), key };

@@ -38,7 +38,7 @@ impl Bench {
     fn new() -> Self {
         let today = Timestamp::from_system(std::time::SystemTime::now());
         let ca = TransportCa::generate("gw", today).unwrap();
-        let issued = ca.issue_server("gw.example", today, 30).unwrap();
+        let issued = ca.issue_server("gw.example", today, 30 * belay_certs::time::DAY).unwrap();
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let endpoint = gateway_on(socket.try_clone().unwrap(), &issued.chain, &issued.key_der, ALPN, Some(&ca));
         let mut tenant = Tenant::new("acme");
@@ -48,7 +48,8 @@ impl Bench {
         });
         let machine = Machine::joined(&tenant);
         let key = identity::transport_key(&machine.dir).unwrap();
-        let chain = ca.issue_client(&key.csr_der().unwrap(), machine.pin.join, today, 30).unwrap();
+        let chain =
+            ca.issue_client(&key.csr_der().unwrap(), machine.pin.join, today, 30 * belay_certs::time::DAY).unwrap();
         Identity::keep_first(&machine.dir, &key, chain).unwrap();
         let identity = Arc::new(Identity::open(&machine.dir, machine.pin.join).unwrap());
         let authority = machine.authority();

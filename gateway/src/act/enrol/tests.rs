@@ -1,6 +1,7 @@
 //! Who may join, and what everybody else is told.
 
 use super::*;
+use crate::limits;
 use crate::scene::{Scene, acme, key, now, sign};
 use belay_certs::{PrivateKey, time::DAY, transport::ClientKey};
 use belay_rules::LogName;

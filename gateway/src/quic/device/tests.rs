@@ -10,6 +10,7 @@ use belay_protocol::{ALPN, ALPN_JOIN, AgentPhase, Extensions, Facts, PolicyHeld,
 use quinn::{ClientConfig, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::{
     RootCertStore,
+    client::Resumption,
     pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use std::{net::Ipv4Addr, time::Duration};
@@ -19,26 +20,36 @@ use tokio::time::timeout;
 const GENEROUS: Duration = Duration::from_secs(10);
 
 /// A scene whose door for machines is open.
-struct Bench {
-    scene: Scene,
+pub(in crate::quic) struct Bench {
+    pub(in crate::quic) scene: Scene,
     door: Endpoint,
     caller: Endpoint,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(in crate::quic) async fn new() -> Self {
         let scene = Scene::new().await;
         let gateway = &scene.gateway;
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
-        let (door, _) = quic::open(listen, "gw.example", &gateway.transport, gateway.now()).unwrap();
+        let (door, _) = quic::open(listen, &gateway.transport, gateway.now()).unwrap();
         gateway.tracker.spawn(quic::serve(Arc::clone(gateway), door.clone()));
         Self { scene, door, caller: Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap() }
     }
 
     /// A connection as this machine's, or as a stranger's.
-    async fn dial(&self, machine: Option<&Machine>, alpn: &[u8]) -> Connection {
+    pub(in crate::quic) async fn dial(&self, machine: Option<&Machine>, alpn: &[u8]) -> Connection {
+        self.dial_with(machine, alpn, Resumption::disabled()).await
+    }
+
+    /// The same by a caller who would like to resume.
+    pub(in crate::quic) async fn dial_with(
+        &self,
+        machine: Option<&Machine>,
+        alpn: &[u8],
+        resumption: Resumption,
+    ) -> Connection {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from(self.scene.gateway.transport.certificate_der().to_vec())).unwrap();
+        roots.add(CertificateDer::from(self.scene.gateway.transport.ca().certificate_der().to_vec())).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider);
         let tls = tls.with_protocol_versions(&[&rustls::version::TLS13]).unwrap().with_root_certificates(roots);
@@ -51,13 +62,14 @@ impl Bench {
             }
         };
         tls.alpn_protocols = vec![alpn.to_vec()];
+        tls.resumption = resumption;
         let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
         let address = self.door.local_addr().unwrap();
         self.caller.connect_with(config, address, "gw.example").unwrap().await.unwrap()
     }
 
     /// A connection that says hello as this machine.
-    async fn call(&self, machine: &Machine, hello: Hello) -> Line {
+    pub(in crate::quic) async fn call(&self, machine: &Machine, hello: Hello) -> Line {
         let connection = self.dial(Some(machine), ALPN).await;
         let (send, recv) = connection.open_bi().await.unwrap();
         let mut line = Line { connection, send, frames: Frames::new(recv, AgentPhase::AwaitingWelcome) };
@@ -67,7 +79,7 @@ impl Bench {
 }
 
 /// A control stream as the device has it.
-struct Line {
+pub(in crate::quic) struct Line {
     connection: Connection,
     send: SendStream,
     frames: Frames<AgentPhase>,
@@ -79,7 +91,7 @@ impl Line {
         let _ = self.send.write_all(frame).await;
     }
 
-    async fn hear(&mut self) -> ToAgent {
+    pub(in crate::quic) async fn hear(&mut self) -> ToAgent {
         let frame = timeout(GENEROUS, self.frames.next()).await.unwrap().unwrap();
         ToAgent::decode(&frame).unwrap().unwrap()
     }
@@ -92,7 +104,7 @@ impl Line {
     }
 }
 
-fn hello() -> Hello {
+pub(in crate::quic) fn hello() -> Hello {
     Hello {
         minor: belay_protocol::MINOR,
         agent_version: "0.1.0".to_owned(),

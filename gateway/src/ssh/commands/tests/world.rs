@@ -124,7 +124,7 @@ impl World {
              ssh_host_keys = [\"{root}\"]\naddresses = [\"gw.example:4433\"]\ntransport_ca = [\"{ca}\"]\n\
              logs = [{{ origin = \"{origin}\", vkey = \"{vkey}\" }}]\n[devices]\nca = [\"{root}\"]\n{people}{extra}",
             expires = issued.plus(60 * DAY),
-            ca = self.gateway.transport.digest(),
+            ca = self.gateway.transport.ca().digest(),
             origin = log.origin,
             vkey = log.vkey,
         )
@@ -182,7 +182,7 @@ impl World {
             labels: labels.iter().map(|label| (*label).to_owned()).collect(),
             name_pattern: "*".parse().unwrap(),
             addresses: vec!["gw.example:4433".to_owned()],
-            transport_ca: vec![self.gateway.transport.digest()],
+            transport_ca: self.gateway.transport.fingerprints(),
         };
         (self.sign(Namespace::Token, token.to_text(), &self.tech), join_key)
     }
