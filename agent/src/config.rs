@@ -52,6 +52,16 @@ pub enum What {
         #[arg(long, default_value = STATE_DIR)]
         state: PathBuf,
     },
+    /// One file session, as the account it is for. The agent starts it itself.
+    #[command(hide = true)]
+    FileSession {
+        /// The number of the pipe on which it reports.
+        #[arg(long)]
+        report: i32,
+        /// The user to become.
+        #[arg(long)]
+        uid: u32,
+    },
     /// Set this machine's keys and policies aside, so that it can join anew. Nothing is deleted.
     Forget {
         /// Where they are kept.

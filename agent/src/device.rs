@@ -3,6 +3,7 @@
 use crate::{authority::Authority, recorder::Recorder};
 use belay_certs::PrivateKey;
 use std::sync::Arc;
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// This machine while the agent runs; shared by the tunnel and every session.
@@ -15,6 +16,8 @@ pub struct Device {
     pub host_key: PrivateKey,
     /// Every task of a session is spawned here, so that stopping waits for it.
     pub tracker: TaskTracker,
+    /// Places for file sessions.
+    pub file_sessions: Arc<Semaphore>,
     /// Cancelled when the agent stops: sessions hang up.
     pub stop: CancellationToken,
 }

@@ -1,12 +1,13 @@
 //! The daemon on a machine: dials out, never listens; checks, records, runs.
 //!
 //! Where to look: who may (`authority`), what is said and proved (`recorder`), how the gateway is reached (`quic`), what is
-//! on disk (`state`), how a machine joins (`join`), a person's connection (`ssh`) and what it starts (`session`, `spawn`).
+//! on disk (`state`), how a machine joins (`join`), a person's connection (`ssh`) and what it starts (`session`, `spawn`, `files`).
 
 mod accounts;
 pub mod authority;
 pub mod config;
 pub mod device;
+pub mod files;
 pub mod join;
 pub mod limits;
 pub mod quic;

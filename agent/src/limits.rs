@@ -135,6 +135,8 @@ pub const JOURNAL_ROOMY_BYTES_MAX: u64 = 224 << 20;
 /// A journal this large is compacted whatever it holds; what still matters is less, even with every quote escaped.
 pub const JOURNAL_COMPACT_BYTES_MAX: u64 = 128 << 20;
 
+/// File sessions at one time: each is a process, and the list of what each did must fit the journal when all end at once.
+pub const FILE_SESSIONS_MAX: usize = 128;
 /// Channels of one connection over its whole life: russh keeps a few KiB of each until the connection ends.
 pub const CHANNELS_EVER_MAX: usize = 10_000;
 /// Refused forwards recorded for one connection: a browser behind `ssh -D` would write thousands.

@@ -2,7 +2,7 @@
 
 use belay_agent::{
     config::{Command, LogFormat, What},
-    join, run,
+    files, join, run, spawn,
 };
 use clap::Parser;
 use std::{io::IsTerminal, process::ExitCode};
@@ -12,8 +12,11 @@ use tracing_subscriber::EnvFilter;
 const LOG_FILTER: &str = "info,russh=warn";
 
 fn main() -> ExitCode {
-    belay_agent::spawn::close_inherited();
     let command = Command::parse();
+    if let What::FileSession { report, uid } = command.what {
+        return file_session(report, uid);
+    }
+    spawn::close_inherited();
     log_to_stderr(command.log_format);
     belay_agent::quic::install_crypto();
     // One thread carries everything: echo is a fifth faster than on a work-stealing pair (TARGETS.md, tuning 6), and what
@@ -27,6 +30,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(sentence) => {
             eprintln!("belay-agent: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Not as the daemon: no threads, no log, and the account's rights before anything is read.
+fn file_session(report: i32, uid: u32) -> ExitCode {
+    let served = spawn::become_file_session(report, uid).and_then(|(report, home)| files::serve(report, home));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("belay: this file session cannot go on: {error}");
             ExitCode::FAILURE
         }
     }
@@ -47,6 +62,8 @@ async fn act(what: What) -> Result<(), String> {
             let joined = join::join(&token_file, &state, name).await.map_err(|error| error.to_string())?;
             println!("{joined}");
         }
+        // Served before there is a runtime.
+        What::FileSession { .. } => {}
         What::Run { state } => run::run(&state).await.map_err(|error| error.to_string())?,
         What::Forget { state } => {
             let aside = join::forget(&state).map_err(|error| error.to_string())?;

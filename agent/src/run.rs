@@ -4,7 +4,7 @@ use crate::{
     accounts,
     authority::Authority,
     device::Device,
-    limits::{CLOCK_MARK_EVERY, STOP_WAIT},
+    limits::{CLOCK_MARK_EVERY, FILE_SESSIONS_MAX, STOP_WAIT},
     quic::tunnel,
     recorder::Recorder,
     state::{
@@ -14,7 +14,10 @@ use crate::{
     },
 };
 use std::{path::Path, sync::Arc};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Why the agent cannot serve.
@@ -67,7 +70,8 @@ impl Agent {
         let recording = TaskTracker::new();
         let recorder = Recorder::start(&dir, authority.clone(), host_key.clone(), &recording)?;
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let device = Arc::new(Device { authority, recorder, host_key, tracker, stop });
+        let file_sessions = Arc::new(Semaphore::new(FILE_SESSIONS_MAX));
+        let device = Arc::new(Device { authority, recorder, host_key, tracker, file_sessions, stop });
         Ok(Self { device, identity, recording, _dir: dir })
     }
 

@@ -9,7 +9,8 @@ use belay_certs::receipt::Permission;
 use nix::sys::signal::{SigHandler, Signal};
 use rustix::{
     fs::{Gid, Mode, OFlags, Uid},
-    process::Pid,
+    io::FdFlags,
+    process::{DumpableBehavior, Pid},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::Winsize,
 };
@@ -17,10 +18,10 @@ use std::{
     ffi::OsStr,
     io,
     os::{
-        fd::{OwnedFd, RawFd},
+        fd::{AsRawFd, OwnedFd, RawFd},
         unix::{ffi::OsStrExt, process::CommandExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -109,7 +110,10 @@ pub(crate) fn open_terminal(account: &Account, size: Winsize) -> io::Result<Term
 
 /// Starts the program with pipes. The proof is what permits it.
 pub(crate) fn start_piped(launch: &Launch<'_>, _proof: &Permission) -> io::Result<Piped> {
-    let mut command = prepare(launch, Controlling::Nothing);
+    spawn_piped(&mut prepare(launch, Controlling::Nothing))
+}
+
+fn spawn_piped(command: &mut Command) -> io::Result<Piped> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn()?;
     match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
@@ -130,11 +134,61 @@ pub(crate) fn start_on_terminal(
     Ok(OnTerminal { child: command.spawn()?, master: terminal.master })
 }
 
+/// Starts this program again as a file session with pipes, and the reading end of its reports. The proof is what permits it.
+///
+/// It becomes the account by itself ([`become_file_session`]): the account may not be able to start this program, and a
+/// process that changes its user after its start cannot be traced by that user, nor its pipe be written to.
+pub(crate) fn start_files(
+    account: &Account,
+    environment: &[(String, String)],
+    _proof: &Permission,
+) -> io::Result<(Piped, OwnedFd)> {
+    let (reading, writing) = io::pipe()?;
+    let writing = OwnedFd::from(writing);
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.arg0("belay-agent").arg("file-session");
+    command.arg("--report").arg(writing.as_raw_fd().to_string()).arg("--uid").arg(account.uid.to_string());
+    set_environment(&mut command, account, environment);
+    become_account(&mut command, account, Controlling::Nothing, Becomes::Itself { keeps: writing });
+    let mut command = Command::from(command);
+    Ok((spawn_piped(&mut command)?, reading.into()))
+}
+
+/// What a file session's process does first: it takes its end of the reports, becomes the account and goes to its home,
+/// whose path it returns.
+///
+/// # Errors
+/// It cannot: nothing may be served then.
+pub fn become_file_session(report: RawFd, uid: u32) -> io::Result<(std::fs::File, PathBuf)> {
+    let reports = std::fs::File::options().write(true).open(format!("/proc/self/fd/{report}"))?;
+    nix::unistd::close(report)?;
+    let user = Uid::from_raw(uid);
+    rustix::thread::set_thread_res_uid(user, user, user)?;
+    // Changing the user does that already, unless the machine is set up otherwise or the user stays the same.
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    if rustix::process::getuid() != user || rustix::process::geteuid() != user {
+        return Err(io::Error::other("the account could not be become"));
+    }
+    let home = PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+    if std::env::set_current_dir(&home).is_err() {
+        std::env::set_current_dir("/")?;
+    }
+    Ok((reports, home))
+}
+
 /// What becomes the controlling terminal of the new session.
 #[derive(Clone, Copy)]
 enum Controlling {
     Nothing,
     StandardInput,
+}
+
+/// When the child becomes the account.
+enum Becomes {
+    /// Before it runs a line of code.
+    Account,
+    /// By itself and first of all, with everything but the user number changed before; one descriptor stays open.
+    Itself { keeps: OwnedFd },
 }
 
 fn prepare(launch: &Launch<'_>, controlling: Controlling) -> Command {
@@ -151,15 +205,19 @@ fn prepare(launch: &Launch<'_>, controlling: Controlling) -> Command {
             command.arg0(login);
         }
     }
+    set_environment(&mut command, account, launch.environment);
+    become_account(&mut command, account, controlling, Becomes::Account);
+    Command::from(command)
+}
+
+fn set_environment(command: &mut std::process::Command, account: &Account, more: &[(String, String)]) {
     command.env_clear();
     for (name, value) in login_environment(account) {
         command.env(name, value);
     }
-    for (name, value) in launch.environment {
+    for (name, value) in more {
         command.env(name, value);
     }
-    become_account(&mut command, account, controlling);
-    Command::from(command)
 }
 
 /// The variables every login has, as OpenSSH sets them.
@@ -176,7 +234,7 @@ fn login_environment(account: &Account) -> [(&'static str, &OsStr); 5] {
 
 /// Arranges that the child leads a session, owns its terminal and is the account before it runs a line of code.
 #[expect(unsafe_code, reason = "session, terminal and user can only be changed between fork and exec")]
-fn become_account(command: &mut std::process::Command, account: &Account, controlling: Controlling) {
+fn become_account(command: &mut std::process::Command, account: &Account, controlling: Controlling, becomes: Becomes) {
     let (uid, gid) = (account.uid.as_raw(), account.gid.as_raw());
     let groups: Vec<Gid> = account.groups.iter().map(|group| Gid::from_raw(group.as_raw())).collect();
     let home = std::ffi::CString::new(account.home.as_os_str().as_bytes()).unwrap_or_default();
@@ -196,7 +254,13 @@ fn become_account(command: &mut std::process::Command, account: &Account, contro
             rustix::thread::set_thread_groups(&groups)?;
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-            rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+            if let Becomes::Account = becomes {
+                rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+            }
+        }
+        if let Becomes::Itself { keeps } = &becomes {
+            rustix::io::fcntl_setfd(keeps, FdFlags::empty())?;
+            return Ok(());
         }
         // As the account, for a home on NFS may be closed to root; a missing home is the root directory, as in OpenSSH.
         if rustix::process::chdir(home.as_c_str()).is_err() {

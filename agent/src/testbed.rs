@@ -390,5 +390,14 @@ pub(crate) fn intent(n: u8) -> Intent {
 /// The end of session `n`, by itself.
 pub(crate) fn ended(n: u8) -> Body {
     let (signal, reason, recording) = (None, None, None);
-    Body::SessionEnded { session: Id([n; 16]), exit: Some(0), signal, reason, bytes_in: 1, bytes_out: 2, recording }
+    Body::SessionEnded {
+        session: Id([n; 16]),
+        exit: Some(0),
+        signal,
+        reason,
+        bytes_in: 1,
+        bytes_out: 2,
+        recording,
+        files: None,
+    }
 }

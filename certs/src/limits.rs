@@ -70,6 +70,11 @@ pub const TOKEN_FILE_BYTES_MAX: usize = 2 * (DOCUMENT_BYTES_MAX + SIGNATURE_BYTE
 pub const WORD_BYTES_MAX: usize = 512;
 /// Longest life of an issued certificate, in seconds (398 days): a stolen transport key is worth nothing after it.
 pub const LEAF_SECONDS_MAX: i64 = 398 * 86_400;
+/// The list of a file session's deeds, in bytes of JSON: it stands in the statement and, every quote of that escaped, in the
+/// entry as well, and again in the entry itself.
+pub const FILES_BYTES_MAX: usize = 12 << 10;
+/// The part of one path kept in that list, in bytes: longer than any path that people made by hand.
+pub const FILE_PATH_BYTES_MAX: usize = 1 << 10;
 /// A certificate request, in bytes: ours have under 300, and strangers send them.
 pub const CSR_BYTES_MAX: usize = 4 << 10;
 /// A certificate to read, in bytes: ours have under 700.
@@ -111,3 +116,4 @@ pub const EXPIRY_WARNING_DAYS: i64 = 30;
 pub const SHOWN_CHARS_MAX: usize = 300;
 
 const _: () = assert!(STATEMENT_BYTES_MAX + SIGNATURE_BYTES_MAX < ENTRY_BYTES_MAX);
+const _: () = assert!(3 * FILES_BYTES_MAX + SIGNATURE_BYTES_MAX + 16 * WORD_BYTES_MAX < ENTRY_BYTES_MAX);

@@ -13,10 +13,12 @@ use crate::limits::{COMMAND_BYTES_KEPT, SIGNATURE_BYTES_MAX, STATEMENT_BYTES_MAX
 use crate::names::{DeviceAddress, PersonRef, TenantName};
 use crate::sshsig::{self, Namespace};
 use crate::time::Timestamp;
+pub use files::{Deed, FileDeed, Files, path_text};
 use serde::{Deserialize, Serialize};
 pub use words::{WORD_BYTES_MAX, readable, word};
 use words::{check_length, check_option, check_readable, check_word};
 
+mod files;
 mod words;
 
 /// The format number written as `v`.
@@ -91,6 +93,9 @@ pub enum Body {
         /// The recording's digest, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         recording: Option<Digest>,
+        /// What a file session did; none for the other kinds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        files: Option<Files>,
     },
 }
 
@@ -279,9 +284,10 @@ impl Statement {
                 intent.check()?;
                 check_word("reason", reason)
             }
-            Body::SessionEnded { signal, reason, .. } => {
+            Body::SessionEnded { signal, reason, files, .. } => {
                 check_option("signal", signal.as_deref())?;
-                check_option("reason", reason.as_deref())
+                check_option("reason", reason.as_deref())?;
+                files.as_ref().map_or(Ok(()), Files::check)
             }
         }
     }

@@ -5,8 +5,10 @@
 
 pub mod backoff;
 pub mod delivery;
+pub mod file_reports;
 pub mod journal;
 pub mod limits;
+pub mod sftp;
 pub mod statement_chain;
 
 pub use backoff::Backoff;

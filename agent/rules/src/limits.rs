@@ -14,3 +14,18 @@ pub const ASKED_AGAIN_MAX: u32 = 2 * IN_FLIGHT_MAX as u32;
 pub const STALL_MS_FIRST: u64 = 1_000;
 /// Longest such wait, in milliseconds.
 pub const STALL_MS_MAX: u64 = 60_000;
+
+/// One SFTP packet: OpenSSH's own limit, which its clients are told and use whole.
+pub const SFTP_PACKET_BYTES_MAX: usize = 256 << 10;
+/// Bytes of one read or write: the rest of the packet is names and numbers.
+pub const SFTP_TRANSFER_BYTES_MAX: usize = SFTP_PACKET_BYTES_MAX - 1024;
+/// Open files and directories of one file session: clients that copy many files at once open dozens.
+pub const SFTP_HANDLES_MAX: usize = 128;
+/// A path (Linux: PATH_MAX with its NUL).
+pub const SFTP_PATH_BYTES_MAX: usize = 4_095;
+/// Names in one answer about a directory, as many as OpenSSH gives.
+pub const SFTP_NAMES_MAX: usize = 100;
+/// Numbers whose names are asked for at once: as many as an answer has files, twice over.
+pub const SFTP_IDS_MAX: usize = 2 * SFTP_NAMES_MAX;
+/// One report of a file session: two whole paths and a few numbers.
+pub const REPORT_BYTES_MAX: usize = 2 * SFTP_PATH_BYTES_MAX + 64;

@@ -64,5 +64,5 @@ impl Owed {
 pub(super) fn ended(session: Id, reason: &str) -> Body {
     let reason = Some(statement::word(reason));
     let (exit, signal, recording) = (None, None, None);
-    Body::SessionEnded { session, exit, signal, reason, bytes_in: 0, bytes_out: 0, recording }
+    Body::SessionEnded { session, exit, signal, reason, bytes_in: 0, bytes_out: 0, recording, files: None }
 }

@@ -1,8 +1,9 @@
-//! One channel of a person's connection: a shell or a command, from the request to its signed end.
+//! One channel of a person's connection: a shell, a command or a file session, from the request to its signed end.
 //!
 //! The order is the promise (P1): requests → decide → signed intent → verified receipt → program → signed end.
 //! Not here: who the person is (`ssh/`), how the proof is made (`recorder`), becoming another user (`spawn`).
 
+mod files;
 mod inbox;
 mod line;
 mod modes;
@@ -20,7 +21,7 @@ pub(crate) use request::accepts_variable;
 use crate::{
     accounts::{self, Account},
     device::Device,
-    limits::{START_WAIT, TICKET_WAIT},
+    limits::{FILE_SESSIONS_MAX, START_WAIT, TICKET_WAIT},
 };
 use belay_certs::{
     AccountName, Id, PersonRef, PublicKey,
@@ -39,6 +40,7 @@ use russh::{
 };
 use standing::Standing;
 use std::{io, sync::Arc};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 /// Exit status of a channel that was refused: not a status any program of ours uses, next to ssh's own 255.
@@ -108,6 +110,8 @@ struct Permit {
     standing: Standing,
     proof: Permission,
     id: Id,
+    /// Of a file session: its place among those that may be open.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// Why there is no permit.
@@ -125,11 +129,17 @@ enum Denied {
 impl Session {
     /// Runs it, and leaves in the outbox what the log must know before the client hears the end.
     async fn run(mut self, inbox: &mut Inbox, out: &Outflow) -> Ending {
-        let permit = match self.permit(inbox, out).await {
+        let mut permit = match self.permit(inbox, out).await {
             Ok(permit) => permit,
             Err(denied) => return self.deny(denied).await,
         };
-        let (id, shell, standing) = (permit.id, permit.account.shell.clone(), permit.standing.clone());
+        let (id, standing) = (permit.id, permit.standing.clone());
+        let what = match self.asked.wish {
+            Wish::Shell | Wish::Exec(_) | Wish::Impossible(_) => permit.account.shell.clone(),
+            Wish::Files => "the file session".into(),
+        };
+        // Given back when the session's end is recorded.
+        let _place = permit.place.take();
         self.warn(out).await;
         let started = self.start(permit).await;
         let ending = match started {
@@ -137,7 +147,7 @@ impl Session {
                 let watch = Watch { standing: &standing, gone: &self.gone, stop: &self.device.stop };
                 program.run(inbox, out, &watch).await
             }
-            Err(error) => Ending::refused(format!("{} could not be started: {error}", shell.display())),
+            Err(error) => Ending::refused(format!("{} could not be started: {error}", what.display())),
         };
         record::end(&self.device, id, &ending, inbox.received_bytes(), out.sent_bytes()).await;
         ending
@@ -148,7 +158,7 @@ impl Session {
     async fn warn(&self, out: &Outflow) {
         let expiring = match (&self.asked.wish, &self.asked.terminal) {
             (Wish::Shell, Some(_)) => self.device.authority.expiring(),
-            (Wish::Shell, None) | (Wish::Exec(_) | Wish::Impossible(_), _) => return,
+            (Wish::Shell, None) | (Wish::Exec(_) | Wish::Files | Wish::Impossible(_), _) => return,
         };
         if !expiring.is_empty() {
             let sentence = format!("{}; after that nothing starts here: have it renewed", expiring.join(", "));
@@ -161,6 +171,7 @@ impl Session {
         let action = match &self.asked.wish {
             Wish::Shell => Action::Shell,
             Wish::Exec(_) => Action::Exec,
+            Wish::Files => Action::Files,
             Wish::Impossible(sentence) => return Err(Denied::Refused(sentence.clone())),
         };
         let refused = |error: &dyn std::fmt::Display| Denied::Refused(error.to_string());
@@ -174,6 +185,7 @@ impl Session {
         };
         let grant = self.grant(&mut standing, inbox, out).await?;
         let account = account(name).await.map_err(Denied::Refused)?;
+        let place = self.place().map_err(Denied::Refused)?;
         let intent = record::intent(&self.caller, &self.asked, Some(&grant)).map_err(Denied::Refused)?;
         let id = intent.session;
         let proof = self.prove(intent, inbox).await.map_err(Denied::Unproved)?;
@@ -182,7 +194,18 @@ impl Session {
         if self.is_unwanted() {
             return Err(Denied::Late(id, UNWANTED.to_owned()));
         }
-        Ok(Permit { account, standing, proof, id })
+        Ok(Permit { account, standing, proof, id, place })
+    }
+
+    /// A place for a file session, given back when it is over; the other kinds need none.
+    fn place(&self) -> Result<Option<OwnedSemaphorePermit>, String> {
+        if self.asked.wish != Wish::Files {
+            return Ok(None);
+        }
+        let place = Arc::clone(&self.device.file_sessions).try_acquire_owned();
+        place.map(Some).map_err(|_| {
+            format!("{FILE_SESSIONS_MAX} file sessions are open on this machine already: end one, or try again later")
+        })
     }
 
     /// The grant, with a ticket asked for where it takes one and there is somebody to ask.

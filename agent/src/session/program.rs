@@ -2,6 +2,7 @@
 
 use super::{
     Caller, Permit,
+    files::Reported,
     inbox::{Inbox, Incoming},
     modes,
     outflow::Outflow,
@@ -14,6 +15,7 @@ use crate::{
     limits::INPUT_CHUNK_BYTES,
     spawn::{self, Launch, Leader, OnTerminal, Piped},
 };
+use belay_certs::statement::Files;
 use bytes::Bytes;
 use russh::Sig;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -37,6 +39,8 @@ pub(crate) struct Ending {
     pub(crate) reason: Option<String>,
     /// A sentence for the person.
     pub(crate) say: Option<String>,
+    /// What a file session did.
+    pub(crate) files: Option<Files>,
 }
 
 impl Ending {
@@ -51,17 +55,24 @@ impl Ending {
 
     fn of(status: ExitStatus) -> Self {
         let signal = status.signal().map(|number| signal_name(number).to_owned());
-        Self { exit: status.code().and_then(|code| u32::try_from(code).ok()), signal, reason: None, say: None }
+        Self {
+            exit: status.code().and_then(|code| u32::try_from(code).ok()),
+            signal,
+            reason: None,
+            say: None,
+            files: None,
+        }
     }
 
     fn because(reason: impl Into<String>) -> Self {
-        Self { exit: None, signal: None, reason: Some(reason.into()), say: None }
+        Self { exit: None, signal: None, reason: Some(reason.into()), say: None, files: None }
     }
 
     /// A no, said and recorded with the same words.
     pub(super) fn refused(sentence: impl Into<String>) -> Self {
         let sentence = sentence.into();
-        Self { exit: Some(super::REFUSED_STATUS), signal: None, reason: Some(sentence.clone()), say: Some(sentence) }
+        let (exit, reason) = (Some(super::REFUSED_STATUS), Some(sentence.clone()));
+        Self { exit, signal: None, reason, say: Some(sentence), files: None }
     }
 }
 
@@ -70,6 +81,8 @@ pub(crate) struct Program {
     child: Child,
     leader: u32,
     ends: Ends,
+    /// Of a file session.
+    reported: Option<Reported>,
 }
 
 enum Ends {
@@ -84,6 +97,7 @@ pub(super) fn start(asked: &Asked, permit: &Permit, caller: &Caller) -> io::Resu
     let environment = environment(asked, permit, caller);
     let command = match &asked.wish {
         Wish::Exec(line) => Some(line.as_slice()),
+        Wish::Files => return start_files(permit, &environment),
         Wish::Shell | Wish::Impossible(_) => None,
     };
     let launch = Launch { account: &permit.account, command, environment: &environment };
@@ -100,7 +114,15 @@ pub(super) fn start(asked: &Asked, permit: &Permit, caller: &Caller) -> io::Resu
         }
     };
     let leader = child.id().unwrap_or_default();
-    Ok(Program { child, leader, ends })
+    Ok(Program { child, leader, ends, reported: None })
+}
+
+fn start_files(permit: &Permit, environment: &[(String, String)]) -> io::Result<Program> {
+    let (piped, reports) = spawn::start_files(&permit.account, environment, &permit.proof)?;
+    let Piped { child, stdin, stdout, stderr } = piped;
+    let leader = child.id().unwrap_or_default();
+    let ends = Ends::Pipes { stdin: Some(stdin), stdout, stderr };
+    Ok(Program { child, leader, ends, reported: Some(Reported::new(reports)?) })
 }
 
 /// Who is here and in which session, for the person's own scripts, beside what the client sent.
@@ -122,19 +144,33 @@ impl Program {
 
     /// Carries bytes until the program ends, the client leaves, the grant is lost or the agent stops.
     pub(crate) async fn run(self, inbox: &mut Inbox, out: &Outflow, watch: &Watch<'_>) -> Ending {
-        let Self { child, leader, ends } = self;
-        let outcome = match ends {
-            Ends::Terminal(master) => {
-                let exited = CancellationToken::new();
-                let output = out.pump_terminal(&master, &exited);
-                watch.carry(child, inbox, Input::Terminal(&master), output, &exited).await
-            }
-            Ends::Pipes { stdin, stdout, stderr } => {
-                let exited = CancellationToken::new();
-                let output = out.pump_pipes(stdout, stderr);
-                watch.carry(child, inbox, Input::Pipe(stdin), output, &exited).await
+        let Self { child, leader, ends, mut reported } = self;
+        let carrying = async {
+            match ends {
+                Ends::Terminal(master) => {
+                    let exited = CancellationToken::new();
+                    let output = out.pump_terminal(&master, &exited);
+                    watch.carry(child, inbox, Input::Terminal(&master), output, &exited).await
+                }
+                Ends::Pipes { stdin, stdout, stderr } => {
+                    let exited = CancellationToken::new();
+                    let output = out.pump_pipes(stdout, stderr);
+                    watch.carry(child, inbox, Input::Pipe(stdin), output, &exited).await
+                }
             }
         };
+        let outcome = tokio::select! {
+            outcome = carrying => outcome,
+            never = follow(reported.as_mut()) => match never {},
+        };
+        let ending = Self::ending(outcome, leader);
+        let Some(reported) = reported else { return ending };
+        // It still holds its end of the reports then, so the number is its own.
+        let files = reported.finish(|| spawn::kill_session(leader, Leader::Held)).await;
+        Ending { files: Some(files), ..ending }
+    }
+
+    fn ending(outcome: Outcome, leader: u32) -> Ending {
         match outcome {
             Outcome::Ended(status) => Ending::of(status),
             Outcome::Left(status) => {
@@ -153,6 +189,14 @@ impl Program {
             }
         }
     }
+}
+
+/// Takes in what a file session reports for as long as it is waited for.
+async fn follow(reported: Option<&mut Reported>) -> std::convert::Infallible {
+    if let Some(reported) = reported {
+        reported.follow().await;
+    }
+    std::future::pending().await
 }
 
 /// What ended the carrying.

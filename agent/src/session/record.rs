@@ -47,6 +47,7 @@ pub(super) async fn end(device: &Device, session: Id, ending: &Ending, bytes_in:
         bytes_in,
         bytes_out,
         recording: None,
+        files: ending.files.clone(),
     };
     report(device, body).await;
 }

@@ -16,6 +16,8 @@ pub(crate) enum Wish {
     Shell,
     /// A command line for the account's shell.
     Exec(Vec<u8>),
+    /// A file session.
+    Files,
     /// Something that no grant can allow, with the sentence that says so.
     Impossible(String),
 }
@@ -52,7 +54,7 @@ impl Asked {
     pub(crate) fn command(&self) -> Option<&[u8]> {
         match &self.wish {
             Wish::Exec(command) => Some(command),
-            Wish::Shell | Wish::Impossible(_) => None,
+            Wish::Shell | Wish::Files | Wish::Impossible(_) => None,
         }
     }
 
@@ -107,7 +109,9 @@ pub(crate) async fn collect(inbox: &mut Inbox) -> Option<Asked> {
             ChannelMsg::RequestShell { .. } => break (Wish::Shell, SessionKind::Shell),
             ChannelMsg::Exec { command, .. } => break (exec(command), SessionKind::Exec),
             ChannelMsg::RequestSubsystem { name, .. } => {
-                break (Wish::Impossible(no_subsystem(&name)), SessionKind::Sftp);
+                // No subsystem talks to a terminal, whatever the client asked for before.
+                terminal = None;
+                break (subsystem(&name), SessionKind::Sftp);
             }
             _ => {}
         }
@@ -133,10 +137,10 @@ fn exec(command: Vec<u8>) -> Wish {
     Wish::Exec(command)
 }
 
-fn no_subsystem(name: &str) -> String {
+fn subsystem(name: &str) -> Wish {
     match name {
-        "sftp" => "file sessions (scp, sftp) are not supported yet; use `ssh DEVICE 'cat FILE'` meanwhile".to_owned(),
-        other => format!("there is no subsystem {}", other.escape_debug()),
+        "sftp" => Wish::Files,
+        other => Wish::Impossible(format!("there is no subsystem {}, only sftp", other.escape_debug())),
     }
 }
 

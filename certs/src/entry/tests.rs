@@ -196,6 +196,7 @@ fn an_end_names_no_person_so_the_gateway_may() {
         bytes_in: 1,
         bytes_out: 2,
         recording: None,
+        files: None,
     };
     let entry = Entry { kind: "session.ended".to_owned(), statement: Some(said(body, &key)), ..plain() };
     entry.check_envelope(Some(key.public())).unwrap();
@@ -217,6 +218,7 @@ fn a_withheld_session_holds_the_intent_to_open_it_and_nothing_else_does() {
         bytes_in: 0,
         bytes_out: 0,
         recording: None,
+        files: None,
     };
     entry.kind = "session.withheld".into();
     entry.statement = Some(said(ended, &key));

@@ -80,6 +80,7 @@ fn said(seq: u64) -> (PrivateKey, SignedStatement) {
         bytes_in: 0,
         bytes_out: 0,
         recording: None,
+        files: None,
     };
     let signed = statement::sign(&Statement { head, body }, &key).unwrap();
     (key, signed)

@@ -41,7 +41,21 @@ fn ended() -> Body {
         bytes_in: 10,
         bytes_out: u64::MAX,
         recording: Some(Digest([6; 32])),
+        files: None,
     }
+}
+
+/// The end of a file session that did one of each kind.
+fn files_ended() -> Body {
+    let mut files = Files { failed: 2, unfinished: true, ..Files::default() };
+    let deed = |did, path: &str| FileDeed { did, path: path.to_owned(), to: None, bytes: None, partial: false };
+    files.add(FileDeed { bytes: Some(9), ..deed(Deed::Up, "/srv/a\\n") });
+    files.add(FileDeed { bytes: Some(4), partial: true, ..deed(Deed::Down, "/srv/b") });
+    files.add(FileDeed { to: Some("/srv/c".to_owned()), ..deed(Deed::Rename, "/srv/b") });
+    let (session, recording) = (Id([1; 16]), None);
+    let ended = (Some(0), None, None);
+    let (exit, signal, reason) = ended;
+    Body::SessionEnded { session, exit, signal, reason, bytes_in: 10, bytes_out: 11, recording, files: Some(files) }
 }
 
 fn bodies() -> Vec<Body> {
@@ -53,6 +67,7 @@ fn bodies() -> Vec<Body> {
         Body::SessionOpened(intent(SessionKind::Forward)),
         Body::SessionRefused { intent: intent(SessionKind::Exec), reason },
         ended(),
+        files_ended(),
     ]
 }
 
@@ -96,6 +111,27 @@ fn the_text_of_an_intent_is_exactly_this() {
         uptime = uptime,
     );
     assert_eq!(statement(Body::SessionOpened(intent(SessionKind::Exec))).to_text().unwrap(), expected);
+}
+
+#[test]
+fn the_text_of_a_file_sessions_end_is_exactly_this() {
+    let text = statement(files_ended()).to_text().unwrap();
+    let expected = format!(
+        concat!(
+            r#""type":"session.ended","session":"{one}","exit":0,"bytes_in":10,"bytes_out":11,"files":{{"list":["#,
+            r#"{{"did":"up","path":"/srv/a\\n","bytes":9}},{{"did":"down","path":"/srv/b","bytes":4,"partial":true}},"#,
+            r#"{{"did":"rename","path":"/srv/b","to":"/srv/c"}}],"up":1,"up_bytes":9,"down":1,"down_bytes":4,"#,
+            r#""changed":1,"partial":1,"failed":2,"unfinished":true}}}}"#,
+        ),
+        one = "01".repeat(16),
+    );
+    assert!(text.ends_with(&expected), "{text}");
+}
+
+#[test]
+fn a_list_of_files_with_a_control_character_is_no_statement() {
+    let text = statement(files_ended()).to_text().unwrap().replace("/srv/c", "/srv/\\u001b[2J");
+    assert!(Statement::parse(text.as_bytes()).unwrap_err().sentence.contains("path"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! `store/`).
 
 use belay_certs::entry::Entry;
-use belay_certs::statement::{PolicyUsed, SessionKind};
+use belay_certs::statement::{Files, PolicyUsed, SessionKind};
 use belay_certs::{DeviceName, Digest, Fault, Id, Invalid, PublicKey, TenantName, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -249,6 +249,9 @@ pub enum What {
         /// The recording.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         recording: Option<Digest>,
+        /// What a file session did: paths, directions, bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        files: Option<Files>,
     },
     /// A device wanted to start a session for somebody the access does not belong to. Its statement is in the entry,
     /// so that its chain stays whole, but this type permits nothing: a device starts only on `session.opened` (P1).

@@ -155,6 +155,7 @@ pub fn ended(session: Id) -> Body {
         bytes_in: 3,
         bytes_out: 4,
         recording: None,
+        files: None,
     }
 }
 

@@ -150,15 +150,18 @@ fn what(body: &Body) -> What {
         Body::SessionRefused { intent, reason } => {
             What::SessionRefused { session: session(intent), reason: reason.clone() }
         }
-        Body::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording } => What::SessionEnded {
-            session: *session,
-            exit: *exit,
-            signal: signal.clone(),
-            reason: reason.clone(),
-            bytes_in: *bytes_in,
-            bytes_out: *bytes_out,
-            recording: *recording,
-        },
+        Body::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files } => {
+            What::SessionEnded {
+                session: *session,
+                exit: *exit,
+                signal: signal.clone(),
+                reason: reason.clone(),
+                bytes_in: *bytes_in,
+                bytes_out: *bytes_out,
+                recording: *recording,
+                files: files.clone(),
+            }
+        }
     }
 }
 

@@ -236,6 +236,8 @@ pub(super) struct SessionEnd {
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
     pub(super) recording: Option<Digest>,
+    /// What a file session did, as one line.
+    pub(super) files: Option<String>,
 }
 
 impl Bound for SessionEnd {
@@ -248,6 +250,7 @@ impl Bound for SessionEnd {
             .bind(saturated(self.bytes_in))
             .bind(saturated(self.bytes_out))
             .bind(self.recording.map(|digest| digest.to_string()))
+            .bind(self.files.as_deref())
             .bind(self.tenant.as_str())
             .bind(self.device.as_str())
             .bind(self.session.to_string())

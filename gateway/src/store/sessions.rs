@@ -69,6 +69,8 @@ pub struct SessionEndFacts {
     pub bytes_out: u64,
     /// Of its recording.
     pub recording: Option<Digest>,
+    /// What a file session did, as one line.
+    pub files: Option<String>,
 }
 
 impl TenantStore {
@@ -118,5 +120,6 @@ fn ended(row: &AnyRow) -> Result<Option<SessionEndFacts>, Broken> {
         bytes_in: unsigned(row.try_get(15)?)?,
         bytes_out: unsigned(row.try_get(16)?)?,
         recording: recording.map(str::parse).transpose()?,
+        files: row.try_get(18)?,
     }))
 }

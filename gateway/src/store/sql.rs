@@ -93,7 +93,7 @@ texts! {
     LOG_ADD = "INSERT INTO log (id, name, origin, vkey) VALUES (?, ?, ?, ?)";
     ACCESS_END = "UPDATE access SET ended_us = ?, bytes_up = ?, bytes_down = ?, reason = ? WHERE id = ? AND ended_us IS NULL";
     SESSION_END = "UPDATE session SET ended_us = ?, exit = ?, signal = ?, reason = ?, bytes_in = ?, bytes_out = ?, \
-                   recording = ? WHERE tenant = ? AND device = ? AND id = ? AND ended_us IS NULL";
+                   recording = ?, files = ? WHERE tenant = ? AND device = ? AND id = ? AND ended_us IS NULL";
 
     // Lists for doors.
     DEVICES = concat!(device_shown!(), "WHERE d.tenant = $1 AND d.name > $2 AND (d.state = 'approved' OR d.state = 'revoked' \
@@ -110,7 +110,7 @@ texts! {
                WHERE d.tenant = $1 AND d.name > $2 AND d.state = 'pending' ORDER BY d.name LIMIT $3";
     SERIAL_HIGHEST = "SELECT COALESCE(MAX(serial), 0) FROM record WHERE tenant = $1";
     SESSIONS = "SELECT id, device, access, person, account, kind, command, target, ticket, started_us, entry, ended_us, \
-                exit, signal, reason, bytes_in, bytes_out, recording FROM session \
+                exit, signal, reason, bytes_in, bytes_out, recording, files FROM session \
                 WHERE tenant = $1 AND ($2 = '' OR device = $2) AND ($3 = '' OR person = $3) \
                 AND started_us >= $4 AND started_us < $5 ORDER BY started_us DESC, id LIMIT $6";
 }

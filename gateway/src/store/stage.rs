@@ -178,7 +178,7 @@ impl Stage {
                 started: event.at,
                 entry: seq,
             }),
-            What::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording } => {
+            What::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files } => {
                 self.session_ends.push(SessionEnd {
                     tenant: tenant.clone(),
                     device,
@@ -190,6 +190,7 @@ impl Stage {
                     bytes_in: *bytes_in,
                     bytes_out: *bytes_out,
                     recording: *recording,
+                    files: files.as_ref().map(ToString::to_string),
                 });
             }
             What::LogStarted { .. }

@@ -55,7 +55,9 @@ impl Bench {
         let authority = machine.authority();
         let (recorder, _) = machine.recorder(&authority);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-        let device = Arc::new(Device { authority, recorder, host_key: machine.host_key.clone(), tracker, stop });
+        let file_sessions = Arc::new(tokio::sync::Semaphore::new(1));
+        let host_key = machine.host_key.clone();
+        let device = Arc::new(Device { authority, recorder, host_key, tracker, file_sessions, stop });
         Self { tenant, machine, endpoint, socket, device, identity, tasks: TaskTracker::new() }
     }
 

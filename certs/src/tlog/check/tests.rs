@@ -104,6 +104,7 @@ fn ended() -> Body {
         bytes_in: 10,
         bytes_out: 20,
         recording: Some(Digest::of(RECORDING)),
+        files: None,
     }
 }
 

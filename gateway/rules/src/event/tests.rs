@@ -4,7 +4,7 @@ use super::*;
 use crate::draft::Draft;
 use crate::fixtures::{Speaker, intent, key, now};
 use crate::log_name::LogName;
-use belay_certs::statement::Body;
+use belay_certs::statement::{Body, Deed, FileDeed, WORD_BYTES_MAX};
 
 const ID: Id = Id([1; 16]);
 
@@ -27,6 +27,7 @@ fn session() -> Session {
 fn every_event() -> Vec<What> {
     let (digest, text) = (Digest::of(b"x"), || "x".to_owned());
     let host_key = key("web1").public().clone();
+    let deed = FileDeed { did: Deed::Up, path: text(), to: None, bytes: Some(2), partial: true };
     vec![
         What::LogStarted { origin: text(), vkey: text() },
         What::GatewayStarted { version: text(), devices_lost: 2 },
@@ -83,6 +84,7 @@ fn every_event() -> Vec<What> {
             bytes_in: 1,
             bytes_out: 2,
             recording: Some(digest),
+            files: Some(Files { list: vec![deed], up: 1, up_bytes: 2, ..Files::default() }),
         },
         What::SessionWithheld { session: ID, reason: text() },
         What::StatementRejected { seq: 3, expected: 2, said: digest, signature: digest, reason: text() },
@@ -128,4 +130,38 @@ fn the_entry_of_a_statement_agrees_with_it() {
     draft.statement = Some(signed);
     let entry = draft.event(ID, now()).entry().unwrap();
     entry.check_envelope(Some(device.host_key.public())).unwrap();
+}
+
+#[test]
+fn the_longest_list_of_files_fits_an_entry_however_much_of_it_is_escaped() {
+    let mut files = Files { failed: u64::MAX, unfinished: true, ..Files::default() };
+    for path in ["\\\"".repeat(500), "\"".repeat(9)].iter().cycle().take(10_000) {
+        let bytes = Some(u64::MAX);
+        files.add(FileDeed { did: Deed::Up, path: path.clone(), to: None, bytes, partial: true });
+    }
+    assert!(files.unlisted > 0);
+    let body = Body::SessionEnded {
+        session: ID,
+        exit: Some(u32::MAX),
+        signal: Some("\"".repeat(WORD_BYTES_MAX)),
+        reason: Some("\"".repeat(WORD_BYTES_MAX)),
+        bytes_in: u64::MAX,
+        bytes_out: u64::MAX,
+        recording: Some(Digest::of(b"x")),
+        files: Some(files.clone()),
+    };
+    let (signed, _) = Speaker::new("web1", 7).say(body);
+    let what = What::SessionEnded {
+        session: ID,
+        exit: Some(u32::MAX),
+        signal: Some("\"".repeat(WORD_BYTES_MAX)),
+        reason: Some("\"".repeat(WORD_BYTES_MAX)),
+        bytes_in: u64::MAX,
+        bytes_out: u64::MAX,
+        recording: Some(Digest::of(b"x")),
+        files: Some(files),
+    };
+    let draft = Draft::new(LogName::Tenant("acme".parse().unwrap()), what).on("web1".parse().unwrap());
+    let draft = Draft { statement: Some(signed), ..draft };
+    draft.event(ID, now()).entry().unwrap().to_bytes().unwrap();
 }

@@ -23,6 +23,9 @@ struct Row {
     /// None while it goes on.
     ended: Option<Timestamp>,
     exit: Option<u32>,
+    /// What a file session did, in numbers; its paths are in the log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<String>,
 }
 
 pub(super) async fn run(
@@ -77,12 +80,13 @@ fn row(tenant: &TenantName, session: SessionRow) -> Row {
         command: session.command.or(session.target),
         started: session.started,
         exit: session.ended.as_ref().and_then(|ended| ended.exit),
-        ended: session.ended.map(|ended| ended.at),
+        ended: session.ended.as_ref().map(|ended| ended.at),
+        files: session.ended.and_then(|ended| ended.files),
     }
 }
 
 fn cells(row: Row) -> [String; 8] {
-    let Row { id: _, device, person, account, kind, command, started, ended, exit } = row;
+    let Row { id: _, device, person, account, kind, command, started, ended, exit, files } = row;
     let (started, ended) = (started.whole_second().to_string(), or_empty(ended.map(Timestamp::whole_second)));
-    [started, ended, device, person.to_string(), account, kind, or_empty(exit), command.unwrap_or_default()]
+    [started, ended, device, person.to_string(), account, kind, or_empty(exit), command.or(files).unwrap_or_default()]
 }
