@@ -131,23 +131,3 @@ fn the_gateway_has_no_shell_and_no_files() {
     // A command is one of the gateway's own, whatever a shell would make of it.
     ssh(&tech, &["gw", "help; touch /tmp/belay-must-not-exist"]).must_refuse(2, &[]);
 }
-
-#[test]
-fn files_are_not_carried_yet_and_the_attempt_is_recorded() {
-    let world = World::shared();
-    let tech = world.person("tech");
-    let (from, to) = (world.dir().join("ports.json"), world.dir().join("copied"));
-    for program in ["scp", "sftp"] {
-        let mut copy = Command::new(program);
-        copy.env_remove("SSH_AUTH_SOCK").arg("-F").arg(tech.ssh_config()).args(["-o", "BatchMode=yes"]);
-        match program {
-            "scp" => copy.arg(&from).arg(format!("web1.acme:{}", to.display())),
-            _ => copy.arg("web1.acme"),
-        };
-        let said = run(&mut copy, b"pwd\n").unwrap();
-        assert!(!said.status.success(), "{}", said.story());
-        assert!(said.err().contains("not supported yet"), "{}", said.story());
-        assert!(!to.exists(), "{program} copied a file");
-    }
-    until_recorded(&world, "sftp", "not supported yet");
-}

@@ -77,6 +77,12 @@ fn whole(file: &mut File) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a program is on this machine, by its name.
+pub fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
 /// A command as a person would type it.
 pub fn words(command: &Command) -> String {
     let program = std::path::Path::new(command.get_program()).file_name().unwrap_or(command.get_program());

@@ -81,6 +81,14 @@ impl Person {
         ssh
     }
 
+    /// `scp` or `sftp` with what `belay config` wrote, without questions.
+    pub fn copier(&self, program: &str) -> Command {
+        let mut copier = Command::new(program);
+        copier.env_remove("SSH_AUTH_SOCK").env_remove("BELAY_TICKET").arg("-F").arg(self.ssh_config());
+        copier.args(["-o", "BatchMode=yes"]);
+        copier
+    }
+
     /// `ssh` without what the person at this terminal has set up for themselves.
     pub fn plain_ssh() -> Command {
         let mut ssh = Command::new("ssh");
