@@ -9,7 +9,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 /// What is logged when `RUST_LOG` is not set; russh prints requests to sign at debug.
-const LOG_FILTER: &str = "info,russh=warn";
+const LOG_FILTER: &str = "info,russh=off";
 
 fn main() -> ExitCode {
     let command = Command::parse();

@@ -45,6 +45,8 @@ pub struct Gateway {
     presence: Presence,
     /// Which outer connections are open.
     accesses: Accesses,
+    /// What each may take of the gateway.
+    shares: act::shares::Shares,
     /// Who was turned away without being known.
     strangers: act::strangers::Strangers,
     /// Makes transport certificates.
@@ -57,6 +59,8 @@ pub struct Gateway {
     people: Arc<Semaphore>,
     /// Handshakes under way.
     handshakes: Semaphore,
+    /// Those of them whose caller has not proved its address.
+    unproved: Arc<Semaphore>,
     /// Every task of the gateway.
     tracker: TaskTracker,
     /// The one signal to stop.
@@ -77,12 +81,14 @@ impl Gateway {
             book: Book::new(chains),
             presence: Presence::default(),
             accesses: Accesses::default(),
+            shares: act::shares::Shares::default(),
             strangers: act::strangers::Strangers::default(),
             transport,
             noise: Noise::default(),
             threshold: Threshold::new(config),
             people: Arc::new(Semaphore::new(config.connections)),
-            handshakes: Semaphore::new(limits::HANDSHAKES_BEFORE_RETRY),
+            handshakes: Semaphore::new(limits::HANDSHAKES_MAX),
+            unproved: Arc::new(Semaphore::new(limits::UNPROVED_MAX)),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             itself: Weak::clone(itself),
@@ -94,8 +100,9 @@ impl Gateway {
         Timestamp::from_system(std::time::SystemTime::now())
     }
 
-    /// The one way anything changes.
+    /// The one way anything changes. Whoever is too loud waits here.
     pub(crate) async fn record(&self, ask: Ask) -> Result<Recorded, RecordError> {
+        self.shares.event(&ask).await;
         self.store.record(ask, self.now()).await
     }
 

@@ -48,6 +48,26 @@ pub(crate) const AUTH_ATTEMPTS_MAX: usize = 16;
 pub(crate) const CHANNELS_PER_CONNECTION_MAX: usize = 256;
 /// Jumps of one connection over its whole life: russh keeps a few KiB of each until the connection ends.
 pub(crate) const CHANNELS_EVER_MAX: usize = 10_000;
+/// Connections of one person's key at once: a script without multiplexing, one for each of 250 devices.
+pub(crate) const PERSON_CONNECTIONS_MAX: usize = 256;
+/// Channels of one person's key at once, over all connections: a tenth of that is a busy day's `ansible`.
+pub(crate) const PERSON_CHANNELS_MAX: usize = 2_048;
+/// Jumps and commands that one person's key may begin in a row: one to each of a thousand devices.
+pub(crate) const REQUESTS_BURST: u32 = 1_000;
+/// After that one in this time: 100 a second, each with two records and a stream.
+pub(crate) const REQUEST_EVERY: Duration = Duration::from_millis(10);
+/// Ways to the devices of one tenant at once: every technician of a large customer on every one of its machines.
+pub(crate) const TENANT_WAYS_MAX: usize = 4_096;
+/// Statements one device may have recorded in a row: what it kept while its gateway was away.
+pub(crate) const STATEMENTS_BURST: u32 = 2_000;
+/// After that one in this time: 200 a second are 100 commands.
+pub(crate) const STATEMENT_EVERY: Duration = Duration::from_millis(5);
+/// Records one tenant may make in a row: all its devices come back at once.
+pub(crate) const EVENTS_BURST: u32 = 20_000;
+/// After that one in this time: 2,000 a second are a twentieth of what the writer takes.
+pub(crate) const EVENT_EVERY: Duration = Duration::from_micros(500);
+/// Persons, devices and tenants whose rates are remembered while they are at it.
+pub(crate) const SHARES_REMEMBERED_MAX: usize = 65_536;
 /// The largest SSH packet payload, in bytes (TARGETS: 32 KiB was best).
 pub(crate) const SSH_PACKET_BYTES: u32 = 32 << 10;
 /// Messages russh queues for one channel.
@@ -95,6 +115,25 @@ pub(crate) const COMPLAINTS_BURST: u32 = 64;
 pub(crate) const COMPLAINTS_EVERY: Duration = Duration::from_secs(60);
 /// A device that is turned away gets one event in this time, however often it calls; every call is in the log file.
 pub(crate) const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
+/// Connections one device may make in a row, each recorded with its end: a line that breaks every few seconds for ten minutes.
+pub(crate) const VISITS_BURST: u32 = 120;
+/// After that one in this time.
+pub(crate) const VISITS_EVERY: Duration = Duration::from_secs(10);
+/// Transport certificates one device may ask for in a row: tries of one renewal.
+pub(crate) const CERTIFICATES_BURST: u32 = 8;
+/// After that one in this time.
+pub(crate) const CERTIFICATES_EVERY: Duration = Duration::from_secs(600);
+/// Machines that have not said yet who they are, from the first packet to the hello: 45 KiB each.
+pub(crate) const MACHINE_PLACES: usize = 2_048;
+/// Those of one address or neighbourhood: half, for a whole customer comes back through one address.
+pub(crate) const MACHINE_PLACES_PER_NETWORK: usize = 1_024;
+/// Handshakes of callers who have not proved their address; more must prove it first (QUIC Retry). An eighth: the rest is
+/// for those who have.
+pub(crate) const UNPROVED_MAX: usize = 64;
+/// Joins one address may ask for in a row: a customer's roll-out.
+pub(crate) const JOINS_BURST: u32 = 1_000;
+/// After that one in this time: two signatures are checked for each.
+pub(crate) const JOIN_EVERY: Duration = Duration::from_millis(5);
 /// Statements of one device that wait to be recorded; beyond it its control stream is not read.
 pub(crate) const STATEMENTS_QUEUE_MAX: usize = 64;
 /// From the QUIC handshake to the first message, and for a whole join.
@@ -121,8 +160,8 @@ pub(crate) const QUIC_RESET_EVERY: Duration = Duration::from_micros(100);
 pub(crate) const NUDGE_RESTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)];
 /// Nudges in a second: each brings a handshake, of which two cores do about so many.
 pub(crate) const NUDGES_PER_SECOND: usize = 1_000;
-/// Handshakes that may be under way before new callers must prove their address (QUIC Retry).
-pub(crate) const HANDSHAKES_BEFORE_RETRY: usize = 512;
+/// Handshakes under way; more wait. A fleet that comes back keeps two cores busy with a tenth of them.
+pub(crate) const HANDSHAKES_MAX: usize = 512;
 /// Agents come back within this after a drain, each at its own random moment, in milliseconds.
 pub(crate) const DRAIN_MS: u64 = 2_000;
 /// How long a stop waits for what is under way.

@@ -1,6 +1,6 @@
 //! Which algorithms the machine's SSH server offers.
 
-use russh::{Preferred, cipher, kex};
+use russh::{Preferred, cipher, kex, mac};
 use std::borrow::Cow;
 
 /// Hybrid post-quantum first, then X25519; strict key exchange against prefix truncation (Terrapin).
@@ -16,10 +16,18 @@ const KEY_EXCHANGES: &[kex::Name] = &[
 const CIPHERS_WITH_AES: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::AES_128_GCM];
 const CIPHERS_WITHOUT_AES: &[cipher::Name] = &[cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_128_GCM];
 
+/// Every cipher above brings its own; a client wants to see some all the same.
+const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
+
 /// The offer of this machine.
 pub(crate) fn preferred() -> Preferred {
     let ciphers = if has_aes() { CIPHERS_WITH_AES } else { CIPHERS_WITHOUT_AES };
-    Preferred { kex: Cow::Borrowed(KEY_EXCHANGES), cipher: Cow::Borrowed(ciphers), ..Preferred::DEFAULT }
+    Preferred {
+        kex: Cow::Borrowed(KEY_EXCHANGES),
+        cipher: Cow::Borrowed(ciphers),
+        mac: Cow::Borrowed(MACS),
+        ..Preferred::DEFAULT
+    }
 }
 
 fn has_aes() -> bool {

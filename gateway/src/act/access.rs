@@ -1,8 +1,8 @@
 //! A person's way to a device: filtered, recorded, then opened. What is done there, the device decides and says.
 
-use super::{devices, strangers};
+use super::{devices, shares::Counted, strangers};
 use crate::{Gateway, limits, relay::presence::Online, store::DeviceRow};
-use belay_certs::{DeviceAddress, Id, PersonRef, PublicKey, policy::DeviceFacts};
+use belay_certs::{DeviceAddress, Id, PersonRef, PublicKey, TenantName, policy::DeviceFacts};
 use belay_protocol::Open;
 use belay_rules::{Ask, Draft, LogName, Outer, What};
 use quinn::{RecvStream, SendStream};
@@ -65,6 +65,8 @@ pub(crate) struct Access {
     pub(crate) person: PersonRef,
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
+    /// Its share of the tenant's ways.
+    pub(crate) way: Counted<TenantName>,
 }
 
 /// Opens a way to `target`, or says why not. P1: the record is durable before the device hears of it.
@@ -92,6 +94,15 @@ pub(crate) async fn open(gateway: &Gateway, caller: &Caller, target: &Target) ->
             return Err(sentence);
         }
     };
+    let Some(way) = gateway.shares.way(&address.tenant) else {
+        let sentence = format!(
+            "{} ways to devices of {} are open, as many as one tenant may have; end some, or try again later",
+            limits::TENANT_WAYS_MAX,
+            address.tenant
+        );
+        note_refused(gateway, caller, &address, &person, &sentence).await;
+        return Err(sentence);
+    };
     let id = Id::random().map_err(|error| error.to_string())?;
     let what = What::AccessOpened { access: id, key: caller.key.fingerprint(), address: caller.address.clone() };
     let draft = Draft::new(LogName::Tenant(address.tenant.clone()), what).on(address.device.clone()).by(person.clone());
@@ -102,7 +113,7 @@ pub(crate) async fn open(gateway: &Gateway, caller: &Caller, target: &Target) ->
     gateway.accesses.insert(id, address.clone(), person.clone());
     let opening = tokio::time::timeout(limits::STREAM_WAIT, stream(&online, id, &person, caller)).await;
     let why = match opening {
-        Ok(Ok((send, recv))) => return Ok(Access { id, facts, person, send, recv }),
+        Ok(Ok((send, recv))) => return Ok(Access { id, facts, person, send, recv, way }),
         Ok(Err(why)) => format!("{address} was connected a moment ago and is not any more: {why}"),
         Err(_) => format!("{address} takes no more sessions just now; end some, or try again later"),
     };

@@ -5,4 +5,5 @@ pub(crate) mod devices;
 pub(crate) mod enrol;
 pub(crate) mod policies;
 pub(crate) mod renewal;
+pub(crate) mod shares;
 pub(crate) mod strangers;

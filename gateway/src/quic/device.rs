@@ -12,6 +12,7 @@ use crate::{
     limits,
     relay::presence::{NotPresent, Online, close},
     store::{DeviceRow, RecordError},
+    threshold::places::Place,
 };
 use belay_certs::{Id, PublicKey, transport};
 use belay_protocol::{
@@ -77,8 +78,10 @@ struct Control {
 }
 
 /// Serves a device until its connection ends; then its absence is recorded.
-pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection) {
-    match admit(&gateway, &quic).await {
+pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection, place: Place) {
+    let admitted = place.displaced().run_until_cancelled(admit(&gateway, &quic)).await;
+    drop(place);
+    match admitted.unwrap_or_else(|| Err(Ending::new(CloseCode::Busy, "it made room for another before its hello"))) {
         Ok((row, host_key, control)) => visit(gateway, &quic, row, host_key, control).await,
         Err(ending) => {
             tracing::info!(from = %quic.remote_address(), "a device was not admitted: {}", ending.why);
@@ -164,6 +167,9 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
 
 /// Records that the device is here: the connection's id, and the entry that says so.
 async fn connect(gateway: &Gateway, quic: &Connection, row: &DeviceRow, hello: &Hello) -> Result<(Id, u64), Ending> {
+    if !gateway.noise.visits.take(row.join, Instant::now()) {
+        return Err(Ending::new(CloseCode::Busy, "it connects too often; it may come back later"));
+    }
     let connection = Id::random().map_err(|error| Ending::broken(&error))?;
     let ask = Ask::Connect {
         join: row.join,
@@ -282,6 +288,9 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Stateme
             tracing::warn!(join = %link.join, serial = refused.serial, "the device refused its record: {}", refused.sentence);
         }
         ToGateway::CertificateRequest(request) => {
+            if !link.gateway.noise.certificates.take(link.join, Instant::now()) {
+                return Err(Ending::new(CloseCode::Busy, "it asks for certificates too often; it may come back later"));
+            }
             let issued = link.gateway.transport.for_device(&request.csr, link.join, link.gateway.now());
             let chain = issued.map_err(|error| Ending::new(CloseCode::Malformed, error.to_string()))?;
             link.send(ToAgent::CertificateIssued(CertificateIssued { chain })).await?;

@@ -75,7 +75,7 @@ fn server_config(certificates: &Transport, now: Timestamp) -> anyhow::Result<(Se
     let (renew_at, _) = transport::renewal(leaf)?;
     let mut server = ServerConfig::with_crypto(Arc::new(crypto(&certificates.ca(), issued)?));
     server.transport_config(Arc::new(lean()?));
-    server.max_incoming(limits::HANDSHAKES_BEFORE_RETRY * 4);
+    server.max_incoming(limits::HANDSHAKES_MAX * 4);
     Ok((server, renew_at))
 }
 

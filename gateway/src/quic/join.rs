@@ -6,6 +6,7 @@ use crate::{
     act::{enrol, renewal},
     limits,
     relay::presence::close,
+    threshold::places::Place,
 };
 use belay_certs::{
     Digest,
@@ -19,25 +20,32 @@ use quinn::Connection;
 use std::sync::Arc;
 
 /// Answers one join request; the machine closes when it has the answer. A stop waits for no machine: it asks again.
-pub(crate) async fn serve(gateway: Arc<Gateway>, connection: Connection) {
-    if gateway.stop.run_until_cancelled(converse(&gateway, &connection)).await.is_none() {
-        close(&connection, CloseCode::Draining);
+///
+/// Its place is its own until it was answered. Whoever loses it asks again; what was recorded meanwhile answers then.
+pub(crate) async fn serve(gateway: Arc<Gateway>, connection: Connection, place: Place) {
+    let displaced = place.displaced();
+    tokio::select! {
+        () = converse(&gateway, &connection, place) => {}
+        () = gateway.stop.cancelled() => close(&connection, CloseCode::Draining),
+        () = displaced.cancelled() => close(&connection, CloseCode::Busy),
     }
 }
 
-async fn converse(gateway: &Gateway, connection: &Connection) {
+async fn converse(gateway: &Gateway, connection: &Connection, place: Place) {
     match tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, answer(gateway, connection)).await {
         Ok(Ok(())) => {}
         Ok(Err(frames::Ended::Misbehaved(wrong))) => close(connection, wrong.close_code()),
         Ok(Err(frames::Ended::Lost(_))) => {}
         Err(_) => close(connection, CloseCode::TooSlow),
     }
+    drop(place);
     // The answer counts only when the machine has it: it closes, or the idle time ends it.
     let _ = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, connection.closed()).await;
 }
 
 async fn answer(gateway: &Gateway, connection: &Connection) -> Result<(), frames::Ended> {
     let (mut send, recv) = connection.accept_bi().await.map_err(|error| frames::Ended::Lost(error.to_string()))?;
+    gateway.threshold.join(connection.remote_address().ip()).await;
     let mut incoming = Frames::new(recv, GatewayPhase::AwaitingJoin);
     let frame = incoming.next().await?;
     let kind = frame.kind;

@@ -15,6 +15,7 @@ use crate::{Gateway, limits, relay::presence::close};
 use belay_protocol::{ALPN, ALPN_JOIN, CloseCode};
 use quinn::{Endpoint, Incoming, crypto::rustls::HandshakeData};
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(crate) use endpoint::open;
 
@@ -37,26 +38,38 @@ async fn accept(gateway: &Arc<Gateway>, endpoint: &Endpoint) {
         let Some(incoming) = incoming else { break };
         if endpoint.open_connections() > limits::DEVICES_MAX {
             incoming.refuse();
-        } else if gateway.handshakes.available_permits() == 0 && !incoming.remote_address_validated() {
-            // Under load a caller first proves that its address is its own. It fails only for a validated one.
-            let _ = incoming.retry();
         } else {
+            let unproved = match incoming.remote_address_validated() {
+                true => None,
+                false => match Arc::clone(&gateway.unproved).try_acquire_owned() {
+                    Ok(permit) => Some(permit),
+                    Err(_) => {
+                        // Under load a caller first proves that its address is its own. It fails only for one who has.
+                        let _ = incoming.retry();
+                        continue;
+                    }
+                },
+            };
             let gateway = Arc::clone(gateway);
             let tracker = gateway.tracker.clone();
-            tracker.spawn(async move { greet(gateway, incoming).await });
+            tracker.spawn(async move { greet(gateway, incoming, unproved).await });
         }
     }
 }
 
 /// One connection from its handshake to its end.
-async fn greet(gateway: Arc<Gateway>, incoming: Incoming) {
+async fn greet(gateway: Arc<Gateway>, incoming: Incoming, unproved: Option<OwnedSemaphorePermit>) {
     let from = incoming.remote_address();
     let connecting = async {
         let _permit = gateway.handshakes.acquire().await.ok()?;
-        incoming.await.ok()
+        let place = gateway.threshold.admit(from.ip());
+        let connection = place.displaced().run_until_cancelled(incoming.into_future()).await?.ok()?;
+        Some((connection, place))
     };
     let in_time = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, connecting);
-    let Some(Ok(Some(connection))) = gateway.stop.run_until_cancelled(in_time).await else {
+    let connected = gateway.stop.run_until_cancelled(in_time).await;
+    drop(unproved);
+    let Some(Ok(Some((connection, place)))) = connected else {
         return tracing::debug!(%from, "a handshake failed or was too slow");
     };
     let protocol = connection
@@ -64,8 +77,8 @@ async fn greet(gateway: Arc<Gateway>, incoming: Incoming) {
         .and_then(|data| data.downcast::<HandshakeData>().ok())
         .and_then(|data| data.protocol);
     match protocol.as_deref() {
-        Some(ALPN) => device::serve(gateway, connection).await,
-        Some(ALPN_JOIN) => join::serve(gateway, connection).await,
+        Some(ALPN) => device::serve(gateway, connection, place).await,
+        Some(ALPN_JOIN) => join::serve(gateway, connection, place).await,
         _ => close(&connection, CloseCode::Incompatible),
     }
 }

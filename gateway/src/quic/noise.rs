@@ -16,6 +16,10 @@ pub(crate) struct Noise {
     pub(crate) complaints: Quota,
     /// Events about a device that was turned away.
     pub(crate) turned_away: Quota,
+    /// Connections, each with two events.
+    pub(crate) visits: Quota,
+    /// Transport certificates.
+    pub(crate) certificates: Quota,
 }
 
 impl Default for Noise {
@@ -23,6 +27,8 @@ impl Default for Noise {
         Self {
             complaints: Quota::new(limits::COMPLAINTS_BURST, limits::COMPLAINTS_EVERY),
             turned_away: Quota::new(1, limits::TURNED_AWAY_EVERY),
+            visits: Quota::new(limits::VISITS_BURST, limits::VISITS_EVERY),
+            certificates: Quota::new(limits::CERTIFICATES_BURST, limits::CERTIFICATES_EVERY),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     Gateway,
     act::{
         access::{self, Caller, Target},
+        shares::Counted,
         strangers,
     },
     limits,
@@ -38,6 +39,10 @@ const UNKNOWN: &str =
 
 /// What a person reads when everybody's places are taken.
 const FULL: &str = "belay: the gateway serves as many people as it may; try again later, or tell its operator";
+
+/// What a person reads who has too many connections open.
+const TOO_MANY: &str =
+    "belay: you have as many connections open as one person may; end some, or let them share one (ControlMaster)";
 
 /// Why nothing is forwarded here.
 const NO_FORWARDS: &str = "the gateway forwards nothing but the way to a device";
@@ -73,7 +78,7 @@ pub(super) struct Connection {
     /// Its place among those that have not logged in.
     waits: Option<WaitingPlace>,
     /// Its place among those that have.
-    stays: Option<OwnedSemaphorePermit>,
+    stays: Option<(OwnedSemaphorePermit, Counted<String>)>,
     /// How far the login is.
     progress: Arc<Progress>,
     /// Whether the words for unknown keys were said.
@@ -127,6 +132,7 @@ impl Connection {
     /// One more jump or command; none when there are too many.
     fn enter(&mut self, channel: ChannelId) -> Option<Place> {
         self.opened += 1;
+        let share = self.gateway.shares.channel(&self.caller.as_ref()?.key)?;
         let mut open = lock(&self.open);
         if open.len() >= limits::CHANNELS_PER_CONNECTION_MAX || self.opened > limits::CHANNELS_EVER_MAX {
             return None;
@@ -135,7 +141,7 @@ impl Connection {
         let answered = Arc::new(Notify::new());
         let running = Running { asked: false, answered: Arc::clone(&answered), waiting: Arc::clone(&waiting) };
         open.insert(channel, running);
-        Some(Place { open: Arc::clone(&self.open), channel, answered, waiting })
+        Some(Place { open: Arc::clone(&self.open), channel, answered, waiting, _share: share })
     }
 
     /// Cancelled when the connection is over; cancel it to end the connection.
@@ -220,6 +226,7 @@ struct Place {
     channel: ChannelId,
     answered: Arc<Notify>,
     waiting: Arc<Waiting>,
+    _share: Counted<String>,
 }
 
 impl Drop for Place {
@@ -271,7 +278,10 @@ impl Handler for Connection {
         let Ok(stays) = Arc::clone(&self.gateway.people).try_acquire_owned() else {
             return session.disconnect(russh::Disconnect::TooManyConnections, FULL, "");
         };
-        self.stays = Some(stays);
+        let Some(share) = self.caller.as_ref().and_then(|caller| self.gateway.shares.connection(&caller.key)) else {
+            return session.disconnect(russh::Disconnect::TooManyConnections, TOO_MANY, "");
+        };
+        self.stays = Some((stays, share));
         self.progress.log_in();
         self.logged_in.send_replace(true);
         self.waits = None;

@@ -5,8 +5,8 @@
 use super::{
     connection::Connection,
     cut::Cut,
-    guard::{Guard, Lengths, Progress},
-    has_aes,
+    guard::{Guard, Progress},
+    lengths,
 };
 use crate::{
     Gateway, limits,
@@ -56,8 +56,7 @@ async fn run(
     let (connection, login) = Connection::new(Arc::clone(gateway), from, (place, Arc::clone(progress)));
     // Whatever ends this function ends the connection: a client that was told to go may not want to.
     let gone = connection.gone();
-    let lengths = if has_aes() { Lengths::Clear } else { Lengths::Hidden };
-    let stream = Guard::new(Cut::new(stream, gone.clone()), Arc::clone(progress), lengths);
+    let stream = Guard::new(Cut::new(stream, gone.clone()), Arc::clone(progress), lengths());
     let _ended = gone.drop_guard();
     let deadline = tokio::time::Instant::now() + limits::LOGIN_DEADLINE;
     let beginning = tokio::select! {

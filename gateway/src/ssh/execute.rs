@@ -41,6 +41,7 @@ pub(super) async fn serve(
         }
         match message {
             Some(ChannelMsg::Exec { command: line, .. }) => {
+                gateway.shares.request(&caller.key).await;
                 return command(gateway, caller, (channel, waiting), line).await;
             }
             Some(ChannelMsg::RequestShell { .. }) => return refuse(channel, NO_SHELL).await,

@@ -2,7 +2,7 @@
 //!
 //! The library takes the word of a packet's length, up to 256 KiB, and makes that much room for four bytes. Before keys are
 //! agreed on every length is in the clear, and with AES-GCM it still is afterwards (RFC 5647 section 7.3), so a larger one is
-//! refused here. With ChaCha20, offered only where the CPU has no AES, lengths are hidden and the library's maximum holds.
+//! refused here. With ChaCha20, where it is offered, lengths are hidden and the library's maximum holds.
 
 use crate::limits;
 use std::{

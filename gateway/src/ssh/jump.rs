@@ -24,6 +24,7 @@ pub(super) struct Jump {
 /// Serves one jump until it ends.
 pub(super) async fn serve(gateway: Arc<Gateway>, caller: Caller, jump: Jump, gone: CancellationToken) {
     let Jump { channel, waiting, target } = jump;
+    let Some(()) = gone.run_until_cancelled(gateway.shares.request(&caller.key)).await else { return };
     match access::open(&gateway, &caller, &target).await {
         Ok(access) => carry(&gateway, &caller, (channel, &waiting), access, gone).await,
         Err(sentence) => say(channel, &sentence).await,
@@ -37,7 +38,7 @@ async fn carry(
     access: Access,
     gone: CancellationToken,
 ) {
-    let Access { id, facts, person, send, recv } = access;
+    let Access { id, facts, person, send, recv, way: _way } = access;
     let carried = Carried::default();
     let reason = tokio::select! {
         reason = splice::carry(channel, waiting, send, recv, &carried) => reason,

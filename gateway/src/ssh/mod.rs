@@ -13,7 +13,8 @@ mod jump;
 
 use crate::{Gateway, limits, threshold::TurnedAway};
 use belay_certs::PrivateKey;
-use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, kex, server::Config};
+use guard::Lengths;
+use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac, server::Config};
 use std::{
     borrow::Cow,
     io::Write,
@@ -35,6 +36,9 @@ const KEY_EXCHANGES: &[kex::Name] = &[
 const CIPHERS_WITH_AES: &[cipher::Name] = &[cipher::AES_256_GCM, cipher::AES_128_GCM];
 /// ChaCha20 first where AES would be slow.
 const CIPHERS_WITHOUT_AES: &[cipher::Name] = &[cipher::CHACHA20_POLY1305, cipher::AES_256_GCM, cipher::AES_128_GCM];
+
+/// Every cipher above brings its own; a client wants to see some all the same.
+const MACS: &[mac::Name] = &[mac::HMAC_SHA512_ETM, mac::HMAC_SHA256_ETM];
 
 /// Accepts connections until the gateway stops.
 pub(crate) async fn serve(gateway: Arc<Gateway>, listener: TcpListener, host_key: PrivateKey) {
@@ -89,7 +93,8 @@ fn config(host_key: &PrivateKey) -> Config {
         channel_buffer_size: limits::CHANNEL_MESSAGES_MAX,
         preferred: Preferred {
             kex: Cow::Borrowed(KEY_EXCHANGES),
-            cipher: Cow::Borrowed(if has_aes() { CIPHERS_WITH_AES } else { CIPHERS_WITHOUT_AES }),
+            cipher: Cow::Borrowed(ciphers()),
+            mac: Cow::Borrowed(MACS),
             ..Preferred::DEFAULT
         },
         max_auth_attempts: limits::AUTH_ATTEMPTS_MAX,
@@ -99,6 +104,17 @@ fn config(host_key: &PrivateKey) -> Config {
         nodelay: true,
         ..Config::default()
     }
+}
+
+/// The ciphers on offer here.
+fn ciphers() -> &'static [cipher::Name] {
+    if has_aes() { CIPHERS_WITH_AES } else { CIPHERS_WITHOUT_AES }
+}
+
+/// Whether all of them leave the lengths of packets in the clear, for who reads along.
+fn lengths() -> Lengths {
+    let clear = [cipher::AES_256_GCM, cipher::AES_128_GCM];
+    if ciphers().iter().all(|name| clear.contains(name)) { Lengths::Clear } else { Lengths::Hidden }
 }
 
 fn has_aes() -> bool {

@@ -23,9 +23,12 @@ use std::{
     time::Instant,
 };
 
-/// The threshold of the door for people.
+/// The thresholds of both doors.
 pub(crate) struct Threshold {
     places: Arc<Places>,
+    /// Machines that have not said who they are.
+    machines: Arc<Places>,
+    joins: Rates<Network>,
     penalties: Penalties,
     near: Rates<Network>,
     wide: Rates<Network>,
@@ -67,6 +70,15 @@ impl Threshold {
                 near: config.places_per_address,
                 wide: config.places_per_network,
             }),
+            machines: Places::new(Room {
+                all: limits::MACHINE_PLACES,
+                near: limits::MACHINE_PLACES_PER_NETWORK,
+                wide: limits::MACHINE_PLACES_PER_NETWORK,
+            }),
+            joins: Rates::new(
+                Rate { burst: limits::JOINS_BURST, every: limits::JOIN_EVERY },
+                limits::ADDRESSES_REMEMBERED_MAX,
+            ),
             penalties: Penalties::new(config.penalty_exempt.clone()),
             near: Rates::new(rate(1), limits::ADDRESSES_REMEMBERED_MAX),
             wide: Rates::new(rate(limits::WIDE_FACTOR), limits::ADDRESSES_REMEMBERED_MAX),
@@ -83,8 +95,21 @@ impl Threshold {
         if !self.near.take(&Network::near(address)) || !self.wide.take(&Network::wide(address)) {
             return Err(TurnedAway::TooOften);
         }
-        let knock = self.knocks.fetch_add(1, Ordering::Relaxed);
-        Ok(self.places.take(address, self.lots.hash_one(knock)))
+        Ok(self.places.take(address, self.lot()))
+    }
+
+    /// A machine begins a handshake.
+    pub(crate) fn admit(&self, address: IpAddr) -> Place {
+        self.machines.take(address, self.lot())
+    }
+
+    /// Returns when one more machine from there may ask to join. Cut off half-way, nothing was taken.
+    pub(crate) async fn join(&self, address: IpAddr) {
+        self.joins.wait(&Network::near(address)).await;
+    }
+
+    fn lot(&self) -> u64 {
+        self.lots.hash_one(self.knocks.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Somebody logged in.

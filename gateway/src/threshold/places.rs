@@ -35,7 +35,9 @@ struct Held {
     /// The next place's number.
     next: u64,
     waiting: HashMap<u64, Waiting>,
-    /// Everybody again, by neighbourhood; never an empty one.
+    /// Everybody again, by address; never an empty one.
+    by_near: HashMap<Network, Vec<u64>>,
+    /// And by neighbourhood.
     by_wide: HashMap<Network, Vec<u64>>,
 }
 
@@ -66,6 +68,7 @@ impl Places {
         let number = held.next;
         held.next += 1;
         held.waiting.insert(number, Waiting { near, wide, displaced: displaced.clone() });
+        held.by_near.entry(near).or_default().push(number);
         held.by_wide.entry(wide).or_default().push(number);
         drop(held);
         if let Some(loser) = loser {
@@ -87,14 +90,10 @@ impl Places {
 impl Held {
     /// Who loses their place so that one more from these networks fits; none when there is room.
     fn loser(&self, room: Room, (near, wide): (Network, Network), lot: u64) -> Option<u64> {
+        let same = self.by_near.get(&near).map(Vec::as_slice).unwrap_or_default();
         let neighbours = self.by_wide.get(&wide).map(Vec::as_slice).unwrap_or_default();
-        let same: Vec<u64> = neighbours
-            .iter()
-            .copied()
-            .filter(|number| self.waiting.get(number).is_some_and(|waiting| waiting.near == near))
-            .collect();
         if same.len() >= room.near {
-            draw(&same, lot)
+            draw(same, lot)
         } else if neighbours.len() >= room.wide {
             draw(neighbours, lot)
         } else if self.waiting.len() >= room.all {
@@ -107,10 +106,12 @@ impl Held {
 
     fn remove(&mut self, number: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&number)?;
-        if let Some(numbers) = self.by_wide.get_mut(&waiting.wide) {
-            numbers.retain(|other| *other != number);
-            if numbers.is_empty() {
-                self.by_wide.remove(&waiting.wide);
+        for (numbers, network) in [(&mut self.by_near, waiting.near), (&mut self.by_wide, waiting.wide)] {
+            if let Some(of) = numbers.get_mut(&network) {
+                of.retain(|other| *other != number);
+                if of.is_empty() {
+                    numbers.remove(&network);
+                }
             }
         }
         Some(waiting)
@@ -188,6 +189,6 @@ mod tests {
             drop(taken);
             assert_eq!(places.count(), 0);
         }
-        assert!(places.lock().by_wide.is_empty());
+        assert!(places.lock().by_wide.is_empty() && places.lock().by_near.is_empty());
     }
 }

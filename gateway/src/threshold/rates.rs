@@ -40,6 +40,14 @@ impl<K: Hash + Eq + Clone> Rates<K> {
         self.has_room() && self.limiter.check_key(key).is_ok()
     }
 
+    /// Takes one as soon as there is one. Whoever gives up waiting has taken none.
+    pub(crate) async fn wait(&self, key: &K) {
+        while !self.has_room() {
+            tokio::time::sleep(PRUNE_EVERY).await;
+        }
+        self.limiter.until_key_ready(key).await;
+    }
+
     /// Forgets who owes nothing when the map is full; false when all in it still do.
     fn has_room(&self) -> bool {
         if self.limiter.len() < self.keys_max {
@@ -83,5 +91,13 @@ mod tests {
         assert!((0..50).all(|key| rates.take(&key)));
         assert!(rates.take(&50), "the others have paid");
         assert!(rates.limiter.len() <= 50);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_a_turn() {
+        let rates = Rates::new(Rate { burst: 1, every: Duration::from_millis(1) }, 10);
+        for _ in 0..5 {
+            rates.wait(&"a").await;
+        }
     }
 }

@@ -16,6 +16,8 @@ use rustls::{
 use std::{net::Ipv4Addr, time::Duration};
 use tokio::time::timeout;
 
+mod pace;
+
 /// Longer than anything here takes.
 const GENEROUS: Duration = Duration::from_secs(10);
 

@@ -1,0 +1,69 @@
+//! Devices that do what they may, without end.
+
+use super::*;
+use belay_protocol::CertificateRequest;
+use std::net::IpAddr;
+
+#[tokio::test]
+async fn a_device_that_comes_and_goes_without_end_is_recorded_so_often_and_then_sent_away() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let other = bench.scene.machine("web2").await;
+    for _ in 0..limits::VISITS_BURST {
+        let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+        assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+        line.connection.close(0_u8.into(), b"");
+    }
+    let line = bench.call(&machine, hello()).await;
+    assert_eq!(line.close_code().await, CloseCode::Busy);
+    let mut line = bench.call(&other, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)), "its neighbour pays nothing");
+    let came = bench.scene.count(LogName::Tenant(acme()), "device.connected").await;
+    assert_eq!(came, limits::VISITS_BURST as usize + 1);
+}
+
+#[tokio::test]
+async fn a_device_that_asks_for_certificates_without_end_gets_a_few() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    let request = encode_frame(&CertificateRequest { csr: machine.transport.csr_der().unwrap() }).unwrap();
+    for _ in 0..limits::CERTIFICATES_BURST {
+        line.say(&request).await;
+        assert!(matches!(line.hear().await, ToAgent::CertificateIssued(_)));
+    }
+    line.say(&request).await;
+    assert_eq!(line.close_code().await, CloseCode::Busy);
+}
+
+#[tokio::test]
+async fn a_caller_proves_its_address_first_when_too_many_have_not() {
+    let bench = Bench::new().await;
+    let unproved = Arc::clone(&bench.scene.gateway.unproved);
+    let _held = unproved.try_acquire_many_owned(u32::try_from(limits::UNPROVED_MAX).unwrap()).unwrap();
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+}
+
+#[tokio::test]
+async fn whoever_does_not_say_hello_makes_room_for_others_and_a_device_that_did_stays() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    let silent = [bench.dial(None, ALPN).await, bench.dial(None, ALPN_JOIN).await];
+    let flood: IpAddr = Ipv4Addr::LOCALHOST.into();
+    let crowd: Vec<Place> =
+        (0..limits::MACHINE_PLACES_PER_NETWORK * 20).map(|_| bench.scene.gateway.threshold.admit(flood)).collect();
+    let still = crowd.iter().filter(|place| !place.displaced().is_cancelled()).count();
+    assert!(still <= limits::MACHINE_PLACES_PER_NETWORK);
+    for connection in silent {
+        let closed = timeout(GENEROUS, connection.closed()).await.unwrap();
+        // Before the last packet of the handshake was read, the reason may not be told (RFC 9000 section 10.2.3).
+        let told = matches!(closed, ConnectionError::ApplicationClosed(_) | ConnectionError::ConnectionClosed(_));
+        assert!(told, "{closed}");
+    }
+    assert!(line.connection.close_reason().is_none());
+}
