@@ -25,8 +25,9 @@ use std::{
 
 /// Shortest RSA modulus, in bits: 128-bit security (NIST SP 800-57).
 const RSA_BITS_MIN: usize = 3072;
-/// A SEC1 point of P-256 as FIDO keys carry it: uncompressed, so that one key has one encoding.
-const P256_POINT_BYTES: usize = 65;
+/// The first byte of an uncompressed SEC1 point, the only form that OpenSSH writes: so one key has one encoding, and nobody
+/// counts as two by spelling theirs twice.
+const POINT_UNCOMPRESSED: u8 = 4;
 
 /// A plain SSH public key; two are equal when the key is, whatever the comment.
 ///
@@ -128,14 +129,18 @@ fn check_strength(data: &KeyData) -> Result<(), Invalid> {
     match data {
         KeyData::Ed25519(key) => check_ed25519(key),
         KeyData::SkEd25519(key) => check_ed25519(key.public_key()),
-        KeyData::Ecdsa(_) => Ok(()),
-        KeyData::SkEcdsaSha2NistP256(key) if key.ec_point().as_bytes().len() == P256_POINT_BYTES => Ok(()),
-        KeyData::SkEcdsaSha2NistP256(_) => {
-            Err(malformed("the sk-ecdsa key's point is compressed: export the key again"))
-        }
+        KeyData::Ecdsa(key) => check_point(key.as_sec1_bytes()),
+        KeyData::SkEcdsaSha2NistP256(key) => check_point(key.ec_point().as_bytes()),
         KeyData::Rsa(key) => check_rsa(key),
         KeyData::Certificate(_) => Err(malformed("a certificate stands where a plain public key is wanted")),
         other => check_kind(other.algorithm().as_str()),
+    }
+}
+
+fn check_point(point: &[u8]) -> Result<(), Invalid> {
+    match point.first() {
+        Some(&POINT_UNCOMPRESSED) => Ok(()),
+        Some(_) | None => Err(malformed("the ecdsa key's point is compressed: export the key again with `ssh-keygen`")),
     }
 }
 
@@ -147,6 +152,11 @@ fn check_ed25519(key: &Ed25519PublicKey) -> Result<(), Invalid> {
 }
 
 fn check_rsa(key: &RsaPublicKey) -> Result<(), Invalid> {
+    // Under an exponent of 1 anybody can sign, and none is even.
+    let exponent = key.e().as_positive_bytes().unwrap_or_default();
+    if exponent == [1] || exponent.last().is_none_or(|byte| byte % 2 == 0) {
+        return Err(malformed("this RSA key's public exponent is 1 or even: make a key with `ssh-keygen -t ed25519`"));
+    }
     let modulus = key.n().as_positive_bytes().unwrap_or_default();
     let unused = modulus.first().map_or(0, |byte| byte.leading_zeros() as usize);
     let bits = (modulus.len() * 8).saturating_sub(unused);

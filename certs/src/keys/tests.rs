@@ -43,11 +43,10 @@ fn the_fido_kinds_are_accepted() {
     assert!(PublicKey::parse(&line).unwrap().line().starts_with("sk-ssh-ed25519@openssh.com AAAA"));
 }
 
-/// An sk-ecdsa key as it goes over the wire, with any point.
-fn fido_p256_line(point: &[u8]) -> String {
-    let kind = "sk-ecdsa-sha2-nistp256@openssh.com";
+/// A public key's line from the parts of its wire encoding, each a string.
+fn line_of(kind: &str, parts: &[&[u8]]) -> String {
     let mut blob = Vec::new();
-    for part in [kind.as_bytes(), b"nistp256", point, b"ssh:"] {
+    for part in [&[kind.as_bytes()], parts].concat() {
         blob.extend(u32::try_from(part.len()).unwrap().to_be_bytes());
         blob.extend(part);
     }
@@ -55,11 +54,84 @@ fn fido_p256_line(point: &[u8]) -> String {
 }
 
 #[test]
-fn a_compressed_fido_point_would_be_a_second_name_for_the_key_and_is_refused() {
-    let uncompressed = [&[4][..], &[0x11; 64]].concat();
-    assert!(PublicKey::parse(&fido_p256_line(&uncompressed)).is_ok());
-    let compressed = [&[2][..], &[0x11; 32]].concat();
-    assert!(PublicKey::parse(&fido_p256_line(&compressed)).is_err());
+fn a_compressed_point_would_be_a_second_name_for_the_key_and_is_refused() {
+    let kinds: [(&str, &[u8], usize, &[&[u8]]); 4] = [
+        ("sk-ecdsa-sha2-nistp256@openssh.com", b"nistp256", 32, &[b"ssh:"]),
+        ("ecdsa-sha2-nistp256", b"nistp256", 32, &[]),
+        ("ecdsa-sha2-nistp384", b"nistp384", 48, &[]),
+        ("ecdsa-sha2-nistp521", b"nistp521", 66, &[]),
+    ];
+    for (kind, curve, length, more) in kinds {
+        let line = |tag: u8, length: usize| {
+            let point = [&[tag][..], &vec![0x11; length]].concat();
+            line_of(kind, &[&[curve, point.as_slice()], more].concat())
+        };
+        assert!(PublicKey::parse(&line(4, 2 * length)).is_ok(), "{kind}");
+        for tag in [2, 3] {
+            let refused = PublicKey::parse(&line(tag, length)).unwrap_err();
+            assert!(refused.sentence.contains("compressed") || refused.sentence.contains("does not read"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn an_rsa_key_has_one_encoding_and_an_exponent_that_protects() {
+    let line = |exponent: &[u8], modulus: &[u8]| line_of("ssh-rsa", &[exponent, modulus]);
+    let modulus = [&[0, 0xc3][..], &[0x5b; 383]].concat();
+    assert!(PublicKey::parse(&line(&[1, 0, 1], &modulus)).is_ok());
+    assert!(PublicKey::parse(&line(&[3], &modulus)).is_ok());
+    for exponent in [&[][..], &[1], &[2], &[1, 0, 0], &[0x80], &[0, 3], &[0, 0, 3]] {
+        assert!(PublicKey::parse(&line(exponent, &modulus)).is_err(), "{exponent:?}");
+    }
+    for modulus in [[&[0], modulus.as_slice()].concat(), modulus[1..].to_vec()] {
+        assert!(
+            PublicKey::parse(&line(&[1, 0, 1], &modulus)).is_err(),
+            "a leading zero too many, and a negative number"
+        );
+    }
+}
+
+#[test]
+fn a_key_line_with_anything_behind_the_key_is_no_key() {
+    let line = PrivateKey::generate_ed25519("").unwrap().public().line();
+    let blob = STANDARD.decode(line.split(' ').nth(1).unwrap()).unwrap();
+    for changed in [[blob.as_slice(), &[0]].concat(), blob[..blob.len() - 1].to_vec()] {
+        assert!(PublicKey::parse(&format!("ssh-ed25519 {}", STANDARD.encode(changed))).is_err());
+    }
+    let padded = line.trim_end().to_owned() + "=";
+    assert!(PublicKey::parse(&padded).is_err(), "another spelling of the base64");
+    let line = made(tempfile::tempdir().unwrap().path(), "p384", "ecdsa", "384");
+    assert!(PublicKey::parse(&line.replace("ecdsa-sha2-nistp384", "ecdsa-sha2-nistp256")).is_err());
+}
+
+#[test]
+fn certificates_are_refused_wherever_a_key_is_wanted_nested_ones_too() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, kind, bits) in
+        [("ca", "ed25519", "256"), ("ed", "ed25519", "256"), ("ec", "ecdsa", "256"), ("rs", "rsa", "3072")]
+    {
+        made(folder.path(), name, kind, bits);
+    }
+    for name in ["ed", "ec", "rs"] {
+        // A comma, an empty name and a plain one as principals: whatever a certificate claims, none is a key.
+        for principals in ["root,admin", "root"] {
+            let public = format!("{name}.pub");
+            ssh_keygen(folder.path(), &["-q", "-s", "ca", "-I", "id", "-n", principals, &public]);
+            let line = std::fs::read_to_string(folder.path().join(format!("{name}-cert.pub"))).unwrap();
+            let refused = PublicKey::parse(&line).unwrap_err();
+            assert!(refused.sentence.contains("certificate"), "{refused}");
+            // The same under the name of a plain key, and as the certificate of a certificate.
+            let plain = std::fs::read_to_string(folder.path().join(&public)).unwrap();
+            let kind = plain.split(' ').next().unwrap();
+            let (certificate, blob) = (line.split(' ').next().unwrap(), line.split(' ').nth(1).unwrap());
+            assert!(PublicKey::parse(&format!("{kind} {blob}")).is_err(), "{kind}");
+            let nested = certificate.replace("-cert-v01@", "-cert-v01-cert-v01@");
+            assert!(PublicKey::parse(&format!("{nested} {blob}")).unwrap_err().sentence.contains("certificate"));
+            let certificate = ssh_key::Certificate::from_openssh(&line).unwrap();
+            let as_data = ssh_key::PublicKey::from(KeyData::Certificate(Box::new(certificate)));
+            assert!(PublicKey::from_ssh(&as_data).is_err());
+        }
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use super::{Person, Policy, Refusal, Root};
 use crate::invalid::{Fault, Invalid};
-use crate::limits::{EXPIRY_WARNING_DAYS, POLICY_SIGNATURES_MAX};
+use crate::limits::{EXPIRY_WARNING_DAYS, KEY_NAME_CHARS_MAX, KEYS_NAMED_MAX, POLICY_SIGNATURES_MAX};
 use crate::time::{DAY, Timestamp};
 use crate::{Digest, Namespace, PublicKey, Signed, TenantName, sshsig};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,11 +50,8 @@ impl Chain {
                 ),
             ));
         }
-        Signers::of(signed)?.satisfy(
-            &policy.root,
-            &format!("version 0 of the policy of {}", policy.tenant),
-            "its own",
-        )?;
+        let what = format!("version 0 of the policy of {}", policy.tenant);
+        Signers::of(signed)?.satisfy(&what, &[(&policy.root, "its own".to_owned())])?;
         let digest = Digest::of(&signed.bytes);
         Ok(Self::hold(policy, digest, digest))
     }
@@ -74,8 +71,9 @@ impl Chain {
         let signers = Signers::of(signed)?;
         self.check_place(&policy, &signers)?;
         let what = format!("version {} of the policy of {}", policy.version, policy.tenant);
-        signers.satisfy(&self.policy().root, &what, &format!("version {}'s", self.version()))?;
-        signers.satisfy(&policy.root, &what, "its own")?;
+        let roots =
+            [(&self.policy().root, format!("version {}'s", self.version())), (&policy.root, "its own".to_owned())];
+        signers.satisfy(&what, &roots)?;
         Ok(Step::Next(Self::hold(policy, digest, self.policy0())))
     }
 
@@ -246,16 +244,44 @@ impl Signers {
         root.keys.iter().filter(|key| self.keys.contains(key)).count()
     }
 
-    /// At least `threshold` of `root` must be among them.
-    fn satisfy(&self, root: &Root, what: &str, whose: &str) -> Result<(), Invalid> {
-        let (have, need) = (self.count(root), root.threshold);
-        if have >= need {
+    /// At least `threshold` keys of each of these roots must be among them. Roots are told with whose they are.
+    fn satisfy(&self, what: &str, roots: &[(&Root, String)]) -> Result<(), Invalid> {
+        let mut missing: Vec<String> = Vec::new();
+        for (at, (root, whose)) in roots.iter().enumerate() {
+            let told = roots.iter().take(at).any(|(other, _)| other == root);
+            missing.extend(self.missing(root, whose).filter(|_| !told));
+        }
+        if missing.is_empty() {
             return Ok(());
         }
-        let sentence = format!("{what} has {have} of the {need} signatures it needs from {whose} root keys");
+        let sentence = format!("{what} {}", missing.join("; and it "));
         Err(match &self.bad {
             Some(bad) => Invalid::new(Fault::BadSignature, format!("{sentence}; one does not verify: {bad}")),
-            None => Invalid::new(Fault::Unsigned, format!("{sentence}: have more of them sign it")),
+            None => Invalid::new(Fault::Unsigned, sentence),
         })
     }
+
+    /// Who of a root signed, and how many of whom are missing; none when enough did.
+    fn missing(&self, root: &Root, whose: &str) -> Option<String> {
+        let (signed, others): (Vec<_>, Vec<_>) = root.keys.iter().partition(|key| self.keys.contains(key));
+        let (have, need) = (signed.len(), root.threshold);
+        let short = need.checked_sub(have).filter(|short| *short > 0)?;
+        let by = if signed.is_empty() { String::new() } else { format!(" ({})", called(&signed)) };
+        Some(format!(
+            "has {have} of the {need} signatures it needs from {whose} root keys{by}: {short} more must sign, of {}",
+            called(&others)
+        ))
+    }
+}
+
+/// Keys by their comments, which their owners know, or else by their fingerprints; a long list is cut.
+fn called(keys: &[&PublicKey]) -> String {
+    let name = |key: &&PublicKey| match key.comment() {
+        comment if (1..=KEY_NAME_CHARS_MAX).contains(&comment.chars().count()) => comment.to_owned(),
+        _ => key.fingerprint(),
+    };
+    let shown: Vec<String> = keys.iter().take(KEYS_NAMED_MAX).map(name).collect();
+    let more = keys.len().saturating_sub(KEYS_NAMED_MAX);
+    let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
+    format!("{}{rest}", shown.join(", "))
 }

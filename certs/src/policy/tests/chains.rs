@@ -55,6 +55,55 @@ fn version_0_needs_the_threshold_of_its_own_root() {
 }
 
 #[test]
+fn a_version_that_too_few_signed_says_who_did_and_who_is_missing() {
+    let mut draft = Draft::new("acme", "");
+    (draft.roots, draft.threshold) = (vec!["r1", "r2", "r3"], 2);
+    let chain = draft.begin();
+    let says = |draft: &Draft, signers: &[&str]| refused(chain.extend(&signed(&draft.text(), signers))).sentence;
+    let same = Draft { body: "# more\n".to_owned(), ..draft.clone() }.after(&chain);
+    assert_eq!(
+        says(&same, &["r2"]),
+        "version 1 of the policy of acme has 1 of the 2 signatures it needs from version 0's root keys (r2): 1 more must \
+         sign, of r1, r3"
+    );
+    let moved = Draft { roots: vec!["r1", "r2", "r4"], ..draft.clone() }.after(&chain);
+    assert_eq!(
+        says(&moved, &["r4", "r4"]),
+        "version 1 of the policy of acme has 0 of the 2 signatures it needs from version 0's root keys: 2 more must sign, \
+         of r1, r2, r3; and it has 1 of the 2 signatures it needs from its own root keys (r4): 1 more must sign, of r1, r2"
+    );
+    let many = Draft { roots: vec!["a", "b", "c", "d", "e", "f", "g"], ..draft }.after(&chain);
+    assert!(says(&many, &["r1", "r2"]).ends_with("2 more must sign, of a, b, c, d, e and 2 more"));
+}
+
+#[test]
+fn a_lost_root_key_is_replaced_by_the_others_and_worth_nothing_then() {
+    let mut draft = Draft::new("acme", "");
+    (draft.roots, draft.threshold) = (vec!["r1", "r2", "lost"], 2);
+    let chain = draft.begin();
+    let next_draft = Draft { roots: vec!["r1", "r2", "r4"], ..draft.clone() }.after(&chain);
+    for signers in [&["r1", "lost"][..], &["r4", "r1"], &["r1"], &["r1", "r1"], &["r4", "lost"]] {
+        let invalid = chain.extend(&signed(&next_draft.text(), signers));
+        assert_eq!(refused(invalid).fault, Fault::Unsigned, "{signers:?}");
+    }
+    let replaced = next(&chain, &next_draft, &["r2", "r1"]);
+    let third = Draft { body: "# more\n".to_owned(), ..next_draft }.after(&replaced);
+    assert!(refused(replaced.extend(&signed(&third.text(), &["lost", "r1"]))).sentence.contains("(r1): 1 more"));
+    next(&replaced, &third, &["r4", "r1"]);
+}
+
+#[test]
+fn one_root_key_under_two_comments_is_one_key_and_refused() {
+    let text = Draft { roots: vec!["r1", "r2"], threshold: 2, ..Draft::new("acme", "") }.text();
+    let (r1, r2) = (super::fixture::public("r1").line(), super::fixture::public("r2").line());
+    for second in [r1.clone(), r1.replace(" r1", " another laptop"), r1.replace(" r1", ""), format!("  {r1} ")] {
+        let twice = text.replace(&r2, &second);
+        let invalid = Policy::parse(twice.as_bytes()).unwrap_err();
+        assert!(invalid.sentence.contains("twice"), "{second}: {invalid}");
+    }
+}
+
+#[test]
 fn new_root_keys_need_the_old_ones_and_their_own_threshold() {
     let chain = Draft::new("acme", "").begin();
     let mut draft = Draft::new("acme", "").after(&chain);
