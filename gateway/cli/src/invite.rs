@@ -69,6 +69,7 @@ impl Invite {
         let beginning = Beginning {
             issued,
             expires: issued.plus(DAY),
+            threshold: 1,
             root_keys: vec![key.public().clone()],
             device_ca: vec![key.public().clone()],
             recipients: vec![age::x25519::Identity::generate().to_public().to_string()],
@@ -96,6 +97,8 @@ pub struct Beginning {
     pub issued: Timestamp,
     /// When devices stop acting on it.
     pub expires: Timestamp,
+    /// How many root keys must sign each version.
+    pub threshold: usize,
     /// The keys that make later versions valid.
     pub root_keys: Vec<PublicKey>,
     /// The keys that certify devices.
@@ -158,7 +161,8 @@ pub fn version_0(invite: &Invite, beginning: &Beginning) -> String {
     let _ = write!(
         out,
         "[root] # as many of these keys as `threshold` says make the next version valid\n\
-         threshold = 1\nkeys = {}\n\n",
+         threshold = {}\nkeys = {}\n\n",
+        beginning.threshold,
         keys(&beginning.root_keys)
     );
     let _ = write!(

@@ -15,6 +15,7 @@ mod next_version;
 mod policy_edit;
 mod refresh;
 mod screen;
+mod signatures;
 mod ssh_config;
 #[cfg(test)]
 mod testing;

@@ -46,6 +46,7 @@ impl Customer {
         let beginning = Beginning {
             issued: start(),
             expires: start().plus(90 * DAY),
+            threshold: 1,
             root_keys: vec![customer.root.public().clone()],
             device_ca: vec![customer.device_ca.public().clone()],
             recipients: vec![age::x25519::Identity::generate().to_public().to_string()],

@@ -33,10 +33,22 @@ impl World {
     }
 
     pub(super) fn owner_adds(&self, tenant: &Tenant, person: &str, key: &Path, more: &[&str]) -> Result<()> {
+        self.owner_adds_signed_by(tenant, (person, key), more, &[&self.root_key(tenant.name)])
+    }
+
+    fn owner_adds_signed_by(
+        &self,
+        tenant: &Tenant,
+        (person, key): (&str, &Path),
+        more: &[&str],
+        roots: &[&Path],
+    ) -> Result<()> {
         let owner = self.person(tenant.owner);
         let mut add = owner.belay_command()?;
-        add.args(["person", "add", tenant.name, person, "--yes", "--root"]).arg(self.root_key(tenant.name));
-        add.arg("--key").arg(key).args(more);
+        add.args(["person", "add", tenant.name, person, "--yes"]).arg("--key").arg(key).args(more);
+        for root in roots {
+            add.arg("--root").arg(root);
+        }
         run(&mut add, b"")?.succeeded()?;
         self.keep_policies(tenant.name, &owner)
     }
@@ -49,6 +61,18 @@ impl World {
         let tenant = self.tenant(tenant)?.clone();
         let person = Person::make(&self.dir.join("people").join(name), name)?;
         self.owner_adds(&tenant, name, &person.public_key(), more)?;
+        self.configure(&person)?;
+        Ok(person)
+    }
+
+    /// As [`World::add_person`], signed by these root keys.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn add_person_signed_by(&self, tenant: &str, name: &str, more: &[&str], roots: &[&Path]) -> Result<Person> {
+        let tenant = self.tenant(tenant)?.clone();
+        let person = Person::make(&self.dir.join("people").join(name), name)?;
+        self.owner_adds_signed_by(&tenant, (name, &person.public_key()), more, roots)?;
         self.configure(&person)?;
         Ok(person)
     }

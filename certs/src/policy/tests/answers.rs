@@ -1,6 +1,6 @@
 //! Answers: names, keys, refusals in words, and the questions about more than one action.
 
-use super::fixture::{Draft, World, account, device, moment, monday, public, question, signed, web1};
+use super::fixture::{Draft, World, account, device, moment, monday, public, question, signed};
 use crate::PersonRef;
 use crate::policy::*;
 

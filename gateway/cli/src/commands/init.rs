@@ -11,8 +11,8 @@ use crate::{
 };
 use age::secrecy::ExposeSecret;
 use belay_certs::{
-    AccountName, Digest, Namespace, PersonName, PersonRef, PublicKey, Signed, TenantName,
-    limits::POLICY_DAYS_MAX,
+    AccountName, Digest, Fault, Namespace, PersonName, PersonRef, PublicKey, Signed, TenantName,
+    limits::{POLICY_DAYS_MAX, ROOT_KEYS_MAX},
     policy::{ActionKind, Chain},
     time::DAY,
 };
@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 /// What the first grant allows unless it is said: everything that needs no further thought.
 const FIRST_ACTIONS: [ActionKind; 5] =
     [ActionKind::Shell, ActionKind::Files, ActionKind::Enrol, ActionKind::Audit, ActionKind::Operate];
-/// Root keys made when none is given: one in use, one put away.
-const ROOT_KEYS_MADE: usize = 2;
+/// Root keys made when none is given, beyond those that must sign: one to put away.
+const ROOT_KEYS_SPARE: usize = 1;
 
 /// `belay init`.
 #[derive(Debug, clap::Args)]
@@ -53,9 +53,12 @@ pub struct Args {
     /// The accounts it is for
     #[arg(long = "as", value_name = "ACCOUNT", value_delimiter = ',', default_value = "root")]
     accounts: Vec<AccountName>,
-    /// An existing root key instead of new ones; may be given again; the first signs
+    /// An existing root key instead of new ones; may be given again. The .pub of one that is elsewhere signs there
     #[arg(long = "root-key", value_name = "FILE")]
     root_keys: Vec<PathBuf>,
+    /// How many of the root keys must sign each version
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    threshold: usize,
     /// An existing device CA key instead of a new one
     #[arg(long, value_name = "FILE")]
     device_ca: Option<PathBuf>,
@@ -73,6 +76,7 @@ pub fn run(home: &Home, args: Args) -> Outcome {
     if invite.tenant != args.tenant {
         return Err(usage(format!("this invite is for {}, not for {}", invite.tenant, args.tenant)));
     }
+    check_threshold(&args)?;
     let dir = args.dir.clone().unwrap_or_else(|| home.keys(&args.tenant));
     let file = dir.join("policy-0.toml");
     if file.exists() {
@@ -93,6 +97,7 @@ pub fn run(home: &Home, args: Args) -> Outcome {
     let beginning = Beginning {
         issued,
         expires: issued.plus(POLICY_DAYS_MAX * DAY),
+        threshold: args.threshold,
         root_keys,
         device_ca: vec![device_ca],
         recipients: recipients(&args, &dir)?,
@@ -101,9 +106,16 @@ pub fn run(home: &Home, args: Args) -> Outcome {
         grant: Some(grant),
     };
     let text = invite::version_0(&invite, &beginning);
-    let signer = root_files.first().ok_or_else(|| usage("no root key"))?;
-    let chain = sign(&text, signer, &file)?;
-    tell(&args, &invite, &file, &chain);
+    sign(&text, &signers(&root_files, args.threshold), &file)
+        .map(|missing| tell(&args, &invite, &file, Digest::of(text.as_bytes()), missing))
+}
+
+/// Before any key is made: the policy would be refused.
+fn check_threshold(args: &Args) -> Outcome {
+    let most = if args.root_keys.is_empty() { ROOT_KEYS_MAX - ROOT_KEYS_SPARE } else { args.root_keys.len() };
+    if !(1..=most).contains(&args.threshold) {
+        return Err(usage(format!("--threshold is 1 to {most}: no more keys can sign than there are root keys")));
+    }
     Ok(())
 }
 
@@ -126,14 +138,30 @@ fn parse_import(text: &str) -> Result<(TenantName, Digest), String> {
     Ok((provider.parse().map_err(sentence)?, hash.parse().map_err(sentence)?))
 }
 
-fn sign(text: &str, signer: &Path, file: &Path) -> Outcome<Chain> {
+/// The first keys that must sign, of those whose private half is here; without any, those an ssh-agent may hold.
+fn signers(files: &[PathBuf], threshold: usize) -> Vec<&Path> {
+    let is_public = |path: &&PathBuf| path.extension().is_some_and(|extension| extension == "pub");
+    let (public, private): (Vec<_>, Vec<_>) = files.iter().partition(is_public);
+    let able = if private.is_empty() { public } else { private };
+    able.into_iter().take(threshold).map(PathBuf::as_path).collect()
+}
+
+/// Signs and writes it; what is missing, where others have to sign it too.
+fn sign(text: &str, signers: &[&Path], file: &Path) -> Outcome<Option<String>> {
     belay_certs::policy::Policy::parse(text.as_bytes())?;
-    note(&format!("{text}\nThis is signed with {}.", signer.display()));
-    let signature = keygen::sign(signer, Namespace::Policy, text.as_bytes())?;
-    let signed = Signed { bytes: text.as_bytes().to_vec(), signatures: vec![signature] };
-    let chain = Chain::begin(&signed)?;
+    let shown: Vec<String> = signers.iter().map(|path| path.display().to_string()).collect();
+    note(&format!("{text}\nThis is signed with {}.", shown.join(" and ")));
+    let mut signed = Signed { bytes: text.as_bytes().to_vec(), signatures: Vec::new() };
+    for signer in signers {
+        signed.signatures.push(keygen::sign(signer, Namespace::Policy, text.as_bytes())?);
+    }
+    let missing = match Chain::begin(&signed) {
+        Ok(_) => None,
+        Err(invalid) if invalid.fault == Fault::Unsigned => Some(invalid.sentence),
+        Err(invalid) => return Err(invalid.into()),
+    };
     chain::write(file, &signed)?;
-    Ok(chain)
+    Ok(missing)
 }
 
 fn root_keys(args: &Args, dir: &Path) -> Outcome<(Vec<PathBuf>, Vec<PublicKey>)> {
@@ -141,7 +169,7 @@ fn root_keys(args: &Args, dir: &Path) -> Outcome<(Vec<PathBuf>, Vec<PublicKey>)>
         let keys = args.root_keys.iter().map(|path| keygen::public(path)).collect::<Outcome<Vec<_>>>()?;
         return Ok((args.root_keys.clone(), keys));
     }
-    let made = (1..=ROOT_KEYS_MADE).map(|number| {
+    let made = (1..=args.threshold.saturating_add(ROOT_KEYS_SPARE)).map(|number| {
         let path = dir.join(format!("root-{number}"));
         let key = keygen::generate(&path, &format!("{}-root-{number}", args.tenant))?;
         Ok((path, key))
@@ -166,18 +194,33 @@ fn recipients(args: &Args, dir: &Path) -> Outcome<Vec<String>> {
     Ok(vec![public])
 }
 
-fn tell(args: &Args, invite: &Invite, file: &Path, chain: &Chain) {
-    let hash = chain.digest();
+fn tell(args: &Args, invite: &Invite, file: &Path, hash: Digest, missing: Option<String>) {
     let dir = file.parent().unwrap_or(Path::new("."));
-    say(&format!("version 0 of {}'s policy is signed: {}", args.tenant, file.display()));
+    if let Some(missing) = missing {
+        say(&format!("{} is not valid yet: {missing}", file.display()));
+        say(
+            "pass policy-0.toml and policy-0.toml.sig on to whoever has such a key; they add theirs and send both back:",
+        );
+        say("  belay policy sign policy-0.toml --key KEY");
+    } else {
+        say(&format!("version 0 of {}'s policy is signed: {}", args.tenant, file.display()));
+    }
     say(&format!("its hash, to be pinned on every laptop: {hash}"));
     say(&format!("next, on {}, by its operator, with policy-0.toml and policy-0.toml.sig:", invite.gateway));
     say(&format!("  belay-gateway tenant adopt {} policy-0.toml", args.tenant));
     say("then, on a laptop:");
     say(&format!("  belay trust {hash} --from {}", dir.display()));
-    let made: Vec<&str> =
-        ["root-1", "root-2", "device-ca", "auditor.age"].into_iter().filter(|name| dir.join(name).exists()).collect();
+    let made: Vec<String> = (1..=args.threshold.saturating_add(ROOT_KEYS_SPARE))
+        .map(|number| format!("root-{number}"))
+        .chain(["device-ca".to_owned(), "auditor.age".to_owned()])
+        .filter(|name| dir.join(name).exists())
+        .collect();
     if !made.is_empty() {
-        say(&format!("secrets in {}: {}; keep root-2 and auditor.age somewhere else", dir.display(), made.join(", ")));
+        let last = args.threshold.saturating_add(ROOT_KEYS_SPARE);
+        say(&format!(
+            "secrets in {}: {}; keep root-{last} and auditor.age somewhere else",
+            dir.display(),
+            made.join(", ")
+        ));
     }
 }

@@ -8,6 +8,7 @@ use crate::{
     home::{self, Home},
     keygen, next_version,
     screen::{confirm, document, json, note, say, table},
+    signatures,
     trusted::Trusted,
 };
 use belay_certs::{
@@ -35,7 +36,7 @@ pub enum Command {
         /// The policy file
         file: PathBuf,
     },
-    /// Show what a file changes, then sign it: FILE.sig. Signatures of others that are there already stay
+    /// Show what a file changes, then sign it: FILE.sig, with the signatures of others that lie beside it as FILE*.sig
     Sign {
         /// The policy file
         file: PathBuf,
@@ -46,10 +47,13 @@ pub enum Command {
         #[arg(long)]
         yes: bool,
     },
-    /// Send a signed policy to the gateway; the signatures beside it are FILE.sig
+    /// Send a signed policy to the gateway, with every signature that lies beside it as FILE*.sig
     Push {
         /// The policy file
         file: PathBuf,
+        /// A signature file that lies elsewhere; may be given again
+        #[arg(long = "sig", value_name = "FILE")]
+        signatures: Vec<PathBuf>,
     },
     /// Print the newest verified policy of a tenant, or list all tenants
     Show {
@@ -72,7 +76,7 @@ pub fn run(home: &Home, command: Command) -> Outcome {
         Command::Renew(args) => super::renew::run(home, &args),
         Command::Check { file } => check(home, &file),
         Command::Sign { file, keys, yes } => sign(home, &file, &keys, yes),
-        Command::Push { file } => push_file(home, &file),
+        Command::Push { file, signatures } => push_file(home, &file, &signatures),
         Command::Show { tenant: Some(tenant), .. } => show(home, &tenant),
         Command::Show { tenant: None, json } => list(home, json),
     }
@@ -88,9 +92,25 @@ fn check(home: &Home, file: &Path) -> Outcome {
         Some(held) => {
             say(&changes(held, &policy).join("\n"));
             follows(held, &policy)?;
+            standing(file, before.as_ref(), bytes)?;
         }
-        None => say("no version of it is trusted here, so there is nothing to compare it with"),
+        None => {
+            say("no version of it is trusted here, so there is nothing to compare it with");
+            if policy.version == 0 {
+                standing(file, None, bytes)?;
+            }
+        }
     }
+    Ok(())
+}
+
+/// Says whether the signatures beside the file are enough.
+fn standing(file: &Path, before: Option<&Held>, bytes: Vec<u8>) -> Outcome {
+    let signed = signatures::gather(file, bytes, &[])?;
+    say(&match still_missing(before, &signed) {
+        Some(missing) => format!("not valid yet: {missing}"),
+        None => "it has the signatures it needs".to_owned(),
+    });
     Ok(())
 }
 
@@ -172,7 +192,8 @@ fn sign(home: &Home, file: &Path, keys: &[PathBuf], yes: bool) -> Outcome {
     }
     check_roots(keys, &roots, &policy)?;
     confirm(&format!("Sign version {} of {}?", policy.version, policy.tenant), yes)?;
-    let mut signed = Signed { signatures: kept(file, &bytes, keys)?, bytes };
+    let mut signed = signatures::gather(file, bytes, &[])?;
+    keep_others(&mut signed, keys)?;
     for key in keys {
         signed.signatures.push(keygen::sign(key, Namespace::Policy, &signed.bytes)?);
     }
@@ -180,7 +201,11 @@ fn sign(home: &Home, file: &Path, keys: &[PathBuf], yes: bool) -> Outcome {
     home::write_whole(&sig, envelope::armor(&signed).as_bytes(), 0o644)?;
     say(&format!("{}: {} signature(s)", sig.display(), signed.signatures.len()));
     say(&match still_missing(before.as_ref(), &signed) {
-        Some(missing) => format!("not valid yet: {missing}"),
+        Some(missing) => format!(
+            "not valid yet: {missing}\nnext: the others sign the same file on their machines, their .sig files are put \
+             beside this one as {}.NAME.sig, then: belay policy push {0}",
+            file.display()
+        ),
         None => format!("next: belay policy push {}", file.display()),
     });
     Ok(())
@@ -199,18 +224,13 @@ fn check_roots(keys: &[PathBuf], roots: &[PublicKey], policy: &Policy) -> Outcom
     Ok(())
 }
 
-/// Signatures beside the file that are of these very bytes and of other keys.
-fn kept(file: &Path, bytes: &[u8], keys: &[PathBuf]) -> Outcome<Vec<String>> {
-    let sig = chain::signature_path(file);
-    if !sig.exists() {
-        return Ok(Vec::new());
-    }
+/// Takes the signatures of these keys away: they sign anew.
+fn keep_others(signed: &mut Signed, keys: &[PathBuf]) -> Outcome {
     let again = keys.iter().map(|path| keygen::public(path)).collect::<Outcome<Vec<_>>>()?;
-    let found = envelope::signatures(&home::read_text(&sig)?).unwrap_or_default();
-    Ok(found
-        .into_iter()
-        .filter(|armored| sshsig::verify(Namespace::Policy, bytes, armored).is_ok_and(|key| !again.contains(&key)))
-        .collect())
+    let Signed { bytes, signatures } = signed;
+    signatures
+        .retain(|armored| sshsig::verify(Namespace::Policy, bytes, armored).is_ok_and(|key| !again.contains(&key)));
+    Ok(())
 }
 
 fn still_missing(before: Option<&Held>, signed: &Signed) -> Option<String> {
@@ -221,8 +241,8 @@ fn still_missing(before: Option<&Held>, signed: &Signed) -> Option<String> {
     verdict.err().map(|invalid| invalid.sentence)
 }
 
-fn push_file(home: &Home, file: &Path) -> Outcome {
-    let signed = chain::read(file)?;
+fn push_file(home: &Home, file: &Path, more: &[PathBuf]) -> Outcome {
+    let signed = signatures::gather(file, home::read(file)?, more)?;
     let policy = Policy::parse(&signed.bytes).map_err(|invalid| invalid.of(file.display()))?;
     let trusted = Trusted::load(home)?;
     let cached = trusted.tenant(&policy.tenant)?;
