@@ -20,6 +20,10 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+/// What the machine says first. The comment is for clients that ask by name in which order a server takes the two names of a
+/// symbolic link (asyncssh): as OpenSSH's does, which is not the draft's.
+const VERSION_LINE: &str = concat!("SSH-2.0-Belay_", env!("CARGO_PKG_VERSION"), " sftp-as-OpenSSH");
+
 /// Serves one person's connection until either side ends it.
 ///
 /// Cut off half-way (lost tunnel): `gone` is cancelled by the connection's drop and every session on it ends and is
@@ -68,7 +72,7 @@ where
 fn config(device: &Device) -> Option<Config> {
     let certificate = device.authority.host_certificate()?;
     Some(Config {
-        server_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-Belay_", env!("CARGO_PKG_VERSION")))),
+        server_id: SshId::Standard(Cow::Borrowed(VERSION_LINE)),
         methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
         auth_rejection_time: Duration::from_millis(200),
         auth_rejection_time_initial: Some(Duration::ZERO),

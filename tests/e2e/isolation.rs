@@ -1,0 +1,269 @@
+//! P3: a tenant is a wall. Every command and name of one tenant, tried by a person of another, beside
+//! the same words for names that do not exist: no byte differs, nothing is learnt, and the tenant's log does not even notice.
+//! Whoever is known in no tenant does not get past the login.
+
+use belay_tests::{Person, Said, World, run};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// The tenant that is pried into, and words that only it has: nobody else may ever read one that they did not type.
+const VICTIM: &str = "acme";
+const VICTIMS_WORDS: [&str; 5] = ["acme", "web1", "db1", "auditor", "tech"];
+/// A tenant that there is none of.
+const NOBODY: &str = "umbra";
+/// The delay that every stranger waits.
+const STRANGER_DELAY: Duration = Duration::from_millis(750);
+
+/// What a command is fed on its standard input.
+#[derive(Clone, Copy)]
+enum Fed {
+    Nothing,
+    /// Each of the documents that it would take from the right people.
+    Stolen,
+    /// This, with the tenant's name put in.
+    Text(&'static str),
+}
+
+/// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
+/// row, and each row is tried with a tenant that there is and with one that there is not.
+const COMMANDS: [(&str, Fed); 23] = [
+    ("devices --tenant TENANT", Fed::Nothing),
+    ("devices --json --tenant=TENANT", Fed::Nothing),
+    ("devices web1 --tenant TENANT", Fed::Nothing),
+    ("pending --tenant TENANT", Fed::Nothing),
+    ("pending --tenant TENANT --json", Fed::Nothing),
+    ("token TENANT", Fed::Stolen),
+    ("approve TENANT", Fed::Stolen),
+    ("approve TENANT --json", Fed::Nothing),
+    ("policy show TENANT", Fed::Nothing),
+    ("policy show TENANT --json", Fed::Nothing),
+    ("policy show TENANT --from 1 --json", Fed::Nothing),
+    ("policy fetch", Fed::Text("{\"only\":[\"TENANT\"]}")),
+    ("policy fetch", Fed::Text("{\"only\":[\"TENANT\"],\"held\":{\"TENANT\":0}}")),
+    ("policy push TENANT", Fed::Stolen),
+    ("sessions --tenant TENANT", Fed::Nothing),
+    ("sessions --device web1.TENANT", Fed::Nothing),
+    ("sessions --device db1.TENANT --json", Fed::Nothing),
+    ("sessions --device none.TENANT", Fed::Nothing),
+    ("sessions --tenant TENANT --device web1.TENANT --limit 5", Fed::Nothing),
+    ("log tail TENANT", Fed::Nothing),
+    ("log tail TENANT --json --limit 5", Fed::Nothing),
+    ("log export TENANT", Fed::Nothing),
+    ("log checkpoint TENANT", Fed::Nothing),
+];
+/// The one command that names nothing and asks nobody.
+const HELP: &str = "help";
+
+/// What to type that names no tenant, with what it may show: the caller's own.
+const OWN: [&str; 7] = [
+    "devices",
+    "devices --json",
+    "devices web1",
+    "pending",
+    "pending --json",
+    "sessions",
+    "sessions --json --limit 1000",
+];
+
+/// The commands that `help` lists: the words of each line before what is to be filled in.
+fn listed(help: &str) -> BTreeSet<String> {
+    let usages = help.lines().filter_map(|line| line.strip_prefix("  ")?.split("  ").next());
+    let fixed = |word: &&str| word.chars().all(|letter| letter.is_ascii_lowercase());
+    usages.map(|usage| usage.split_whitespace().take_while(fixed).collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Everything a row is fed, for the tenant with this name.
+fn inputs(world: &World, fed: Fed, tenant: &str) -> Vec<Vec<u8>> {
+    match fed {
+        Fed::Nothing => vec![Vec::new()],
+        Fed::Text(text) => vec![text.replace("TENANT", tenant).into_bytes()],
+        Fed::Stolen => {
+            let dir = world.tenant_dir(VICTIM);
+            let policies = files(&dir).into_iter().filter(|file| file.extension().is_some_and(|end| end == "toml"));
+            let newest = policies.filter(|file| file.to_string_lossy().contains("policy-")).next_back().unwrap();
+            vec![
+                Vec::new(),
+                b"no document".to_vec(),
+                fs::read(newest).unwrap(),
+                fs::read(dir.join("join.token")).unwrap(),
+            ]
+        }
+    }
+}
+
+fn files(dir: &Path) -> Vec<std::path::PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// What came back, with the name that was typed taken out.
+fn seen(said: &Said, tenant: &str) -> (Option<i32>, String, String) {
+    (said.code(), said.out().replace(tenant, "TENANT"), said.err().replace(tenant, "TENANT"))
+}
+
+/// Nothing of the victim's is in `text`, besides what the caller typed.
+#[track_caller]
+fn must_not_tell(text: &str, typed: &str) {
+    for word in text.split(|letter: char| !letter.is_alphanumeric()) {
+        assert!(typed.contains(word) || !VICTIMS_WORDS.contains(&word), "{typed:?} was told {word:?}:\n{text}");
+    }
+}
+
+/// Tries every row at once, as a thief in a hurry would; the answers come on one shared connection.
+fn pry(world: &World, person: &Person) {
+    let _ = person.gw(HELP);
+    thread::scope(|scope| {
+        for (line, fed) in COMMANDS {
+            scope.spawn(move || {
+                for (there, nowhere) in inputs(world, fed, VICTIM).iter().zip(inputs(world, fed, NOBODY)) {
+                    must_be_alike(person, line, [(VICTIM, there), (NOBODY, &nowhere)]);
+                }
+            });
+        }
+    });
+}
+
+/// The same command for two names is answered alike, with nothing, after the strangers' delay.
+#[track_caller]
+fn must_be_alike(person: &Person, line: &str, tries: [(&str, &Vec<u8>); 2]) {
+    let [there, nowhere] = tries.map(|(tenant, input)| {
+        let began = Instant::now();
+        let said = person.gw_with_input(&line.replace("TENANT", tenant), input);
+        assert!(began.elapsed() >= STRANGER_DELAY, "{line:?} was answered without the delay");
+        assert!(said.code() == Some(1) && said.stdout.is_empty(), "{}", said.story());
+        assert!(said.err().contains("nothing there is granted to you"), "{}", said.story());
+        must_not_tell(&said.err(), "");
+        seen(&said, tenant)
+    });
+    assert_eq!(there, nowhere, "{line:?} by {}", person.name);
+}
+
+/// The victim's log knows nothing of those who pried: strangers are the system log's.
+#[track_caller]
+fn must_not_be_noticed(world: &World, persons: &[&Person]) {
+    let fingerprints: Vec<String> = persons
+        .iter()
+        .map(|person| {
+            let mut keygen = std::process::Command::new("ssh-keygen");
+            let said = run(keygen.arg("-lf").arg(person.public_key()), b"").unwrap().must().out();
+            said.split(' ').nth(1).unwrap().to_owned()
+        })
+        .collect();
+    for entry in world.person("auditor").log(VICTIM) {
+        let who = entry["person"].as_str().unwrap_or("tech");
+        assert!(["tech", "auditor"].contains(&who), "{entry:#}");
+        let text = entry.to_string();
+        assert!(!fingerprints.iter().any(|one| text.contains(one.as_str())), "{entry:#}");
+    }
+}
+
+/// The bytes that a jump to a name gets, whatever they are.
+fn jump(person: &Person, target: &str) -> Said {
+    run(person.ssh_command().args(["-W", target, "gw"]), b"SSH-2.0-probe\r\n").unwrap()
+}
+
+#[test]
+fn the_table_of_this_test_has_every_command() {
+    let world = World::shared();
+    let listed = listed(&world.person("tech").gw(HELP).must().out());
+    assert!(listed.len() >= 12 && listed.contains("log export"), "help was not understood: {listed:?}");
+    let has_row =
+        |command: &String| COMMANDS.iter().any(|(line, _)| line == command || line.starts_with(&format!("{command} ")));
+    let missing: Vec<&String> = listed.iter().filter(|command| *command != HELP && !has_row(command)).collect();
+    assert!(missing.is_empty(), "commands without a row in COMMANDS: {missing:?}");
+}
+
+#[test]
+fn a_person_of_another_tenant_learns_nothing_from_any_command() {
+    let world = World::shared();
+    let other = world.person("other");
+    for line in OWN {
+        let said = other.gw(line).must();
+        must_not_tell(&(said.out() + &said.err()), line);
+    }
+    assert!(other.gw("devices").must().out().contains("till1.globex"));
+    pry(&world, &other);
+    // Beside a tenant of one's own, one that there is counts as much as one that there is not.
+    let fetch = |tenant: &str| {
+        let asked = format!("{{\"only\":[\"{tenant}\",\"globex\"],\"held\":{{\"{tenant}\":0}}}}");
+        let said = other.gw_with_input("policy fetch", asked.as_bytes()).must();
+        must_not_tell(&said.out(), "");
+        said.stdout
+    };
+    assert_eq!(fetch(VICTIM), fetch(NOBODY));
+    must_not_be_noticed(&world, &[&other]);
+}
+
+#[test]
+fn a_stranger_comes_no_further_than_the_door_whatever_they_say() {
+    let world = World::shared();
+    let stranger = world.stranger("prying").unwrap();
+    let turned_away = |said: Said, name: &str| {
+        must_not_tell(&(said.out() + &said.err()), name);
+        (said.code(), said.stdout.clone(), said.err().replace(name, "NAME"))
+    };
+    let first = turned_away(stranger.gw(HELP), NOBODY);
+    assert!(first.0 == Some(255) && first.2.contains("Permission denied"), "{first:?}");
+    // One of each kind is enough: no command is read before the login.
+    for tenant in [VICTIM, NOBODY] {
+        assert_eq!(turned_away(stranger.gw(&format!("log tail {tenant}")), tenant), first);
+        assert_eq!(turned_away(jump(&stranger, &format!("web1.{tenant}:22")), tenant), first);
+    }
+    must_not_be_noticed(&world, &[&stranger]);
+}
+
+#[test]
+fn a_way_to_a_foreign_device_is_refused_like_a_way_to_none() {
+    let world = World::shared();
+    let person = world.person("other");
+    let bytes = |target: &str| {
+        let began = Instant::now();
+        let said = jump(&person, target);
+        assert!(began.elapsed() >= STRANGER_DELAY, "{target} was answered without the delay");
+        (said.code(), said.stdout.clone(), said.err().replace(target, "TARGET"))
+    };
+    let nowhere = bytes("web1.umbra:22");
+    assert!(String::from_utf8_lossy(&nowhere.1).contains("nothing there is granted to you"), "{nowhere:?}");
+    for target in
+        ["web1.acme:22", "db1.acme:22", "none.acme:22", "web1.acme:23", "none.acme:1", "acme:22", "web1.umbra:5"]
+    {
+        assert_eq!(bytes(target), nowhere, "{target} by {}", person.name);
+    }
+    // With the configuration that names the victim, as an onlooker may have it.
+    let (there, nowhere) = (person.ssh("web1.acme", "true"), person.ssh("none.acme", "true"));
+    let words = |said: &Said, name: &str| (said.code(), said.out(), said.err().replace(name, "DEVICE"));
+    assert_eq!(words(&there, "web1.acme"), words(&nowhere, "none.acme"));
+    must_not_be_noticed(&world, &[&person]);
+}
+
+#[test]
+fn the_time_an_answer_takes_tells_no_more_than_its_words() {
+    let world = World::shared();
+    let other = world.person("other");
+    let mut times: [Vec<Duration>; 2] = Default::default();
+    for _ in 0..9 {
+        for (at, tenant) in [VICTIM, NOBODY].into_iter().enumerate() {
+            let began = Instant::now();
+            other.gw(&format!("log checkpoint {tenant}")).must_refuse(1, &[]);
+            times[at].push(began.elapsed());
+        }
+    }
+    let [there, nowhere] = times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    });
+    println!(
+        "measured: refused after {} ms where there is a tenant, {} ms where there is none",
+        there.as_millis(),
+        nowhere.as_millis()
+    );
+    // Both wait out the same delay, so that what was looked up before it is hidden; a look-up that showed would be the
+    // difference between the delay and none.
+    assert!(there.abs_diff(nowhere) < STRANGER_DELAY, "{there:?} and {nowhere:?}");
+}
