@@ -83,6 +83,13 @@ impl Book {
         policy::in_tenant(&self.now().policies(tenant)?, key, now)
     }
 
+    /// Why `key` is nobody in `tenant`, or in any tenant that knows it, although a grant there names its holder.
+    pub fn why_nobody(&self, tenant: Option<&TenantName>, key: &PublicKey, now: Timestamp) -> Option<Refusal> {
+        let chains = self.now();
+        let mut known = chains.by_key.get(key)?.iter().filter(|known| tenant.is_none_or(|tenant| tenant == *known));
+        known.find_map(|known| policy::why_nobody(&chains.policies(known)?, key, now))
+    }
+
     /// Who `key` is in `tenant`, if they may do `action` somewhere in it.
     pub fn may(&self, tenant: &TenantName, key: &PublicKey, action: ActionKind, now: Timestamp) -> Option<PersonRef> {
         policy::may_anywhere(&self.now().policies(tenant)?, key, action, now)

@@ -173,8 +173,8 @@ pub(crate) const STRANGER_CHARACTERS_MAX: usize = 160;
 /// Examples of strangers kept for one record.
 pub(crate) const STRANGERS_SAMPLE_MAX: usize = 8;
 /// Policies that one `policy fetch` answers with, in bytes; then `more` is said and the caller asks again: what a laptop
-/// keeps in memory of one answer.
-pub(crate) const FETCH_BYTES_MAX: usize = 32 << 20;
+/// keeps in memory of one answer. Small in tests, so that they reach it.
+pub(crate) const FETCH_BYTES_MAX: usize = if cfg!(test) { 4 << 10 } else { 32 << 20 };
 /// What a `policy fetch` may read: 10,000 names of 63 letters with their versions.
 pub(crate) const FETCH_REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Policies named in one warning of their expiry; the rest is counted.

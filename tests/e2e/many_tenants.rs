@@ -62,7 +62,7 @@ impl Provider {
 
     /// `belay …` as the technician, and how many connections it took.
     fn belay(&self, words: &[&str]) -> (Said, usize) {
-        let calls = self.shims.file("calls");
+        let calls = self.world.dir().join("shims/calls");
         fs::write(&calls, "").unwrap();
         let said = run(self.tech.belay_command().unwrap().env("PATH", self.shims.path()).args(words), b"").unwrap();
         (said, fs::read_to_string(calls).unwrap().lines().count())

@@ -126,7 +126,14 @@ fn when_the_providers_policy_has_expired_its_people_are_out_and_the_customers_ow
         let said = tech.ssh("web1.acme", "true");
         if said.status.success() { anyhow::bail!("still in") } else { Ok(said) }
     });
-    println!("{}", refused.unwrap().story());
+    println!("{}", refused.as_ref().unwrap().story());
+    until("the reason to be told", GENEROUS, || {
+        let said = tech.ssh("web1.acme", "true");
+        anyhow::ensure!(said.err().contains("of the policy of msp expired at"), "{}", said.story());
+        Ok(())
+    })
+    .unwrap();
+    tech.gw("devices").must_refuse(1, &["of the policy of msp expired at"]);
     let ana = world.person("ana");
     let said = ana.ssh("web1.acme", "echo mine").must();
     assert_eq!(said.out(), "mine\n");
@@ -156,7 +163,7 @@ fn a_key_of_two_names_is_refused_where_it_can_be_and_is_nobodys_where_it_cannot(
         let said = ana.ssh("web1.acme", "true");
         if said.status.success() { anyhow::bail!("still in") } else { Ok(said) }
     });
-    println!("{}", refused.unwrap().story());
+    refused.unwrap().must_refuse(255, &["this key belongs to ana and msp:ana-too at once"]);
     tech.ssh("web1.acme", "true").must();
     world.remove_person("msp", "ana-too").unwrap();
     until("the key to be ana's again", GENEROUS, || {

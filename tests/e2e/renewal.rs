@@ -169,3 +169,24 @@ fn with_a_threshold_of_two_a_renewal_waits_for_the_other_signature() {
     assert!(renew(&second).must().out().contains("acme: version 2 adopted"));
     assert!(!waiting.exists());
 }
+
+#[test]
+fn a_push_that_is_cut_off_happened_or_not_and_the_next_call_knows() {
+    let (world, ana) = two_due();
+    let shims = Shims::new(&world.dir().join("shims"));
+    let renew = || {
+        let mut renew = ana.belay_command().unwrap();
+        renew.args(["policy", "renew", "acme", "--yes", "--root"]).arg(world.root_key("acme"));
+        run(renew.env("PATH", shims.path()), b"").unwrap()
+    };
+    shims.add("ssh", "case \"$*\" in *push*) exit 255;; esac; exec \"$REAL\" \"$@\"");
+    renew().must_refuse(1, &["acme is not renewed: no connection to the gateway"]);
+    assert_eq!(row(&ana, "acme")["version"], 1, "it failed");
+    shims.add("ssh", "case \"$*\" in *push*) \"$REAL\" \"$@\" > /dev/null; exit 255;; esac; exec \"$REAL\" \"$@\"");
+    renew().must_refuse(1, &["acme is not renewed: no connection to the gateway"]);
+    assert_eq!(row(&ana, "acme")["version"], 2, "it failed, but it had happened");
+    let mut all = ana.belay_command().unwrap();
+    all.args(["policy", "renew", "--all", "--yes", "--root"]).arg(world.root_key("acme"));
+    let said = run(&mut all, b"").unwrap().must_refuse(1, &["globex is not renewed"]);
+    assert!(!said.err().contains("acme is not renewed"), "{}", said.story());
+}

@@ -31,7 +31,7 @@ pub use forward::ForwardRule;
 pub use glob::{DevicePattern, Glob};
 pub use hours::Hours;
 pub use policies::Policies;
-pub use reach::{any_grant, in_tenant, may_anywhere};
+pub use reach::{any_grant, in_tenant, may_anywhere, why_nobody};
 pub use refusal::Refusal;
 pub use ticket::TicketPattern;
 

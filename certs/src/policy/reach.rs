@@ -35,6 +35,20 @@ pub fn in_tenant(policies: &Policies<'_>, key: &PublicKey, now: Timestamp) -> Op
     policies.tenant.policy().grants.iter().any(|line| found.is_one_of(&line.who)).then_some(found.name)
 }
 
+/// Why the holder of this key is nobody in the tenant although a grant names them: the key has two names, or the policy they
+/// are imported from has expired. Said to nobody else.
+pub fn why_nobody(policies: &Policies<'_>, key: &PublicKey, now: Timestamp) -> Option<Refusal> {
+    match policies.find(key) {
+        Ok(found) => {
+            let expired = found.home.check_expiry(now).err()?;
+            let is_named = policies.tenant.policy().grants.iter().any(|line| found.is_one_of(&line.who));
+            (is_named && found.name.tenant.is_some()).then_some(expired)
+        }
+        Err(refusal @ Refusal::AmbiguousKey { .. }) => Some(refusal),
+        Err(_) => None,
+    }
+}
+
 /// The person of this key, if a grant of theirs holds this action now without a ticket, on some device; `audit` and
 /// `operate` only count on all devices, for they are asked about the tenant as a whole. Nobody once a policy has expired.
 pub fn may_anywhere(policies: &Policies<'_>, key: &PublicKey, action: ActionKind, now: Timestamp) -> Option<PersonRef> {

@@ -181,7 +181,7 @@ impl Trusted {
 
     /// Whether whoever can sign for `tenant` can sign for `provider` too: then its list is as good as the provider's own. A
     /// customer's list never counts: it could claim the name of another customer's devices.
-    fn are_in_the_same_hands(&self, provider: &TenantName, tenant: &TenantName) -> bool {
+    pub fn are_in_the_same_hands(&self, provider: &TenantName, tenant: &TenantName) -> bool {
         let (Some(provider), Some(tenant)) = (self.held.get(provider), self.held.get(tenant)) else { return false };
         let (root, its) = (&provider.policy().root, &tenant.policy().root);
         its.threshold >= root.threshold && its.keys.iter().all(|key| root.keys.contains(key))

@@ -81,7 +81,9 @@ pub(crate) async fn open(gateway: &Gateway, caller: &Caller, target: &Target) ->
     let Ok(address) = target.host.parse::<DeviceAddress>() else { return Err(stranger().await.to_owned()) };
     let now = gateway.now();
     let Some(person) = gateway.book.in_tenant(&address.tenant, &caller.key, now) else {
-        return Err(stranger().await.to_owned());
+        let text = stranger().await.to_owned();
+        let why = gateway.book.why_nobody(Some(&address.tenant), &caller.key, now);
+        return Err(why.map_or(text, |refusal| refusal.to_string()));
     };
     let found = match target.port {
         SSH_PORT => find(gateway, caller, &address).await,

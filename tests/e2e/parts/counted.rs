@@ -32,9 +32,4 @@ impl Shims {
         path.push(std::env::var_os("PATH").unwrap_or_default());
         path
     }
-
-    /// A file of theirs.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
 }

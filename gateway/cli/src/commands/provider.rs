@@ -56,17 +56,16 @@ pub fn serve(home: &Home, args: &Serve) -> Outcome {
     })
 }
 
-/// Whoever imports a policy can read all of it, and so can every device of theirs.
+/// Whoever imports a policy can read all of it, and so can every device of theirs: a policy with people in it is there to be
+/// imported, and is no place for a list of customers.
 fn warn_of_readers(home: &Home, args: &Serve) -> Outcome {
     let trusted = Trusted::load(home)?;
-    let provider = trusted.tenant(&args.provider)?;
-    let readers = trusted.reached().filter(|held| held.policy().imports.contains_key(provider.chain.tenant()));
-    let readers: Vec<&str> = readers.map(|held| held.chain.tenant().as_str()).collect();
-    if !readers.is_empty() {
+    let has_people = !trusted.tenant(&args.provider)?.policy().people.is_empty();
+    if has_people && args.hash.is_some() && !trusted.are_in_the_same_hands(&args.provider, &args.tenant) {
         note(&format!(
-            "belay: {} can read this list, for they import {}: keep it in a tenant of its own that nobody imports",
-            readers.join(", "),
-            args.provider
+            "belay: every customer that imports {0} can read in its policy that it serves {1}: keep the list in a tenant of its \
+             own that nobody imports, as {0}-customers, and let {0} serve only that",
+            args.provider, args.tenant
         ));
     }
     Ok(())

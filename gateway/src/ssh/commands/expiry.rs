@@ -27,15 +27,19 @@ pub(super) fn notice(gateway: &Gateway, key: &PublicKey, now: Timestamp) -> Opti
             }
         });
     }
+    sentence(&soon.into_values().collect::<Vec<_>>())
+}
+
+/// The first ones by name, the rest as a number.
+fn sentence(soon: &[String]) -> Option<String> {
     if soon.is_empty() {
         return None;
     }
-    let named: Vec<&str> = soon.values().take(EXPIRING_NAMED_MAX).map(String::as_str).collect();
+    let named = soon.get(..EXPIRING_NAMED_MAX).unwrap_or(soon).join(", ");
     let more = soon.len().saturating_sub(EXPIRING_NAMED_MAX);
     let rest = if more == 0 { String::new() } else { format!(" and {more} more") };
     Some(format!(
-        "renew soon: {}{rest}; after that nothing starts under a policy: `belay policy renew --all` where its root keys are",
-        named.join(", ")
+        "renew soon: {named}{rest}; after that nothing starts under a policy: `belay policy renew --all` where its root keys are"
     ))
 }
 
@@ -48,5 +52,19 @@ fn words(chain: &Chain, days: i64, now: Timestamp) -> String {
     match chain.check_expiry(now) {
         Err(_) => format!("the policy of {tenant} (version {version}) has expired"),
         Ok(()) => format!("the policy of {tenant} (version {version}) expires in {days} days"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_policies_are_counted_and_not_all_named() {
+        assert_eq!(sentence(&[]), None);
+        let soon: Vec<String> = (0..EXPIRING_NAMED_MAX + 2).map(|number| format!("policy-{number}.")).collect();
+        let said = sentence(&soon).unwrap();
+        assert!(said.contains("policy-9. and 2 more;") && !said.contains("policy-10."), "{said}");
+        assert!(!sentence(&soon[..1]).unwrap().contains("more"));
     }
 }

@@ -41,7 +41,7 @@ pub(super) async fn run(call: &Call<'_>, stdin: &mut Input<'_>, stdout: &mut Out
         .map_err(|error| Failure::Usage(format!("the input is not what `policy fetch` reads: {error}")))?;
     let (tenants, places) = visible(call, &wanted);
     if tenants.is_empty() {
-        return Err(call.turn_away().await);
+        return Err(call.turn_away(None).await);
     }
     call.record(&places).await?;
     let mut sent_bytes = 0;
@@ -69,7 +69,7 @@ async fn one(
     sent_bytes: &mut usize,
     stdout: &mut Output<'_>,
 ) -> Result<bool, Failure> {
-    let Some(chain) = call.gateway.book.chain(tenant) else { return Err(call.turn_away().await) };
+    let Some(chain) = call.gateway.book.chain(tenant) else { return Err(call.turn_away(Some(tenant)).await) };
     let (newest, digest) = (chain.version(), chain.digest());
     let head = format!("{{\"tenant\":\"{tenant}\",\"newest\":{newest},\"digest\":\"{digest}\",\"versions\":[");
     stdout.write_all(head.as_bytes()).await?;

@@ -178,7 +178,7 @@ impl Call<'_> {
         };
         let places: Vec<Place> = names.into_iter().filter_map(place).collect();
         if places.is_empty() {
-            return Err(self.turn_away().await);
+            return Err(self.turn_away(tenant).await);
         }
         self.record(&places).await?;
         Ok(places)
@@ -192,7 +192,7 @@ impl Call<'_> {
                 self.record(std::slice::from_ref(&place)).await?;
                 Ok(place)
             }
-            None => Err(self.turn_away().await),
+            None => Err(self.turn_away(Some(tenant)).await),
         }
     }
 
@@ -241,12 +241,14 @@ impl Call<'_> {
         Some(Failure::Refused(refusal.to_string()))
     }
 
-    /// Waits and gives the one text that says nothing about what exists.
-    async fn turn_away(&self) -> Failure {
+    /// Waits and gives the one text that says nothing about what exists; or why somebody who is named there is nobody now.
+    async fn turn_away(&self, tenant: Option<&TenantName>) -> Failure {
         let wanted: String = self.words.join(" ").chars().take(STRANGER_CHARS_MAX).collect();
         let (address, key) = (&self.caller.address, self.caller.key.fingerprint());
         let who = format!("{address} {key} {}", wanted.escape_debug());
-        Failure::Refused(strangers::turn_away(self.gateway, self.asked, who).await.to_owned())
+        let text = strangers::turn_away(self.gateway, self.asked, who).await.to_owned();
+        let why = self.gateway.book.why_nobody(tenant, &self.caller.key, self.now());
+        Failure::Refused(why.map_or(text, |refusal| refusal.to_string()))
     }
 
     /// Records the command in every tenant it concerns; nothing is answered before that is durable.

@@ -46,7 +46,7 @@ pub(super) async fn show(
     } else {
         let importers = importers(call, tenant);
         if importers.is_empty() {
-            return Err(call.turn_away().await);
+            return Err(call.turn_away(Some(tenant)).await);
         }
         call.record(&importers).await?;
     }

@@ -1,7 +1,7 @@
 //! The policies of many tenants in one answer, and the warning that policies expire.
 
 use super::world::World;
-use belay_certs::{Namespace, envelope, time::DAY};
+use belay_certs::{Namespace, Timestamp, envelope, time::DAY};
 use serde_json::{Value, json};
 
 async fn fetched(world: &World, wanted: &Value) -> Value {
@@ -55,8 +55,11 @@ async fn a_policy_that_expires_soon_is_told_on_standard_error_beside_every_answe
     let world = World::new().await;
     world.devices(&["web1"], &[]).await;
     assert_eq!(world.run(&world.tech, "devices").await.err, "");
-    let long = world.chain("acme").policy().expires;
-    let text = world.policy("acme", 1, "").replace(&long.to_string(), &long.plus(-48 * DAY).to_string());
+    let near = |line: &str| match line.strip_prefix("expires = ") {
+        Some(expires) => format!("expires = {}", expires.parse::<Timestamp>().unwrap().plus(-48 * DAY)),
+        None => line.to_owned(),
+    };
+    let text = world.policy("acme", 1, "").lines().map(near).collect::<Vec<_>>().join("\n");
     world.adopt_anyway("acme", text);
     let soon = world.chain("acme").policy().expires;
     for line in ["devices", "devices --json", "policy show acme --from 0 --json", "sessions"] {
@@ -68,4 +71,32 @@ async fn a_policy_that_expires_soon_is_told_on_standard_error_beside_every_answe
     let rows: Value = serde_json::from_str(&world.run(&world.tech, "devices --json").await.out).unwrap();
     assert_eq!(rows[0]["policy_expires"], json!(soon));
     assert_eq!(world.run(&world.other, "devices").await.err, "", "another tenant's policy is none of theirs");
+}
+
+#[tokio::test]
+async fn what_is_too_much_for_one_answer_comes_in_several() {
+    let world = World::new().await;
+    for version in 1..6 {
+        let next = world.sign(Namespace::Policy, world.policy("acme", version, ""), &world.root);
+        assert_eq!(world.run_with(&world.tech, "policy push acme", &envelope::join(&next)).await.status, 0);
+    }
+    let (mut held, mut answers, mut more) = (json!({}), 0, true);
+    while more {
+        let answer = fetched(&world, &json!({ "held": held })).await;
+        let size: usize = answer["tenants"].to_string().len();
+        assert!(size < crate::limits::FETCH_BYTES_MAX + (64 << 10), "{size}");
+        for one in answer["tenants"].as_array().unwrap() {
+            for version in one["versions"].as_array().unwrap() {
+                let (tenant, number) = (one["tenant"].as_str().unwrap(), version["version"].as_u64().unwrap());
+                assert_eq!(held[tenant].as_u64().map_or(0, |held| held + 1), number, "{tenant}");
+                held[tenant] = number.into();
+            }
+        }
+        (answers, more) = (answers + 1, answer["more"] == true);
+    }
+    assert_eq!((&held["acme"], &held["globex"]), (&5.into(), &0.into()));
+    assert!(answers > 1, "one answer held it all");
+    let endless = vec![b' '; crate::limits::FETCH_REQUEST_BYTES_MAX + 1];
+    let refused = world.run_with(&world.tech, "policy fetch", &endless).await;
+    assert!(refused.status == 1 && refused.err.contains("larger than"), "{}", refused.err);
 }
