@@ -13,6 +13,7 @@ pub mod limits;
 pub mod quic;
 pub mod recorder;
 pub mod run;
+pub mod service;
 mod session;
 pub mod spawn;
 pub mod ssh;

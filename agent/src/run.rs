@@ -7,6 +7,7 @@ use crate::{
     limits::{CLOCK_MARK_EVERY, FILE_SESSIONS_MAX, STOP_WAIT},
     quic::tunnel,
     recorder::Recorder,
+    service,
     state::{
         Broken, StateDir,
         clock::Clock,
@@ -111,9 +112,14 @@ pub async fn run(state: &Path) -> Result<(), CannotRun> {
             _ = int.recv() => {}
         }
         tracing::info!("told to stop");
+        service::stopping();
         stop.cancel();
     };
-    tokio::join!(agent.serve(), told);
+    service::ready("the state is loaded; connecting to the gateway");
+    tokio::select! {
+        ((), ()) = async { tokio::join!(agent.serve(), told) } => {}
+        () = service::keep_telling() => {}
+    }
     Ok(())
 }
 

@@ -4,7 +4,9 @@
 //! Local only: no network route leads here, and none of it can open a client machine (P2).
 
 mod acts;
+mod backup;
 pub(crate) mod directory;
+mod restore;
 pub(crate) mod socket;
 mod transport_ca;
 mod verify;
@@ -89,6 +91,27 @@ pub async fn tenant_adopt(directory: &Path, tenant: TenantName, policy: &Path) -
 /// The store cannot be read.
 pub async fn tenant_list(directory: &Path, json: bool) -> anyhow::Result<String> {
     answer(directory, &Request::ListTenants { json }).await
+}
+
+/// Writes everything the gateway is to the new file `file`, while it serves: complete, or there is no file.
+///
+/// # Errors
+/// The file is there already, or a disk does not take it.
+pub async fn backup(directory: &Path, file: &Path) -> anyhow::Result<()> {
+    let filled = backup::whole_and_new(file, async |to| {
+        let mut to = BufWriter::new(tokio::fs::File::from_std(to));
+        carry_out(directory, Request::BackUp, &mut to).await?;
+        to.flush().await.context("the backup was not written")
+    });
+    filled.await
+}
+
+/// Makes a gateway's directory from a backup, and says what that means.
+///
+/// # Errors
+/// The directory is not empty, or something in the backup does not fit; then the directory stays empty.
+pub async fn restore(file: &Path, directory: &Path) -> anyhow::Result<String> {
+    restore::restore(file, directory, Timestamp::from_system(SystemTime::now())).await
 }
 
 /// What an operator does with the transport CA.

@@ -16,6 +16,7 @@ mod relay;
 #[cfg(test)]
 mod scene;
 pub mod serve;
+pub mod service;
 mod ssh;
 pub mod store;
 mod threshold;

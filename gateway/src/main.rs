@@ -6,6 +6,7 @@ use belay_gateway::{
     admin::{self, TransportCaChange},
     config::{self, Config, Limits, QuicDoor, SshDoor},
     serve::Serving,
+    service,
 };
 use clap::{Parser, Subcommand, ValueEnum};
 use std::{
@@ -81,6 +82,21 @@ enum Command {
     /// The logs of the gateway
     #[command(subcommand)]
     Log(Log),
+    /// Write everything the gateway is to one new file, while it serves; as secret as the gateway's directory
+    Backup {
+        /// The file, which is not there yet
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make a gateway's directory from a backup, after checking every entry of every log
+    Restore {
+        /// The backup
+        file: PathBuf,
+        /// The directory, empty or not there yet
+        #[arg(default_value = DIRECTORY)]
+        dir: PathBuf,
+    },
     /// The CA by which devices know the gateway
     #[command(subcommand)]
     TransportCa(TransportCa),
@@ -222,6 +238,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Tenant(Tenant::List { json, place }) => say(&admin::tenant_list(&place.dir, json).await?),
         Command::Log(Log::Export { name, output, place }) => admin::log_export(&place.dir, &name, &output).await,
+        Command::Backup { file, place } => admin::backup(&place.dir, &file).await,
+        Command::Restore { file, dir } => say(&admin::restore(&file, &dir).await?),
         Command::TransportCa(words) => {
             let (change, place) = match words {
                 TransportCa::Show { place } => (TransportCaChange::Show, place),
@@ -244,13 +262,16 @@ async fn serve(directory: Option<PathBuf>, config: Option<PathBuf>) -> anyhow::R
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be waited for")?;
     let serving = Serving::start(&directory, config).await?;
     tracing::info!(ssh = %serving.ssh(), quic = %serving.quic(), name, version = env!("CARGO_PKG_VERSION"), "ready");
+    service::ready(&serving.status());
     let (reason, failed) = tokio::select! {
         biased;
         _ = terminate.recv() => ("SIGTERM", false),
         _ = interrupt.recv() => ("SIGINT", false),
         () = serving.failed() => ("a door closed by itself", true),
+        () = service::keep_telling(|| serving.status()) => ("nothing", true),
     };
     tracing::info!(reason, "stopping");
+    service::stopping();
     serving.stop(reason).await?;
     anyhow::ensure!(!failed, "a door closed by itself; the log above says more");
     tracing::info!("stopped");
@@ -296,6 +317,9 @@ mod tests {
             "init /srv/gw --name gw.example --ssh 127.0.0.1:2222 --quic [::]:4433 --public-ssh gw:22 --public-quic a:1,b:2",
             "serve",
             "transport-ca show",
+            "backup /root/gw.backup",
+            "restore /root/gw.backup",
+            "restore gw.backup /srv/gw",
             "transport-ca rotate --dir /srv/gw",
             "transport-ca retire --force",
             "serve /srv/gw --log-format json",

@@ -90,6 +90,16 @@ impl Serving {
         self.quic
     }
 
+    /// What it does, in one line, for the operator who asks the service manager.
+    pub fn status(&self) -> String {
+        format!(
+            "serving people on {} and devices on {}; {} connected",
+            self.ssh,
+            self.quic,
+            self.gateway.presence.count()
+        )
+    }
+
     /// Returns when a door has closed although nobody wanted it to.
     pub async fn failed(&self) {
         self.gateway.stop.cancelled().await;

@@ -9,7 +9,7 @@ use super::{
     frames::Ended,
     stream,
 };
-use crate::{device::Device, limits::*, state::identity::Identity};
+use crate::{device::Device, limits::*, service, state::identity::Identity};
 use belay_agent_rules::{Backoff, backoff::share};
 use belay_protocol::{ALPN, CloseCode, Welcome};
 use quinn::{Connection, ConnectionError, VarInt};
@@ -63,6 +63,7 @@ pub async fn run(device: Arc<Device>, identity: Arc<Identity>) {
             }
         }
         let Some(wait) = course.after(outcome, random()) else { return };
+        service::status(&format!("not connected to the gateway; the next try is in {} s", wait.as_secs() + 1));
         tokio::select! {
             biased;
             () = device.stop.cancelled() => return,
@@ -207,6 +208,7 @@ async fn serve(
 fn announce(device: &Device, connection: &Connection, welcome: &Welcome) {
     let (address, gateway) = (device.authority.address(), connection.remote_address());
     tracing::info!(device = %address, %gateway, gateway_version = welcome.gateway_version, "connected to the gateway");
+    service::status(&format!("connected to the gateway at {gateway} as {address}"));
     if welcome.state == Welcome::PENDING && !device.authority.approved() {
         tracing::info!(device = %address, "pending: someone with `enrol` runs `belay approve {address}`");
     }

@@ -38,6 +38,8 @@ pub(super) enum Request {
     ExportLog { log: String },
     /// A log's name and key as the tenant's adopted policy says, as JSON.
     LogIdentity { log: String },
+    /// Everything the gateway is, as a tar.
+    BackUp,
     /// The transport CA in force, and who still needs the previous one.
     ShowTransportCa,
     /// A new transport CA takes the place of the one in force.
@@ -109,6 +111,10 @@ impl Operator {
                 String::new()
             }
             Request::LogIdentity { log } => self.identity(&log.parse()?)?,
+            Request::BackUp => {
+                self.back_up(out).await?;
+                String::new()
+            }
             Request::ShowTransportCa => self.show_transport_ca().await?,
             Request::RotateTransportCa => self.rotate_transport_ca().await?,
             Request::RetireTransportCa { force } => self.retire_transport_ca(force).await?,

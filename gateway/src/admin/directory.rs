@@ -8,7 +8,7 @@ use belay_certs::{PrivateKey, Timestamp, transport::TransportCa};
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -127,13 +127,29 @@ impl Directory {
         settle().with_context(|| format!("{} cannot be put in place of {}", next.display(), key.display()))
     }
 
+    /// Whoever works in the directory must be its owner: files that root makes there are not the gateway's to read.
+    fn check_owner(&self) -> anyhow::Result<()> {
+        let found = fs::metadata(&self.0).with_context(|| format!("{} cannot be read", self.0.display()))?;
+        let (owner, we) = (found.uid(), rustix::process::geteuid().as_raw());
+        ensure!(
+            owner == we,
+            "{} belongs to user {owner} and this is user {we}: run it as its owner, as in \
+             `runuser -u belay-gateway -- belay-gateway …`, or start the gateway first, which does it then",
+            self.0.display()
+        );
+        Ok(())
+    }
+
     /// Takes the lock; none when another process holds it.
     pub(crate) fn try_lock(&self) -> anyhow::Result<Option<Lock>> {
         let path = self.0.join("lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(SECRET).open(&path);
         let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock(file))),
+            Ok(()) => {
+                self.check_owner()?;
+                Ok(Some(Lock(file)))
+            }
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => {
                 Err(error).with_context(|| format!("{} cannot be locked", path.display()))

@@ -108,6 +108,11 @@ impl Presence {
         devices.by_address.get(address).and_then(|join| devices.by_join.get(join)).cloned()
     }
 
+    /// How many devices are connected.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().by_join.len()
+    }
+
     /// Whether the device that joined so is connected.
     pub(crate) fn is_present(&self, join: Id) -> bool {
         self.lock().by_join.contains_key(&join)

@@ -4,17 +4,20 @@
 
 use super::broken::Broken;
 use super::limits::{READERS_MAX, SETTLED_AT_ONCE_BYTES};
+use super::sql;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
 use std::fmt::Write;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The database's file in the gateway's directory.
-const FILE: &str = "belay.db";
+pub(crate) const FILE: &str = "belay.db";
+/// A copy that is being made.
+const SNAPSHOT: &str = "belay.db.copy";
 /// Takes the write lock at once: a transaction that reads first and then writes can otherwise fail halfway.
 pub(super) const BEGIN: &str = "BEGIN IMMEDIATE";
 
@@ -81,6 +84,34 @@ impl Database {
         connection.execute("PRAGMA journal_mode = WAL").await?;
         connection.execute("PRAGMA synchronous = FULL").await?;
         Ok(connection)
+    }
+
+    /// A whole copy of the database as it is at one moment, while others go on writing: an open file that has no name any
+    /// more, readable by nobody else at any time.
+    pub(super) async fn snapshot(&self, directory: &Path) -> Result<File, Broken> {
+        let path = directory.join(SNAPSHOT);
+        let named = |error: Broken| error.of(path.display());
+        let absent = |removed: std::io::Result<()>| match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Broken::from(error)),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        // Left by one that was cut off.
+        absent(std::fs::remove_file(&path)).map_err(named)?;
+        // SQLite writes into an empty file that is there, and leaves its mode as it is.
+        let file = OpenOptions::new().read(true).append(true).create_new(true).mode(0o600).open(&path);
+        let file = file.map_err(|error| named(error.into()))?;
+        let text = path.to_str().ok_or_else(|| Broken::new(format!("{} is not UTF-8", path.display())))?;
+        let copied = async {
+            let options: AnyConnectOptions = self.url.parse()?;
+            let mut connection = options.disable_statement_logging().connect().await?;
+            sqlx::query(sql::SNAPSHOT).bind(text).execute(&mut connection).await?;
+            connection.close().await?;
+            Ok(())
+        };
+        let copied: Result<(), Broken> = copied.await;
+        absent(std::fs::remove_file(&path)).map_err(named)?;
+        copied.map_err(named)?;
+        Ok(file)
     }
 
     /// Connections that read, made when they are wanted.

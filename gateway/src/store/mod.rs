@@ -45,8 +45,10 @@ pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
 
 use belay_certs::Timestamp;
 use database::Database;
+pub(crate) use database::FILE as DATABASE_FILE;
 use heads::{FullTiles, Heads, Shared};
 use sqlx::AnyPool;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -99,6 +101,14 @@ impl Store {
     /// Returns when the disk did not keep what was written: nothing is recorded any more, and only a new start helps.
     pub async fn over(&self) {
         self.shared().over.cancelled().await;
+    }
+
+    /// A whole copy of the database as it is at one moment, in a file in `directory` that has no name any more.
+    ///
+    /// # Errors
+    /// When it cannot be read or the disk has no room for it twice.
+    pub async fn snapshot(&self, directory: &Path) -> Result<File, Broken> {
+        self.shared().database.snapshot(directory).await
     }
 
     /// Records what is queued, then ends the writer and closes the database. Later asks are told that it is closed.

@@ -50,6 +50,7 @@ texts! {
     POLICY_HELD = "SELECT t.policy0, p.version, p.digest, p.entry FROM policy p JOIN tenant t ON t.name = p.tenant \
                    WHERE p.tenant = $1 ORDER BY p.version DESC LIMIT 1";
     POLICY_ADD = "INSERT INTO policy (tenant, version, digest, entry, bytes, signatures) VALUES ($1, $2, $3, $4, $5, $6)";
+    SNAPSHOT = "VACUUM INTO $1";
     POLICY_ENTRY = "SELECT entry FROM policy WHERE tenant = $1 AND version = $2";
     POLICIES = "SELECT bytes, signatures FROM policy WHERE tenant = $1 AND version >= $2 ORDER BY version LIMIT $3";
 
