@@ -79,8 +79,6 @@ pub const FILE_PATH_BYTES_MAX: usize = 1 << 10;
 pub const KEYS_NAMED_MAX: usize = 5;
 /// Longest comment by which such a sentence calls a key, in characters: a fingerprint has 50.
 pub const KEY_NAME_CHARS_MAX: usize = 50;
-/// Longest life of an issued certificate, in days: a stolen transport key is worth nothing after it.
-pub const LEAF_DAYS_MAX: i64 = 398;
 /// A certificate request, in bytes: ours have under 300, and strangers send them.
 pub const CSR_BYTES_MAX: usize = 4 << 10;
 /// A certificate to read, in bytes: ours have under 700.

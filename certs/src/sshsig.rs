@@ -9,11 +9,18 @@ use crate::{
     keys::{PrivateKey, PublicKey},
     limits::SIGNATURE_BYTES_MAX,
 };
-use ssh_key::{Algorithm, HashAlg, LineEnding, Signature, SshSig, public::KeyData};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ssh_key::{
+    Algorithm, HashAlg, LineEnding, Signature, SshSig,
+    encoding::{Decode, Encode},
+    public::KeyData,
+};
 use std::fmt;
 
 /// The first line of an armoured signature; nothing may stand in front of it.
 const ARMOUR: &str = "-----BEGIN SSH SIGNATURE-----";
+/// Its last line, at the start of a line.
+const ARMOUR_END: &str = "\n-----END SSH SIGNATURE-----";
 /// Bytes after the signature proper in a FIDO signature: flags (1) and counter (4) (PROTOCOL.u2f).
 const FIDO_TRAILER_BYTES: usize = 5;
 /// The flag that says a person touched the FIDO key (PROTOCOL.u2f).
@@ -127,8 +134,12 @@ fn line_number(bytes: &[u8], offset: usize) -> usize {
 /// When it is not one, is for another namespace, by a certificate, a weak or an unknown kind of key, by a FIDO key that
 /// nobody touched, or does not fit the bytes.
 pub fn verify(namespace: Namespace, bytes: &[u8], armored: &str) -> Result<PublicKey, Invalid> {
+    verify_for(namespace.as_str(), bytes, armored)
+}
+
+fn verify_for(namespace: &str, bytes: &[u8], armored: &str) -> Result<PublicKey, Invalid> {
     let signature = read(armored)?;
-    if signature.namespace() != namespace.as_str() {
+    if signature.namespace() != namespace {
         return Err(Invalid::new(
             Fault::BadSignature,
             format!(
@@ -140,7 +151,7 @@ pub fn verify(namespace: Namespace, bytes: &[u8], armored: &str) -> Result<Publi
     let key = PublicKey::from_ssh(&ssh_key::PublicKey::from(signature.public_key().clone()))
         .map_err(|invalid| invalid.of("the signer's key"))?;
     check_algorithm(signature.public_key(), signature.signature())?;
-    key.as_ssh().verify(namespace.as_str(), bytes, &signature).map_err(|_| {
+    key.as_ssh().verify(namespace, bytes, &signature).map_err(|_| {
         Invalid::new(
             Fault::BadSignature,
             format!("the signature by {} does not fit: the text or the signature was changed", key.fingerprint()),
@@ -154,13 +165,23 @@ fn read(armored: &str) -> Result<SshSig, Invalid> {
         let sentence = format!("a signature of {} bytes is over the limit of {SIGNATURE_BYTES_MAX}", armored.len());
         return Err(Invalid::new(Fault::TooLarge, sentence));
     }
-    if !armored.starts_with(ARMOUR) {
+    let Some(rest) = armored.strip_prefix(ARMOUR) else {
         return Err(malformed(format!(
             "the signature does not start with {ARMOUR:?}: give what `ssh-keygen -Y sign` wrote"
         )));
+    };
+    // As ssh-keygen reads it: lines of any length. What stands behind the last line is not of the signature.
+    let (lines, _) = rest.split_once(ARMOUR_END).ok_or_else(|| malformed("the signature is cut off: it has no end"))?;
+    let base64: String = lines.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    let blob = STANDARD.decode(base64).map_err(|_| malformed("the signature does not read: it is not base64"))?;
+    let signature = SshSig::decode(&mut blob.as_slice())
+        .map_err(|error| malformed(format!("the signature does not read: {error}")))?;
+    // The ssh-key crate passes over bytes at the end of each part: only what it would write itself is the signature.
+    if signature.encode_vec().ok().as_ref() != Some(&blob) {
+        return Err(malformed(
+            "the signature has bytes that do not belong to it: give what `ssh-keygen -Y sign` wrote",
+        ));
     }
-    let signature =
-        SshSig::from_pem(armored).map_err(|error| malformed(format!("the signature does not read: {error}")))?;
     // Neither number nor reserved part is checked by the ssh-key crate as strictly as PROTOCOL.sshsig has it.
     if signature.version() != SshSig::VERSION || !signature.reserved().is_empty() {
         return Err(malformed("the signature is of a version that Belay does not know"));
@@ -206,3 +227,6 @@ pub fn sign(namespace: Namespace, bytes: &[u8], key: &PrivateKey) -> Result<Stri
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[path = "sshsig/wire.rs"]
+mod wire;

@@ -47,6 +47,14 @@ fn what_ssh_keygen_signs_verifies_here_with_every_kind_of_key() {
 }
 
 #[test]
+fn a_short_rsa_key_signs_nothing_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let (signature, _) = signed_by_ssh_keygen(folder.path(), &["-t", "rsa", "-b", "2048"], &[]);
+    let refused = verify(Namespace::Token, TEXT, &signature).unwrap_err();
+    assert!(refused.sentence.contains("the signer's key") && refused.sentence.contains("2048 bits"), "{refused}");
+}
+
+#[test]
 fn what_is_signed_here_verifies_with_ssh_keygen() {
     let folder = tempfile::tempdir().unwrap();
     let key = PrivateKey::generate_ed25519("").unwrap();
