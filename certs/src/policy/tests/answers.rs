@@ -180,6 +180,19 @@ fn who_is_in_the_tenant_has_a_grant_of_a_living_policy() {
 }
 
 #[test]
+fn only_somebody_who_is_named_learns_why_they_are_nobody() {
+    let world = World::new();
+    let ask = |key: &str, now| why_nobody(&world.of_acme(), &public(key), now);
+    let late = moment("2027-03-01T00:00:00Z");
+    for key in ["tia", "auditor", "idle", "dora", "stranger"] {
+        assert_eq!(ask(key, monday()), None, "{key}");
+    }
+    assert!(matches!(ask("tia", late), Some(Refusal::PolicyExpired { tenant, .. }) if tenant.as_str() == "msp"));
+    assert_eq!((ask("auditor", late), ask("dora", late), ask("stranger", late)), (None, None, None));
+    assert!(matches!(ask("twin", monday()), Some(Refusal::AmbiguousKey { .. })));
+}
+
+#[test]
 fn tenant_wide_rights_need_the_whole_tenant() {
     let grant = |who: &str, rest: &str| {
         format!("[[people]]\nname = \"{who}\"\nkeys = [{{KEY {who}}}]\n[[grants]]\nwho = [\"{who}\"]\n{rest}\n")
