@@ -62,6 +62,13 @@ fn the_end_of_input_reaches_the_program_and_output_still_comes_back() {
 }
 
 #[test]
+fn input_that_ends_before_the_program_begins_is_an_end_all_the_same() {
+    let world = World::shared();
+    let said = world.person("tech").ssh_with_input("web1.acme", "cat; echo end", b"", GENEROUS).must();
+    assert_eq!(said.out(), "end\n");
+}
+
+#[test]
 fn output_and_errors_stay_apart() {
     let world = World::shared();
     let said = world.person("tech").ssh("web1.acme", "echo out; echo err >&2").must();

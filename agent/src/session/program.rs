@@ -267,6 +267,10 @@ impl Watch<'_> {
             if let (Some(status), true) = (status, shown) {
                 return Outcome::Ended(status);
             }
+            // Looked at before anything is waited for: it may have ended while the intent was proved.
+            if inbox.is_finished() {
+                input.end();
+            }
             // The queue is borrowed by one arm only: the program's next bytes, or the client's next words.
             let front = Bytes::copy_from_slice(
                 inbox.front().map_or(&[], |bytes| bytes.get(..INPUT_CHUNK_BYTES).unwrap_or(bytes)),
@@ -296,9 +300,6 @@ impl Watch<'_> {
                     Err(_) => inbox.discard(),
                 },
                 () = &mut output, if !shown => shown = true,
-            }
-            if inbox.is_finished() {
-                input.end();
             }
         }
     }
