@@ -190,3 +190,39 @@ fn a_push_that_is_cut_off_happened_or_not_and_the_next_call_knows() {
     let said = run(&mut all, b"").unwrap().must_refuse(1, &["globex is not renewed"]);
     assert!(!said.err().contains("acme is not renewed"), "{}", said.story());
 }
+
+#[test]
+fn a_change_is_shown_and_asked_for_before_anything_is_signed() {
+    let world = World::of(Plan::without_devices());
+    let tech = world.person("tech");
+    let typed = |words: &[&str], editor: &str| {
+        let mut belay = tech.belay_command().unwrap();
+        belay.env_remove("VISUAL").env("EDITOR", editor).args(words).arg("--root").arg(world.root_key("acme"));
+        Terminal::open(&belay, 120, 40).unwrap()
+    };
+    let join = ["person", "join", "acme", "tech", "--team", "field"];
+    for (answer, version) in [("n", 0), ("y", 1)] {
+        let mut terminal = typed(&join, "false");
+        terminal.see("+ person tech is in team field").unwrap();
+        terminal.see("[y/N]").unwrap();
+        terminal.keys(&format!("{answer}\n")).unwrap();
+        assert_eq!(terminal.ended(GENEROUS).unwrap().success(), answer == "y");
+        assert_eq!(row(&tech, "acme")["version"], version, "{answer}");
+    }
+    // The first try of this editor writes no policy, and the person tries again.
+    let tried = world.dir().join("tried");
+    let script = format!(
+        "sh -c 'if [ -e {0} ]; then sed -i s/treshold/threshold/ \"$0\"; echo \"# reviewed\" >> \"$0\"; \
+         sed -i \"s/^teams = .*/teams = [\\\"night\\\"]/\" \"$0\"; else sed -i s/threshold/treshold/ \"$0\"; touch {0}; fi'",
+        tried.display()
+    );
+    let mut terminal = typed(&["policy", "edit", "acme"], &script);
+    terminal.see("treshold").unwrap();
+    terminal.see("Edit it again? [y/N]").unwrap();
+    terminal.keys("y\n").unwrap();
+    terminal.see("+ person tech is in team night").unwrap();
+    terminal.see("push it? [y/N]").unwrap();
+    terminal.keys("y\n").unwrap();
+    assert!(terminal.ended(GENEROUS).unwrap().success());
+    assert_eq!(row(&tech, "acme")["version"], 2);
+}
