@@ -93,6 +93,7 @@ pub fn verify(
     expected: &SignedStatement,
 ) -> Result<Recorded, Invalid> {
     let named = |refused: Invalid| refused.of("receipt");
+    check_origin(receipt, log)?;
     let checkpoint = Checkpoint::open(&receipt.checkpoint, &log.origin, &log.vkey).map_err(named)?;
     check_history(receipt, &checkpoint, kept)?;
     let leaf = leaf_hash(&receipt.entry);
@@ -100,6 +101,20 @@ pub fn verify(
     let entry = Entry::parse(&receipt.entry).map_err(named)?;
     check_statement(&entry, expected)?;
     Ok(Recorded { checkpoint, entry, index: receipt.index })
+}
+
+/// Said before the signature is looked at, which could only be another log's: the reason a person can do something about.
+fn check_origin(receipt: &Receipt, log: &LogIdentity) -> Result<(), Invalid> {
+    let first = receipt.checkpoint.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    match std::str::from_utf8(first) {
+        Ok(origin) if origin != log.origin && origin.starts_with(log.origin.split('/').next().unwrap_or_default()) => {
+            Err(bad_proof(format!(
+                "receipt is of the log {origin:?}, but the policy names {:?}: only a new policy changes the log",
+                log.origin
+            )))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// The new head holds everything that the kept one held.

@@ -141,6 +141,14 @@ pub async fn transport_ca(directory: &Path, change: TransportCaChange) -> anyhow
     answer(directory, &request).await
 }
 
+/// Begins a tenant's log anew, because entries of it were lost; what the customer's next policy must say.
+///
+/// # Errors
+/// There is no such tenant, or nothing can be recorded.
+pub async fn log_restart(directory: &Path, tenant: TenantName) -> anyhow::Result<String> {
+    answer(directory, &Request::RestartLog { tenant }).await
+}
+
 /// Writes a whole log to `file`, as a tar: complete, or `file` is as it was before.
 ///
 /// # Errors

@@ -158,6 +158,12 @@ enum Tenant {
 
 #[derive(Debug, Subcommand)]
 enum Log {
+    /// Begin a tenant's log anew, under the next name, because a restored database lost entries of it
+    Restart {
+        name: TenantName,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Write a whole log to a file, as a tar
     Export {
         /// A tenant, or `system`
@@ -237,6 +243,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             say(&admin::tenant_adopt(&place.dir, name, &file).await?)
         }
         Command::Tenant(Tenant::List { json, place }) => say(&admin::tenant_list(&place.dir, json).await?),
+        Command::Log(Log::Restart { name, place }) => say(&admin::log_restart(&place.dir, name).await?),
         Command::Log(Log::Export { name, output, place }) => admin::log_export(&place.dir, &name, &output).await,
         Command::Backup { file, place } => admin::backup(&place.dir, &file).await,
         Command::Restore { file, dir } => say(&admin::restore(&file, &dir).await?),
@@ -330,6 +337,7 @@ mod tests {
             "tenant adopt acme policy-0.toml --dir /srv/gw",
             "tenant list --json",
             "log export acme -o acme.tar",
+            "log restart acme --dir /srv/gw",
             "log verify system --vkey gw.example/system+00000000+AQ",
         ] {
             let words = ["belay-gateway"].into_iter().chain(line.split(' '));

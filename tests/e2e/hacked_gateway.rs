@@ -107,7 +107,7 @@ fn no_lie_about_the_log_starts_anything_and_each_is_named() {
     let scene = Scene::new();
     let cases = [
         (Lie::OtherLogKey, "the note is not signed by the key"),
-        (Lie::OtherLog, "the checkpoint is of the log \"gw.example/another\""),
+        (Lie::OtherLog, "receipt is of the log \"gw.example/another\""),
         (Lie::EntryOfAnother, "receipt's entry holds another statement"),
         (Lie::EntryWithoutStatement, "receipt's entry holds no statement"),
         (Lie::OtherSignature, "holds this statement with another signature"),

@@ -285,6 +285,7 @@ impl Desk {
         tracing::error!(statement = %id, "the gateway's proof does not hold: {sentence}");
         tell(self.waiting.remove(&id), Err(NoProof::Unproved(sentence.to_owned())));
         self.delivery.failed(seq, self.now());
+        self.tell_behind(seq, &NoProof::Unproved(sentence.to_owned()));
         self.bad_receipts += 1;
         if self.bad_receipts >= BAD_RECEIPTS_MAX {
             self.disconnect();
@@ -303,7 +304,8 @@ impl Desk {
         }
         let sentence = heard(&refused.sentence);
         tracing::warn!(statement = %id, code = refused.code, "the gateway did not record a statement: {sentence}");
-        tell(waiter, Err(NoProof::Refused(sentence)));
+        let no_proof = NoProof::Refused(sentence);
+        tell(waiter, Err(no_proof.clone()));
         match refused.reason() {
             // The gateway will say the same again, and goes on with what follows: an older statement that it holds under this
             // number, or one that it must not record.
@@ -312,8 +314,18 @@ impl Desk {
             }
             Some(RefusalCode::NotRecorded | RefusalCode::SequenceGap | RefusalCode::Limit) => {
                 self.delivery.failed(seq, self.now());
+                self.tell_behind(seq, &no_proof);
             }
         }
+    }
+
+    /// Nothing behind this statement is recorded before it is: whoever waits there hears why, instead of waiting in vain. Their
+    /// statements stay.
+    fn tell_behind(&mut self, seq: u64, no_proof: &NoProof) {
+        let chain = self.outbox.chain();
+        let is_behind = |id: &Id| chain.pending_by_id(*id).is_some_and(|made| made.seq > seq);
+        let behind: Vec<Id> = self.waiting.keys().copied().filter(is_behind).collect();
+        behind.iter().for_each(|id| tell(self.waiting.remove(id), Err(no_proof.clone())));
     }
 
     fn connect(&mut self, link: mpsc::Sender<ToGateway>) {

@@ -39,7 +39,8 @@ pub(super) fn judge(
         Ok(recorded) => Judged::Proved(Box::new(recorded)),
         // Only the start of its proof is out of date. A head that shrank or that nobody signed is no matter of time.
         Err(refused)
-            if refused.fault == Fault::Mismatch && kept.is_some_and(|kept| receipt.consistency_from < kept.size) =>
+            if refused.fault == Fault::Mismatch
+                && kept.map_or(receipt.consistency_from != 0, |kept| receipt.consistency_from < kept.size) =>
         {
             Judged::Overtaken
         }

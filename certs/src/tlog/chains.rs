@@ -3,7 +3,8 @@
 //! Not here: tiles and bundles, see `check.rs`.
 //!
 //! A device's host key comes from its record in a `device.approved` entry before. The chain belongs to the host key: a new
-//! record for the same key goes on, a new key (a reinstalled machine) begins at 1.
+//! record for the same key goes on, a new key (a reinstalled machine) begins at 1. In a later life of a log ([`life`]) a chain
+//! that began before goes on at any number.
 
 use super::edge::Edge;
 use super::hash::Hash;
@@ -19,6 +20,16 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The event whose `record` member is a device record's exact text.
 const APPROVED: &str = "device.approved";
+/// The same, put into a later life of the log again.
+const CARRIED: &str = "device.carried";
+
+/// Which life of its log an origin names: `GATEWAY/LOG` is the first, `GATEWAY/LOG/2` the second. A log lives again when its
+/// gateway lost entries; what a device said before stands elsewhere then, or nowhere, so the first statement under each host
+/// key may have any number in a later life.
+pub fn life(origin: &str) -> u32 {
+    let mut parts = origin.splitn(3, '/').skip(2);
+    parts.next().and_then(|life| life.parse().ok()).filter(|life| *life >= 2).unwrap_or(1)
+}
 
 /// The devices of one log and what each said last, up to some entry.
 pub(super) struct Chains<'a> {
@@ -78,7 +89,7 @@ impl<'a> Chains<'a> {
     /// # Errors
     /// When its record or statement is malformed, does not agree with the envelope, or does not continue its chain.
     pub(super) fn follow(&mut self, index: u64, entry: &Entry) -> Result<(), Invalid> {
-        if entry.kind == APPROVED {
+        if entry.kind == APPROVED || entry.kind == CARRIED {
             self.approve(entry)?;
         }
         let Some(signed) = &entry.statement else { return Ok(()) };
@@ -94,7 +105,8 @@ impl<'a> Chains<'a> {
 
     fn approve(&mut self, entry: &Entry) -> Result<(), Invalid> {
         let text = entry.detail.get("record").and_then(Value::as_str);
-        let text = text.ok_or_else(|| malformed(format!("{APPROVED} without the device record's text in `record`")))?;
+        let text =
+            text.ok_or_else(|| malformed(format!("{} without the device record's text in `record`", entry.kind)))?;
         let record = DeviceRecord::parse(text.as_bytes())?;
         if Some(&record.address.tenant) != entry.tenant.as_ref()
             || Some(&record.address.device) != entry.device.as_ref()
@@ -114,6 +126,11 @@ impl<'a> Chains<'a> {
 
     fn link(&mut self, head: Head, key: PublicKey, digest: Digest) -> Result<(), Invalid> {
         let last = self.last.get(&(head.device.clone(), key.clone()));
+        if last.is_none() && head.seq > 1 && life(self.origin) > 1 {
+            self.statements += 1;
+            self.last.insert((head.device, key), Link { seq: head.seq, digest });
+            return Ok(());
+        }
         let expected = last.map_or(1, |last| last.seq.saturating_add(1));
         if head.seq != expected {
             let sentence = if head.seq > expected {

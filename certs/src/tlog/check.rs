@@ -6,6 +6,8 @@
 //! or the reader (`since`) saw earlier. That a person really approved a device is proved by the approval, not by the log.
 
 use super::chains::Chains;
+#[cfg(test)]
+use super::chains::life;
 use super::checkpoint::Checkpoint;
 use super::edge::{CompletedTile, Edge};
 use super::hash::{Hash, leaf_hash};

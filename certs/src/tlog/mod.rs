@@ -22,6 +22,7 @@ pub mod proof;
 pub mod tile;
 pub mod tree;
 
+pub use chains::life;
 pub use check::{Report, Source, check_log};
 pub use checkpoint::Checkpoint;
 pub use edge::{CompletedTile, Edge};

@@ -4,6 +4,7 @@
 //! (does it exist, is it used up, does it follow) is judged here, inside the transaction that records it.
 
 use crate::draft::Draft;
+use crate::limits::ALONE_WEIGHT;
 use crate::refusal::Refusal;
 use belay_certs::device::{Approval, DeviceRecord};
 use belay_certs::join::{JoinRequest, SignedJoin};
@@ -26,6 +27,11 @@ pub enum Ask {
     /// The operator adds a tenant: its log key is made, and its log begins.
     AddTenant {
         /// Its name.
+        tenant: TenantName,
+    },
+    /// The operator begins a tenant's log anew, because this gateway lost entries of it.
+    RestartLog {
+        /// Whose.
         tenant: TenantName,
     },
     /// A policy becomes the tenant's newest.
@@ -107,6 +113,7 @@ impl Ask {
     pub fn weight(&self) -> usize {
         match self {
             Self::Approve { approvals, .. } => approvals.len().max(1),
+            Self::RestartLog { .. } => ALONE_WEIGHT,
             Self::Note(_)
             | Self::StartUp { .. }
             | Self::AddTenant { .. }

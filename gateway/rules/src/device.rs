@@ -142,6 +142,31 @@ pub fn approve(
     Ok(Verdict::Record(Approved { join: device.join, draft }))
 }
 
+/// The entry by which an approved device stands in a later life of its tenant's log.
+///
+/// # Errors
+/// When its record or its proof is not what was recorded when it was approved.
+pub fn carried(join: Id, record: &DeviceRecord, approval: &Approval, by: &PersonRef) -> Result<Draft, Refusal> {
+    let What::DeviceApproved { join, record: text, serial, batch, batch_signature, place, path, certificate, .. } =
+        approved(join, record, approval)?
+    else {
+        return Err(Refusal::EntryInvalid("an approval became another event".to_owned()));
+    };
+    let approved_by = by.to_string();
+    let what = What::DeviceCarried {
+        join,
+        record: text,
+        serial,
+        approved_by,
+        batch,
+        batch_signature,
+        place,
+        path,
+        certificate,
+    };
+    Ok(Draft::new(record.address.tenant.clone().into(), what).on(record.address.device.clone()))
+}
+
 fn approved(join: Id, record: &DeviceRecord, approval: &Approval) -> Result<What, Refusal> {
     let broken = |sentence: &str| Refusal::EntryInvalid(sentence.to_owned());
     let text = String::from_utf8(approval.record.clone()).map_err(|_| broken("the device record is not UTF-8"))?;

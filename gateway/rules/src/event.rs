@@ -4,7 +4,7 @@
 //! `store/`).
 
 use belay_certs::entry::Entry;
-use belay_certs::statement::{Files, PolicyUsed, SessionKind};
+use belay_certs::statement::{CheckpointSeen, Files, PolicyUsed, SessionKind};
 use belay_certs::{DeviceName, Digest, Fault, Id, Invalid, PublicKey, TenantName, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -21,6 +21,19 @@ pub enum What {
         origin: String,
         /// The checkpoint key, as a C2SP signed-note verifier key.
         vkey: String,
+        /// The last head known here of the log's life before, when it was restarted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        continues: Option<CheckpointSeen>,
+    },
+    /// The operator began a tenant's log anew, because this gateway lost entries of it (system log).
+    #[serde(rename = "log.restarted")]
+    LogRestarted {
+        /// Whose.
+        name: TenantName,
+        /// The log from here on.
+        origin: String,
+        /// The last head known here of the one before.
+        continues: CheckpointSeen,
     },
     /// The gateway came up; in a tenant's log: nothing of the tenant is connected at this moment.
     #[serde(rename = "gateway.started")]
@@ -129,6 +142,29 @@ pub enum What {
         host_key: PublicKey,
         /// Its labels.
         labels: Vec<String>,
+        /// Of the signed batch document, kept beside the log.
+        batch: Digest,
+        /// Of the batch's armoured signature, kept beside the log.
+        batch_signature: Digest,
+        /// Which record of the batch it is.
+        place: u64,
+        /// The inclusion path of the record in the batch's root.
+        path: Vec<Digest>,
+        /// Of the OpenSSH host certificate line, kept beside the log.
+        certificate: Digest,
+    },
+    /// A device that was approved in an earlier life of the log stands in this one again, with its proof: what it says is
+    /// verified from here on.
+    #[serde(rename = "device.carried")]
+    DeviceCarried {
+        /// The request it came in by.
+        join: Id,
+        /// The exact text of the device record.
+        record: String,
+        /// The record's serial.
+        serial: u64,
+        /// Who approved it.
+        approved_by: String,
         /// Of the signed batch document, kept beside the log.
         batch: Digest,
         /// Of the batch's armoured signature, kept beside the log.
@@ -318,6 +354,7 @@ impl What {
     pub fn type_name(&self) -> &'static str {
         match self {
             Self::LogStarted { .. } => "log.started",
+            Self::LogRestarted { .. } => "log.restarted",
             Self::GatewayStarted { .. } => "gateway.started",
             Self::GatewayStopped { .. } => "gateway.stopped",
             Self::TenantAdded { .. } => "tenant.added",
@@ -327,6 +364,7 @@ impl What {
             Self::TokenIssued { .. } => "token.issued",
             Self::DevicePending { .. } => "device.pending",
             Self::DeviceApproved { .. } => "device.approved",
+            Self::DeviceCarried { .. } => "device.carried",
             Self::DeviceConnected { .. } => "device.connected",
             Self::DeviceDisconnected { .. } => "device.disconnected",
             Self::DeviceSuperseded { .. } => "device.superseded",

@@ -21,12 +21,14 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         }
         What::AccessOpened { .. } | What::AccessEnded { .. } => Err(refused(draft, "names a device and a person")),
         What::LogStarted { .. }
+        | What::LogRestarted { .. }
         | What::GatewayStarted { .. }
         | What::TenantAdded { .. }
         | What::PolicyAdopted { .. }
         | What::TokenIssued { .. }
         | What::DevicePending { .. }
         | What::DeviceApproved { .. }
+        | What::DeviceCarried { .. }
         | What::DeviceConnected { .. }
         | What::DeviceDisconnected { .. }
         | What::DeviceSuperseded { .. }

@@ -34,6 +34,15 @@ pub enum Seen {
     Denied,
 }
 
+/// Where what a device says may begin in its tenant's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begins {
+    /// At number 1.
+    AtOne,
+    /// At any number: the log lives again, and what came before stands in its life before, or nowhere.
+    Anywhere,
+}
+
 /// What becomes of a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Judgement {
@@ -60,6 +69,8 @@ pub struct Case<'a> {
     pub signed: &'a SignedStatement,
     /// What it says.
     pub statement: &'a Statement,
+    /// Where the device's first statement in the log may begin.
+    pub begins: Begins,
     /// How the log head it names fits.
     pub seen: Seen,
     /// The open access to this device that the intent names.
@@ -113,12 +124,23 @@ fn continues(case: &Case<'_>) -> Result<(), Refusal> {
     let said = &case.statement.head;
     let (seq, expected) = (said.seq, case.head.seq.saturating_add(1));
     let previous = (case.head.seq > 0).then_some(case.head.digest);
+    let goes_on = case.begins == Begins::Anywhere && case.head.seq == 0 && seq > 1 && said.previous.is_some();
+    if goes_on {
+        return fits(case);
+    }
     if seq > expected {
         return Err(Refusal::StatementGap { seq, expected });
     }
     if seq < expected || said.previous != previous {
         return Err(Refusal::StatementFork { seq });
     }
+    fits(case)
+}
+
+/// A statement in its place in the device's chain: was it made under a record of the device, and does it know our log?
+fn fits(case: &Case<'_>) -> Result<(), Refusal> {
+    let said = &case.statement.head;
+    let seq = said.seq;
     if !case.caller.serials.contains(&said.serial) {
         return Err(Refusal::RecordUnknown { seq, serial: said.serial });
     }

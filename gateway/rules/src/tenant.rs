@@ -5,7 +5,7 @@ use crate::event::What;
 use crate::limits::TENANTS_MAX;
 use crate::log_name::{LogName, SYSTEM};
 use crate::refusal::Refusal;
-use belay_certs::TenantName;
+use belay_certs::{TenantName, statement::CheckpointSeen};
 
 /// What the gateway has before a tenant is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,17 @@ pub fn add(tenant: &TenantName, place: Place) -> Result<(), Refusal> {
 /// The events of a tenant being added: its log's first entry, and the operator's note of it.
 pub fn added(tenant: &TenantName, origin: String, vkey: String) -> [Draft; 2] {
     [
-        Draft::new(tenant.clone().into(), What::LogStarted { origin: origin.clone(), vkey }),
+        Draft::new(tenant.clone().into(), What::LogStarted { origin: origin.clone(), vkey, continues: None }),
         Draft::new(LogName::System, What::TenantAdded { name: tenant.clone(), origin }),
+    ]
+}
+
+/// The events of a tenant's log being begun anew after `continues`: the new log's first entry, and the operator's note of it.
+pub fn restarted(tenant: &TenantName, origin: String, vkey: String, continues: CheckpointSeen) -> [Draft; 2] {
+    let started = What::LogStarted { origin: origin.clone(), vkey, continues: Some(continues.clone()) };
+    [
+        Draft::new(tenant.clone().into(), started),
+        Draft::new(LogName::System, What::LogRestarted { name: tenant.clone(), origin, continues }),
     ]
 }
 

@@ -69,6 +69,7 @@ impl Shares {
             Ask::IssueToken { token, .. } => &token.tenant,
             Ask::Redeem { request, .. } => &request.tenant,
             Ask::AddTenant { .. }
+            | Ask::RestartLog { .. }
             | Ask::StartUp { .. }
             | Ask::Connect { .. }
             | Ask::Disconnect { .. }

@@ -34,6 +34,8 @@ pub(super) enum Request {
     AdoptPolicy { tenant: TenantName, text: String, signatures: Vec<String> },
     /// All tenants.
     ListTenants { json: bool },
+    /// A tenant's log begins anew, because entries of it were lost. Answered with what its next policy must say.
+    RestartLog { tenant: TenantName },
     /// A whole log as a tar.
     ExportLog { log: String },
     /// A log's name and key as the tenant's adopted policy says, as JSON.
@@ -103,6 +105,7 @@ impl Operator {
                 self.adopt(&tenant, Signed { bytes: text.into_bytes(), signatures }).await?
             }
             Request::ListTenants { json } => self.list(json).await?,
+            Request::RestartLog { tenant } => self.restart_log(tenant).await?,
             Request::ExportLog { log } => {
                 let log: LogName = log.parse()?;
                 self.known(&log)?;
@@ -127,6 +130,28 @@ impl Operator {
     async fn add_tenant(&self, tenant: TenantName) -> anyhow::Result<String> {
         recorded(self.gateway.record(Ask::AddTenant { tenant: tenant.clone() }).await)?;
         self.invite(&tenant)
+    }
+
+    async fn restart_log(&self, tenant: TenantName) -> anyhow::Result<String> {
+        let log = LogName::Tenant(tenant.clone());
+        let before = self.known(&log)?;
+        let entries = self.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);
+        recorded(self.gateway.record(Ask::RestartLog { tenant: tenant.clone() }).await)?;
+        let now = self.known(&log)?;
+        let named = self.gateway.book.chain(&tenant).map(|chain| chain.policy().gateway.logs.clone());
+        let lives = named.unwrap_or_else(|| vec![before.clone()]).into_iter().chain([now.clone()]);
+        let lives: Vec<String> = lives
+            .map(|LogIdentity { origin, vkey }| format!("{{ origin = \"{origin}\", vkey = \"{vkey}\" }}"))
+            .collect();
+        Ok(format!(
+            "The log of {tenant} goes on as {}, after {entries} entries of {}, which stay as they are.\n\
+             Until a policy of {tenant} names it, devices start nothing and say why. The customer replaces this line under\n\
+             [gateway] in the next version, signs and pushes it:\n\nlogs = [{}]\n\n\
+             The customer can see what was lost: belay log verify {tenant}\n",
+            now.origin,
+            before.origin,
+            lives.join(", "),
+        ))
     }
 
     fn invite(&self, tenant: &TenantName) -> anyhow::Result<String> {

@@ -5,7 +5,7 @@
 
 use super::Store;
 use super::broken::Broken;
-use super::heads::{Head, signed};
+use super::heads::{self, Head, signed};
 use super::sql;
 use belay_certs::tlog::tile::{encode_hashes, tiles_of};
 use belay_certs::tlog::{TILE_WIDTH, Tile, TileReader, encode_bundle, entries_path};
@@ -34,7 +34,29 @@ impl Store {
     /// # Errors
     /// When the log is not there or cannot be read, or `out` ends: the archive is cut off then.
     pub async fn export<W: AsyncWrite + Unpin + Send>(&self, log: &LogName, out: &mut W) -> Result<Exported, Broken> {
-        let head = self.head(log)?;
+        self.export_head(&*self.head(log)?, out).await
+    }
+
+    /// As [`Store::export`], for an earlier life of the log.
+    ///
+    /// # Errors
+    /// As [`Store::export`].
+    pub async fn export_earlier<W: AsyncWrite + Unpin + Send>(
+        &self,
+        log: &LogName,
+        life: u32,
+        out: &mut W,
+    ) -> Result<Exported, Broken> {
+        let mut connection = self.readers().acquire().await?;
+        let query = sqlx::query(sql::LOG_EARLIER).bind(format!("{log}/{life}"));
+        let row = query.fetch_optional(&mut *connection).await?;
+        let row = row.ok_or_else(|| Broken::new(format!("log {log} has no earlier life {life} here")))?;
+        let head = heads::load(&mut connection, &row, None).await?;
+        drop(connection);
+        self.export_head(&head, out).await
+    }
+
+    async fn export_head<W: AsyncWrite + Unpin + Send>(&self, head: &Head, out: &mut W) -> Result<Exported, Broken> {
         let size = head.edge.size();
         append(out, "log.vkey", format!("{}\n", head.identity.vkey).as_bytes()).await?;
         append(out, "checkpoint", &head.checkpoint).await?;
@@ -42,12 +64,12 @@ impl Store {
         let tiles: Vec<Tile> = tiles_of(size).collect();
         for tile in tiles {
             if tile.level == 0 {
-                let bundle = self.bundle(&head, tile).await?;
+                let bundle = self.bundle(head, tile).await?;
                 append(out, &entries_path(tile.index, tile.width), &bundle).await?;
             }
-            append(out, &tile.path(), &self.hashes(&head, tile).await?).await?;
+            append(out, &tile.path(), &self.hashes(head, tile).await?).await?;
         }
-        let objects = self.export_objects(&head, out).await?;
+        let objects = self.export_objects(head, out).await?;
         out.write_all(&END).await?;
         out.flush().await?;
         Ok(Exported { entries: size, objects })

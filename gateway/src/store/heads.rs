@@ -26,8 +26,8 @@ pub(super) struct Head {
     pub(super) id: i64,
     /// Its origin and verifier key.
     pub(super) identity: LogIdentity,
-    /// Signs its checkpoints; the writer alone uses it.
-    pub(super) signer: Arc<NoteSigner>,
+    /// Signs its checkpoints; the writer alone uses it. None for an earlier life of a log, which never grows again.
+    pub(super) signer: Option<Arc<NoteSigner>>,
     /// The right edge of its tree.
     pub(super) edge: Edge,
     /// The signed note over that tree.
@@ -62,11 +62,13 @@ impl Heads {
         let mut heads = HashMap::new();
         for row in sqlx::query(sql::LOGS).fetch_all(&mut *connection).await? {
             let name: LogName = row.try_get::<&str, _>(1)?.parse()?;
-            let signer = match self.get(&name) {
-                Some(held) => held.signer.clone(),
-                None => Arc::new(keys.load(&name)?),
+            let vkey: &str = row.try_get(3)?;
+            let held = self.get(&name).filter(|held| held.identity.vkey == vkey);
+            let signer = match held.and_then(|held| held.signer.clone()) {
+                Some(signer) => signer,
+                None => Arc::new(keys.load(&name, vkey).map_err(|broken| broken.of(format!("log {name}")))?),
             };
-            let head = load(connection, &row, signer).await.map_err(|broken| broken.of(format!("log {name}")))?;
+            let head = load(connection, &row, Some(signer)).await.map_err(|broken| broken.of(format!("log {name}")))?;
             heads.insert(name, Arc::new(head));
         }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = heads;
@@ -75,12 +77,13 @@ impl Heads {
 }
 
 /// One head, read and checked: the checkpoint verifies under the log's key, and is of the tree that the rows make.
-async fn load(connection: &mut AnyConnection, row: &AnyRow, signer: Arc<NoteSigner>) -> Result<Head, Broken> {
+pub(super) async fn load(
+    connection: &mut AnyConnection,
+    row: &AnyRow,
+    signer: Option<Arc<NoteSigner>>,
+) -> Result<Head, Broken> {
     let id: i64 = row.try_get(0)?;
     let identity = LogIdentity { origin: row.try_get(2)?, vkey: row.try_get(3)? };
-    if signer.vkey() != identity.vkey {
-        return Err(Broken::new("the key file holds another key than the log began with; restore the right one"));
-    }
     let last = sqlx::query(sql::HEAD).bind(id).fetch_optional(&mut *connection).await?;
     let last = last.ok_or_else(|| Broken::new("it has no entries, not even its first; restore a whole backup"))?;
     let size = unsigned(last.try_get(0)?)?.saturating_add(1);

@@ -4,7 +4,10 @@
 
 use super::broken::Broken;
 use super::limits::LIVES_MAX;
-use belay_certs::tlog::NoteSigner;
+use belay_certs::{
+    policy::LogIdentity,
+    tlog::{self, NoteSigner},
+};
 use belay_rules::LogName;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -26,12 +29,37 @@ impl LogKeys {
         Self { directory: directory.into(), gateway: gateway.into() }
     }
 
-    /// The key of a log that is there.
-    pub(super) fn load(&self, log: &LogName) -> Result<NoteSigner, Broken> {
-        let path = self.path(log);
-        let broken = |error: Broken| error.of(path.display());
-        let text = fs::read_to_string(&path).map_err(|error| broken(error.into()))?;
-        NoteSigner::from_text(&text).map_err(|error| broken(error.into()))
+    /// The key of a log that is there, which began with `vkey`. One that [`LogKeys::make_next`] left beside the old one comes
+    /// into its place.
+    pub(super) fn load(&self, log: &LogName, vkey: &str) -> Result<NoteSigner, Broken> {
+        let (path, next) = (self.path(log), self.next(log));
+        let held = read(&path);
+        if held.as_ref().is_ok_and(|held| held.vkey() == vkey) {
+            return held;
+        }
+        match read(&next) {
+            Ok(signer) if signer.vkey() == vkey => {
+                let moved = self.put_aside(&path).and_then(|_| fs::rename(&next, &path)).and_then(|()| sync(&path));
+                moved.map_err(|error| Broken::from(error).of(path.display()))?;
+                Ok(signer)
+            }
+            Ok(_) | Err(_) => {
+                held?;
+                Err(Broken::new("the key file holds another key than the log began with; restore the right one"))
+            }
+        }
+    }
+
+    /// A fresh key for the life of a log after `current`. It lies beside the current one until the log has begun with it
+    /// ([`LogKeys::load`]): if it never does, the next try writes over it.
+    pub(super) fn make_next(&self, log: &LogName, current: &LogIdentity) -> Result<NoteSigner, Broken> {
+        self.load(log, &current.vkey)?;
+        let life = tlog::life(&current.origin).saturating_add(1);
+        let signer = NoteSigner::generate(&format!("{}/{log}/{life}", self.gateway))?;
+        let path = self.next(log);
+        write_secret(&path, &format!("{}\n", signer.to_text()))
+            .map_err(|error| Broken::from(error).of(path.display()))?;
+        Ok(signer)
     }
 
     /// A fresh key for a log that begins. A key that is there already belongs to an earlier life of the log, whose
@@ -74,6 +102,17 @@ impl LogKeys {
     fn path(&self, log: &LogName) -> PathBuf {
         self.directory.join(format!("log-{log}.key"))
     }
+
+    fn next(&self, log: &LogName) -> PathBuf {
+        self.directory.join(format!("log-{log}.key.next"))
+    }
+}
+
+/// The key in the file at `path`.
+fn read(path: &Path) -> Result<NoteSigner, Broken> {
+    let broken = |error: Broken| error.of(path.display());
+    let text = fs::read_to_string(path).map_err(|error| broken(error.into()))?;
+    NoteSigner::from_text(&text).map_err(|error| broken(error.into()))
 }
 
 /// Writes a file that only we can read, durably: whole or not at all, also when we die in between.
@@ -87,10 +126,12 @@ fn write_secret(path: &Path, text: &str) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(&draft, path)?;
-    match path.parent() {
-        Some(directory) => fs::File::open(directory)?.sync_all(),
-        None => Ok(()),
-    }
+    sync(path)
+}
+
+/// Makes the names in a file's directory durable.
+fn sync(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |directory| fs::File::open(directory)?.sync_all())
 }
 
 #[cfg(test)]
@@ -104,7 +145,7 @@ mod tests {
         let keys = LogKeys::new(directory.path().join("keys"), "gw.example");
         let made = keys.make(&LogName::System).unwrap();
         assert_eq!(made.name(), "gw.example/system");
-        assert_eq!(keys.load(&LogName::System).unwrap().vkey(), made.vkey());
+        assert_eq!(keys.load(&LogName::System, &made.vkey()).unwrap().vkey(), made.vkey());
         let mode = fs::metadata(directory.path().join("keys/log-system.key")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -114,19 +155,39 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let keys = LogKeys::new(directory.path(), "gw.example");
         let acme: LogName = "acme".parse().unwrap();
-        let names: Vec<String> = (0..3).map(|_| keys.make(&acme).unwrap().name().to_owned()).collect();
+        let made: Vec<NoteSigner> = (0..3).map(|_| keys.make(&acme).unwrap()).collect();
+        let names: Vec<&str> = made.iter().map(NoteSigner::name).collect();
         assert_eq!(names, ["gw.example/acme", "gw.example/acme/2", "gw.example/acme/3"]);
         assert!(directory.path().join("log-acme.key.1").exists() && directory.path().join("log-acme.key.2").exists());
-        assert_eq!(keys.load(&acme).unwrap().name(), "gw.example/acme/3");
+        assert_eq!(keys.load(&acme, &made[2].vkey()).unwrap().name(), "gw.example/acme/3");
+    }
+
+    #[test]
+    fn the_next_key_comes_into_its_place_when_the_log_has_begun_with_it_and_not_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = LogKeys::new(directory.path(), "gw.example");
+        let acme: LogName = "acme".parse().unwrap();
+        let identity = |signer: &NoteSigner| LogIdentity { origin: signer.name().to_owned(), vkey: signer.vkey() };
+        let first = identity(&keys.make(&acme).unwrap());
+        // Begun and lost: the first goes on, and the next try is the second life still.
+        let lost = keys.make_next(&acme, &first).unwrap();
+        assert_eq!(keys.load(&acme, &first.vkey).unwrap().vkey(), first.vkey);
+        let second = identity(&keys.make_next(&acme, &first).unwrap());
+        assert_eq!((second.origin.as_str(), lost.name()), ("gw.example/acme/2", "gw.example/acme/2"));
+        assert_ne!(second.vkey, lost.vkey());
+        assert_eq!(keys.load(&acme, &second.vkey).unwrap().vkey(), second.vkey);
+        assert!(keys.load(&acme, &first.vkey).unwrap_err().to_string().contains("another key"));
+        assert!(directory.path().join("log-acme.key.1").exists());
+        assert_eq!(keys.make_next(&acme, &second).unwrap().name(), "gw.example/acme/3");
     }
 
     #[test]
     fn a_missing_or_broken_key_names_its_file() {
         let directory = tempfile::tempdir().unwrap();
         let keys = LogKeys::new(directory.path(), "gw.example");
-        assert!(keys.load(&LogName::System).unwrap_err().to_string().contains("log-system.key"));
+        assert!(keys.load(&LogName::System, "x").unwrap_err().to_string().contains("log-system.key"));
         fs::write(directory.path().join("log-system.key"), "PRIVATE+KEY+x").unwrap();
-        let sentence = keys.load(&LogName::System).unwrap_err().to_string();
+        let sentence = keys.load(&LogName::System, "x").unwrap_err().to_string();
         assert!(sentence.contains("log-system.key") && !sentence.contains("PRIVATE+KEY+x"), "{sentence}");
     }
 }

@@ -296,7 +296,7 @@ fn presence(row: &AnyRow) -> Result<Option<PresenceFacts>, Broken> {
 }
 
 /// A row of `APPROVAL`.
-fn approval(row: &AnyRow) -> Result<Approval, Broken> {
+pub(super) fn approval(row: &AnyRow) -> Result<Approval, Broken> {
     let path: &[u8] = row.try_get(2)?;
     Ok(Approval {
         record: row.try_get(0)?,

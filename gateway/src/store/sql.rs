@@ -32,7 +32,18 @@ macro_rules! device_shown {
 
 texts! {
     // Logs.
-    LOGS = "SELECT id, name, origin, vkey FROM log ORDER BY id";
+    // An earlier life of a log has a name with a slash, `acme/1`, which no log in use has.
+    LOGS = "SELECT id, name, origin, vkey FROM log WHERE name NOT LIKE '%/%' ORDER BY id";
+    LOG_EARLIER = "SELECT id, name, origin, vkey FROM log WHERE name = $1";
+    LOG_RETIRE = "UPDATE log SET name = $1 WHERE name = $2";
+    // What was recorded in an earlier life is pointed to by the entry that names that life.
+    DEVICES_RETIRE = "UPDATE device SET entry = 0 WHERE tenant = $1";
+    RECORDS_RETIRE = "UPDATE record SET entry = 0 WHERE tenant = $1";
+    POLICIES_RETIRE = "UPDATE policy SET entry = 0 WHERE tenant = $1";
+    TOKENS_RETIRE = "UPDATE token SET entry = 0 WHERE tenant = $1";
+    SAID_RETIRE = "DELETE FROM said WHERE join_id IN (SELECT join_id FROM device WHERE tenant = $1)";
+    DEVICES_CARRIED = "SELECT record, place, path, batch, batch_signature, certificate, join_id, approved_by FROM device \
+                       WHERE tenant = $1 AND record IS NOT NULL AND state IN ('approved', 'revoked') ORDER BY name, serial";
     HEAD = "SELECT seq, head FROM entry WHERE log = $1 ORDER BY seq DESC LIMIT 1";
     LOG_NEXT_ID = "SELECT COALESCE(MAX(id), 0) + 1 FROM log";
     LEAVES = "SELECT leaf FROM entry WHERE log = $1 AND seq >= $2 AND seq < $3 ORDER BY seq";

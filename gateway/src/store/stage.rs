@@ -194,6 +194,7 @@ impl Stage {
                 });
             }
             What::LogStarted { .. }
+            | What::LogRestarted { .. }
             | What::GatewayStarted { .. }
             | What::GatewayStopped { .. }
             | What::TenantAdded { .. }
@@ -203,6 +204,7 @@ impl Stage {
             | What::TokenIssued { .. }
             | What::DevicePending { .. }
             | What::DeviceApproved { .. }
+            | What::DeviceCarried { .. }
             | What::DeviceConnected { .. }
             | What::DeviceDisconnected { .. }
             | What::DeviceSuperseded { .. }
@@ -281,7 +283,7 @@ fn log_of<'a>(logs: &'a mut HashMap<LogName, Growing>, shared: &Shared, name: &L
         let growing = Growing {
             id: head.id,
             identity: head.identity.clone(),
-            signer: head.signer.clone(),
+            signer: head.signer.clone()?,
             edge: head.edge.clone(),
             completed: Vec::new(),
             last: None,
@@ -298,7 +300,7 @@ impl Growing {
         let Self { id, identity, signer, edge, .. } = self;
         let checkpoint = Checkpoint { origin: identity.origin.clone(), size: edge.size(), root: edge.root() };
         let checkpoint = checkpoint.sign(&signer)?.into_bytes();
-        Ok(Head { id, identity, signer, edge, checkpoint })
+        Ok(Head { id, identity, signer: Some(signer), edge, checkpoint })
     }
 }
 

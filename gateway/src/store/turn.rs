@@ -66,6 +66,7 @@ impl Turn<'_> {
             Ask::Note(draft) => Ok(Answer::New(self.note(draft, now)?, Outcome::Recorded)),
             Ask::StartUp { version } => self.start_up(&version, now).await,
             Ask::AddTenant { tenant } => self.add_tenant(&tenant, now).await,
+            Ask::RestartLog { tenant } => self.restart_log(&tenant, now).await,
             Ask::AdoptPolicy { tenant, chain, signed, bearer } => {
                 self.adopt(&tenant, &chain, &signed, &bearer, now).await
             }

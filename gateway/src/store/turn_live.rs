@@ -9,9 +9,10 @@ use super::sql;
 use super::stage::Entered;
 use super::turn::{Answer, Turn};
 use belay_certs::statement::{SignedStatement, Statement};
+use belay_certs::tlog::life;
 use belay_certs::{Digest, Id, Timestamp};
 use belay_rules::presence::Line;
-use belay_rules::statement::{Case, Judgement, Seen, StatementHead};
+use belay_rules::statement::{Begins, Case, Judgement, Seen, StatementHead};
 use belay_rules::{Draft, LogName, Outcome, Outer, Refusal, What, presence, statement};
 use sqlx::Row;
 
@@ -105,7 +106,9 @@ impl Turn<'_> {
         let known = self.devices.get(&mut self.transaction, join).await?.clone();
         let earlier = self.earlier(join, said.head.seq, &known.said).await?;
         let (caller, head, earlier) = (&known.caller, &known.said, earlier.as_ref());
-        let case = Case { caller, head, earlier, signed: text, statement: said, seen, outer };
+        let life = self.shared.heads.get(&caller.tenant.clone().into()).map_or(1, |head| life(&head.identity.origin));
+        let begins = if life > 1 { Begins::Anywhere } else { Begins::AtOne };
+        let case = Case { caller, head, earlier, signed: text, statement: said, begins, seen, outer };
         let log = LogName::Tenant(known.caller.tenant.clone());
         let (judgement, ready) = match statement::judge(&case)? {
             Judgement::Again(index) => return self.old(log, index, Outcome::Again).await,

@@ -180,7 +180,7 @@ impl Writer {
         let Self { shared, keys, devices, begun, .. } = self;
         let mut turn = Turn { transaction, devices, shared, keys, begun, stage: Stage::default() };
         let identity = turn.begin_log(&LogName::System).await?;
-        let what = What::LogStarted { origin: identity.origin, vkey: identity.vkey };
+        let what = What::LogStarted { origin: identity.origin, vkey: identity.vkey, continues: None };
         turn.note(Draft::new(LogName::System, what), now).map_err(|error| Broken::new(error.to_string()))?;
         let Turn { transaction, mut stage, .. } = turn;
         let grown = stage.commit(transaction).await?;

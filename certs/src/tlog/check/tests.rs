@@ -276,3 +276,24 @@ fn the_edge_loads_from_an_export() {
     }
     assert_eq!(Edge::load(300, &tiles).unwrap().root(), log.checkpoint(300).root);
 }
+
+#[test]
+fn in_a_later_life_of_a_log_a_device_goes_on_where_it_was_and_leaves_nothing_out_from_there() {
+    assert_eq!(["gw/acme", "gw/acme/2", "gw/acme/31", "gw/acme/1", "gw/acme/x", "gw/2"].map(life), [1, 2, 31, 1, 1, 1]);
+    let mut device = Device::new("web1.acme", 7);
+    let carried =
+        bytes(&event("device.carried", Some(&device.record.address), json!({ "record": device.record.to_text() })));
+    let _lost = [device.opens(), device.says(ended(), |_| {})];
+    let (third, fourth, fifth) = (device.opens(), device.says(ended(), |_| {}), device.opens());
+    let follow = |origin: &str, entries: &[&Vec<u8>]| {
+        let mut chains = Chains::new(origin);
+        let followed: Result<Vec<()>, Invalid> =
+            (0..).zip(entries).map(|(index, bytes)| chains.follow(index, &Entry::parse(bytes).unwrap())).collect();
+        followed.map(|_| chains.statements()).map_err(|refused| refused.sentence)
+    };
+    let later = "gw.example/acme/2";
+    assert_eq!(follow(later, &[&carried, &third, &fourth]), Ok(2));
+    assert!(follow(ORIGIN, &[&carried, &third]).unwrap_err().contains("number 1 is missing"));
+    assert!(follow(later, &[&carried, &third, &fifth]).unwrap_err().contains("number 4 is missing"));
+    assert!(follow(later, &[&carried, &third, &third]).unwrap_err().contains("a second time"));
+}

@@ -12,11 +12,13 @@ use crate::{
 use archive::Archive;
 use belay_certs::{
     TenantName,
+    entry::Entry,
     policy::LogIdentity,
-    tlog::{Checkpoint, NoteVerifier, Report, Source, check_log},
+    statement::Statement,
+    tlog::{Checkpoint, NoteVerifier, Report, Source, check_log, life},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::File,
     path::{Path, PathBuf},
 };
@@ -61,14 +63,18 @@ pub fn run(home: &Home, command: Command) -> Outcome {
 }
 
 fn verify(home: &Home, args: &Verify) -> Outcome {
-    let log = identity(home, args)?;
-    let since = since(home, args, &log)?;
+    let lives = identities(home, args)?;
+    let Some((log, earlier)) = lives.split_last() else {
+        return Err(refused(format!("the policy of {} names no log: give --vkey", args.tenant)));
+    };
+    let since = since(home, args, log)?;
     let file = match &args.export {
         Some(path) => File::open(path).during(|| format!("cannot read {}", path.display()))?,
-        None => fetch(home, &args.tenant)?,
+        None => fetch(home, &args.tenant, None)?,
     };
     let archive = Archive::open(file)?;
-    let report = check_log(&archive, &log.origin, &log.vkey, since.as_ref(), &mut |_, _| {})
+    let mut before = Before::default();
+    let report = check_log(&archive, &log.origin, &log.vkey, since.as_ref(), &mut |_, entry| before.note(entry))
         .map_err(|invalid| invalid.of(format!("the log of {} does not verify", args.tenant)))?;
     let checkpoint = archive.read("checkpoint")?.ok_or_else(|| refused("the export has no checkpoint"))?;
     // What is kept only moves along the log that the policy names, from the checkpoint that was kept before.
@@ -78,22 +84,69 @@ fn verify(home: &Home, args: &Verify) -> Outcome {
     if let Some(path) = &args.save {
         write_whole(path, &checkpoint, 0o644)?;
     }
-    tell(&log, &report, since.as_ref());
+    tell(log, &report, since.as_ref());
+    match &args.export {
+        Some(_) if !earlier.is_empty() => note("belay: the lives of the log before this one are not in this export"),
+        Some(_) => {}
+        None => verify_earlier(home, &args.tenant, earlier, &before)?,
+    }
     Ok(())
 }
 
-/// The log's name and key: given by hand, or the last one in the verified policy.
-fn identity(home: &Home, args: &Verify) -> Outcome<LogIdentity> {
+/// Every life of the log that the policy names before the one in use; and what lies between, where that shows.
+fn verify_earlier(home: &Home, tenant: &TenantName, lives: &[LogIdentity], before: &Before) -> Outcome {
+    for log in lives {
+        let archive = Archive::open(fetch(home, tenant, Some(life(&log.origin)))?)?;
+        let check = |since: Option<&Checkpoint>| check_log(&archive, &log.origin, &log.vkey, since, &mut |_, _| {});
+        let report = check(None)
+            .map_err(|invalid| invalid.of(format!("the log of {tenant} before it was restarted does not verify")))?;
+        tell(log, &report, None);
+        say(&match before.seen.get(&log.origin) {
+            None => "between it and the next: no device says how much of it was verified".to_owned(),
+            Some(head) => match check(Some(head)) {
+                Ok(_) => {
+                    format!("between it and the next: all {} entries that devices verified of it are here", head.size)
+                }
+                Err(_) => format!(
+                    "between it and the next: devices verified {} entries of it that are not all here: the gateway lost some",
+                    head.size
+                ),
+            },
+        });
+    }
+    Ok(())
+}
+
+/// What the log in use says about the lives before it.
+#[derive(Default)]
+struct Before {
+    /// By origin, the largest head that a device says it verified.
+    seen: BTreeMap<String, Checkpoint>,
+}
+
+impl Before {
+    fn note(&mut self, entry: &Entry) {
+        let statement = entry.statement.as_ref().and_then(|signed| Statement::parse(signed.text.as_bytes()).ok());
+        let Some(seen) = statement.and_then(|statement| statement.head.checkpoint) else { return };
+        let head = Checkpoint { origin: seen.origin.clone(), size: seen.size, root: seen.root.0 };
+        match self.seen.get(&seen.origin) {
+            Some(held) if held.size >= head.size => {}
+            Some(_) | None => drop(self.seen.insert(seen.origin, head)),
+        }
+    }
+}
+
+/// The name and key of every life of the log, the one in use last: given by hand, or from the verified policy.
+fn identities(home: &Home, args: &Verify) -> Outcome<Vec<LogIdentity>> {
     if let Some(vkey) = &args.vkey {
         let origin = NoteVerifier::parse(vkey)?.name().to_owned();
-        return Ok(LogIdentity { origin, vkey: vkey.clone() });
+        return Ok(vec![LogIdentity { origin, vkey: vkey.clone() }]);
     }
     let trusted = match &args.export {
         Some(_) => Trusted::load(home)?,
         None => Trusted::refresh_only(home, &BTreeSet::from([args.tenant.clone()]))?,
     };
-    let logs = &trusted.tenant(&args.tenant)?.policy().gateway.logs;
-    logs.last().cloned().ok_or_else(|| refused(format!("the policy of {} names no log: give --vkey", args.tenant)))
+    Ok(trusted.tenant(&args.tenant)?.policy().gateway.logs.clone())
 }
 
 /// What the log must continue. A kept checkpoint of another origin is no measure for a log that the policy names anew.
@@ -118,15 +171,16 @@ fn open(path: &Path, log: &LogIdentity) -> Outcome<Checkpoint> {
     Checkpoint::open(&home::read(path)?, &log.origin, &log.vkey).map_err(|invalid| invalid.of(path.display()).into())
 }
 
-/// The export of the tenant's gateway, in a file without a name that goes when this process goes.
-fn fetch(home: &Home, tenant: &TenantName) -> Outcome<File> {
+/// The export of the tenant's gateway, of its log or of an earlier life of it, in a file without a name that goes when this
+/// process goes.
+fn fetch(home: &Home, tenant: &TenantName, life: Option<u32>) -> Outcome<File> {
     let trusted = Trusted::load(home)?;
     let held = trusted
         .tenant(tenant)
         .map_err(|_| usage(format!("{tenant} is not trusted here, so its gateway is not known: give --export FILE")))?;
     let mut file = tempfile::tempfile().during(|| "cannot make a temporary file".to_owned())?;
     Gateway::new(home, Route::of(held.policy())?).run_into(
-        &["log", "export", tenant.as_str()],
+        &["log", "export", &life.map_or_else(|| tenant.to_string(), |life| format!("{tenant}/{life}"))],
         &[],
         &mut file,
         EXPORT_BYTES_MAX,

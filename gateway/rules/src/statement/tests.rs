@@ -29,7 +29,17 @@ fn shell() -> Body {
 
 fn judged(head: &StatementHead, said: &(SignedStatement, Statement), outer: Option<&Outer>) -> Judgement {
     let (caller, (signed, statement)) = (caller(), said);
-    judge(&Case { caller: &caller, head, earlier: None, signed, statement, seen: Seen::Fits, outer }).unwrap()
+    judge(&Case {
+        caller: &caller,
+        head,
+        earlier: None,
+        signed,
+        statement,
+        begins: Begins::AtOne,
+        seen: Seen::Fits,
+        outer,
+    })
+    .unwrap()
 }
 
 fn head(said: &(SignedStatement, Statement), index: u64) -> StatementHead {
@@ -102,6 +112,7 @@ fn a_log_head_that_never_was_is_rejected() {
         earlier: None,
         signed: &signed,
         statement: &statement,
+        begins: Begins::AtOne,
         seen: Seen::Denied,
         outer: Some(&outer),
     };
@@ -141,6 +152,7 @@ fn only_approved_devices_speak_and_only_for_themselves() {
             earlier: None,
             signed: &signed,
             statement: &statement,
+            begins: Begins::AtOne,
             seen: Seen::Fits,
             outer: None,
         })
@@ -177,6 +189,7 @@ fn a_statement_before_the_newest_one_is_recognised_and_another_with_its_number_i
             earlier: Some(&earlier),
             signed,
             statement,
+            begins: Begins::AtOne,
             seen: Seen::Fits,
             outer: None,
         })
@@ -194,11 +207,37 @@ fn a_revoked_device_says_how_its_sessions_ended_and_opens_none() {
     let judge_one = |head: &StatementHead, said: &(SignedStatement, Statement)| {
         let (signed, statement) = said;
         let outer = outer();
-        judge(&Case { caller: &caller, head, earlier: None, signed, statement, seen: Seen::Fits, outer: Some(&outer) })
-            .unwrap()
+        judge(&Case {
+            caller: &caller,
+            head,
+            earlier: None,
+            signed,
+            statement,
+            begins: Begins::AtOne,
+            seen: Seen::Fits,
+            outer: Some(&outer),
+        })
+        .unwrap()
     };
     let opened = device.say(shell());
     assert!(matches!(judge_one(&StatementHead::NONE, &opened), Judgement::Withhold(_, Refusal::NotApproved { .. })));
     let over = device.say(ended(SESSION));
     assert!(matches!(judge_one(&head(&opened, 4), &over), Judgement::Record(_)));
+}
+
+#[test]
+fn in_a_later_life_of_a_log_the_first_statement_may_have_any_number_and_the_next_follows_it() {
+    let mut device = Speaker::new("web1", 7);
+    let (_lost, third) = ([device.say(shell()), device.say(ended(SESSION))], device.say(shell()));
+    let fourth = device.say(ended(SESSION));
+    let (caller, outer) = (caller(), outer());
+    let judged = |begins: Begins, head: &StatementHead, (signed, statement): &(SignedStatement, Statement)| {
+        let (caller, outer) = (&caller, Some(&outer));
+        judge(&Case { caller, head, earlier: None, signed, statement, begins, seen: Seen::Fits, outer }).unwrap()
+    };
+    assert_eq!(type_name(&judged(Begins::Anywhere, &StatementHead::NONE, &third)), "session.opened");
+    assert_eq!(type_name(&judged(Begins::AtOne, &StatementHead::NONE, &third)), "statement.rejected");
+    assert_eq!(type_name(&judged(Begins::Anywhere, &head(&third, 9), &fourth)), "session.ended");
+    let fifth = device.say(shell());
+    assert_eq!(type_name(&judged(Begins::Anywhere, &head(&third, 9), &fifth)), "statement.rejected");
 }

@@ -53,8 +53,8 @@ pub(super) enum Command {
     Sessions { tenant: Option<TenantName>, device: Option<DeviceAddress>, limit: u64, form: Form },
     /// The newest entries of a log.
     LogTail { tenant: TenantName, limit: u64, form: Form },
-    /// A whole log.
-    LogExport { tenant: TenantName },
+    /// A whole log, or an earlier life of it.
+    LogExport { tenant: TenantName, life: Option<u32> },
     /// A log's head.
     LogCheckpoint { tenant: TenantName },
 }
@@ -130,9 +130,23 @@ fn log(mut rest: Rest<'_>) -> Result<Command, String> {
             let limit = said.limit.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX);
             Ok(Command::LogTail { limit, form: said.form, tenant: said.one_tenant(usage)? })
         }
-        Some("export") => alone(rest, "log export TENANT", |tenant| Command::LogExport { tenant }),
+        Some("export") => log_export(rest),
         Some("checkpoint") => alone(rest, "log checkpoint TENANT", |tenant| Command::LogCheckpoint { tenant }),
         _ => Err(format!("write `{usage}`, `log export TENANT` or `log checkpoint TENANT`")),
+    }
+}
+
+/// `acme`, or an earlier life of its log: `acme/1`.
+fn log_export(mut rest: Rest<'_>) -> Result<Command, String> {
+    let usage = "log export TENANT";
+    let earlier = rest.words.clone().next().and_then(|word| word.split_once('/'));
+    let Some((tenant, life)) = earlier else {
+        return alone(rest, usage, |tenant| Command::LogExport { tenant, life: None });
+    };
+    rest.words.next();
+    match (tenant.parse(), life.parse(), rest.words.next()) {
+        (Ok(tenant), Ok(life), None) => Ok(Command::LogExport { tenant, life: Some(life) }),
+        _ => Err(format!("write `{usage}`, or `{usage}/1` for the first life of a log that was restarted")),
     }
 }
 
@@ -252,7 +266,8 @@ mod tests {
                 },
             ),
             ("log tail acme --limit 99999999", Command::LogTail { tenant: acme(), limit: TAIL_MAX, form: Form::Table }),
-            ("log export acme", Command::LogExport { tenant: acme() }),
+            ("log export acme", Command::LogExport { tenant: acme(), life: None }),
+            ("log export acme/1", Command::LogExport { tenant: acme(), life: Some(1) }),
             ("log checkpoint acme", Command::LogCheckpoint { tenant: acme() }),
         ];
         for (line, command) in table {

@@ -81,12 +81,24 @@ fn unreadable(index: u64) -> Broken {
     Broken::new(format!("entry {index} is no JSON object"))
 }
 
-/// The whole log as a tar, as it was when the export began. Nothing of it is held here but one buffer.
-pub(super) async fn export(call: &Call<'_>, tenant: &TenantName, stdout: &mut Output<'_>) -> Result<String, Failure> {
+/// The whole log, or an earlier life of it, as a tar, as it was when the export began. Nothing of it is held here but one buffer.
+pub(super) async fn export(
+    call: &Call<'_>,
+    tenant: &TenantName,
+    life: Option<u32>,
+    stdout: &mut Output<'_>,
+) -> Result<String, Failure> {
     let log = LogName::Tenant(call.holding(tenant, ActionKind::Audit).await?.tenant);
     let (mut near, mut far) = tokio::io::duplex(EXPORT_BUFFER_BYTES);
     // Taken whole into its future: the copy ends when the archive's end is dropped.
-    let exporting = async move { call.gateway.store.export(&log, &mut near).await.map_err(Failure::from) };
+    let exporting = async move {
+        let store = &call.gateway.store;
+        let exported = match life {
+            None => store.export(&log, &mut near).await,
+            Some(life) => store.export_earlier(&log, life, &mut near).await,
+        };
+        exported.map_err(Failure::from)
+    };
     let copying = async { tokio::io::copy(&mut far, stdout).await.map_err(Failure::from) };
     tokio::try_join!(exporting, copying)?;
     Ok(String::new())

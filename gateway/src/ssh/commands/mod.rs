@@ -154,7 +154,7 @@ impl Call<'_> {
                 sessions::run(self, tenant.as_ref(), device.as_ref(), limit, form).await?
             }
             Command::LogTail { tenant, limit, form } => log::tail(self, &tenant, limit, form, stdout).await?,
-            Command::LogExport { tenant } => log::export(self, &tenant, stdout).await?,
+            Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,
         };
         stdout.write_all(text.as_bytes()).await?;

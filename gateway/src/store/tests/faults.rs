@@ -10,14 +10,14 @@ use std::pin::pin;
 use tokio::sync::mpsc;
 
 /// Somebody else at the same database: makes inserts of some entries fail, as a full disk does.
-async fn saboteur(world: &World) -> AnyConnection {
+pub(super) async fn saboteur(world: &World) -> AnyConnection {
     let mut connection = Database::open(world.directory.path()).await.unwrap().writer().await.unwrap();
     let trigger = "CREATE TRIGGER full BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'disk full'); END";
     connection.execute(trigger).await.unwrap();
     connection
 }
 
-fn is_broken(answer: &Result<Recorded, RecordError>) -> bool {
+pub(super) fn is_broken(answer: &Result<Recorded, RecordError>) -> bool {
     matches!(answer, Err(RecordError::Broken(_)))
 }
 

@@ -10,24 +10,24 @@ use belay_rules::{Outer, Refusal};
 
 const ACCESS: Id = Id([0xac; 16]);
 
-fn session(number: u8) -> Id {
+pub(super) fn session(number: u8) -> Id {
     Id([number; 16])
 }
 
-fn opened(number: u8) -> Body {
+pub(super) fn opened(number: u8) -> Body {
     Body::SessionOpened(intent(session(number), ACCESS))
 }
 
-fn outer() -> Outer {
+pub(super) fn outer() -> Outer {
     Outer { access: ACCESS, person: ann(), device: "web1".parse().unwrap() }
 }
 
-fn statement(join: Id, said: (SignedStatement, Statement), outer: Option<Outer>) -> Ask {
+pub(super) fn statement(join: Id, said: (SignedStatement, Statement), outer: Option<Outer>) -> Ask {
     Ask::Statement { join, signed: said.0, statement: Box::new(said.1), outer }
 }
 
 /// A world with one approved device that can speak.
-async fn with_device() -> (World, Speaker, Id) {
+pub(super) async fn with_device() -> (World, Speaker, Id) {
     let (world, acme, chain) = World::with_acme().await;
     let (document, _) = world.issue(&acme, &chain, 1).await;
     let device = Speaker::new("web1", 1);

@@ -6,6 +6,7 @@ mod faults;
 mod fixtures;
 mod live;
 mod log;
+mod restart;
 
 use super::broken::Broken;
 use super::{LogKeys, Recorded, Store};
