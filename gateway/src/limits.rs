@@ -66,6 +66,8 @@ pub(crate) const STATEMENT_EVERY: Duration = Duration::from_millis(5);
 pub(crate) const EVENTS_BURST: u32 = 20_000;
 /// After that one in this time: 2,000 a second are a twentieth of what the writer takes.
 pub(crate) const EVENT_EVERY: Duration = Duration::from_micros(500);
+/// Persons whose bytes are counted, before those who left are forgotten.
+pub(crate) const POOLS_BEFORE_PRUNING: usize = 1_024;
 /// Persons, devices and tenants whose rates are remembered while they are at it.
 pub(crate) const SHARES_REMEMBERED_MAX: usize = 65_536;
 /// The largest SSH packet payload, in bytes (TARGETS: 32 KiB was best).
@@ -113,8 +115,12 @@ pub(crate) const CATCH_UP_WAIT: Duration = Duration::from_secs(10);
 pub(crate) const COMPLAINTS_BURST: u32 = 64;
 /// One more after that, each time this has passed.
 pub(crate) const COMPLAINTS_EVERY: Duration = Duration::from_secs(60);
-/// A device that is turned away gets one event in this time, however often it calls; every call is in the log file.
+/// A device that is turned away gets one event in this time, however often it calls; the log file has some of its calls.
 pub(crate) const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
+/// Lines in the log file that one device may cause in a row: enough to see what happens.
+pub(crate) const LINES_BURST: u32 = 8;
+/// One more after that, each time this has passed.
+pub(crate) const LINES_EVERY: Duration = Duration::from_secs(10);
 /// Connections one device may make in a row, each recorded with its end: a line that breaks every few seconds for ten minutes.
 pub(crate) const VISITS_BURST: u32 = 120;
 /// After that one in this time.

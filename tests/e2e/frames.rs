@@ -1,24 +1,16 @@
 //! Frames that no honest agent sends, at both doors for machines: each ends its own connection with the code that says why,
 //! and nothing else.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+#[path = "parts/dial.rs"]
+mod dial;
+
 use belay_protocol::{
-    ALPN, ALPN_JOIN, CloseCode, Extensions, Facts, Hello, JoinAsked, MINOR, Message, StatementMade, Welcome,
-    encode_frame,
+    ALPN, ALPN_JOIN, CloseCode, Extensions, JoinAsked, MINOR, Message, StatementMade, Welcome, encode_frame,
     limits::{HEAD_BYTES_COUNTED, UNKNOWN_FRAMES_MAX},
 };
 use belay_tests::{World, wait::GENEROUS};
-use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
-use rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject},
-};
-use serde_json::Value;
-use std::{
-    fs,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-};
+use dial::{dial, hello};
+use quinn::ConnectionError;
 
 /// A kind that no version knows.
 const UNKNOWN_KIND: u16 = 60_000;
@@ -50,33 +42,6 @@ fn frame(kind: u16, version: u8, claimed: usize, body: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], &kind.to_be_bytes(), &[version], body].concat()
 }
 
-/// Dials the gateway, as the device whose state is given or as nobody.
-async fn dial(world: &World, protocol: &[u8], device: Option<&str>) -> (Endpoint, Connection) {
-    let mut roots = RootCertStore::empty();
-    let ca = CertificateDer::from_pem_file(world.gateway_dir().join("keys/transport-ca.pem")).unwrap();
-    roots.add(ca).unwrap();
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots);
-    let mut tls = match device {
-        None => builder.with_no_client_auth(),
-        Some(device) => {
-            let kept = fs::read(world.agent_dir(device).join("transport.json")).unwrap();
-            let kept: Value = serde_json::from_slice(&kept).unwrap();
-            let bytes = |value: &Value| STANDARD.decode(value.as_str().unwrap()).unwrap();
-            let chain = kept["chain"].as_array().unwrap().iter().map(|der| CertificateDer::from(bytes(der))).collect();
-            builder.with_client_auth_cert(chain, PrivatePkcs8KeyDer::from(bytes(&kept["key"])).into()).unwrap()
-        }
-    };
-    tls.alpn_protocols = vec![protocol.to_vec()];
-    let endpoint = Endpoint::client((Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
-    let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    let address: SocketAddr = (Ipv4Addr::LOCALHOST, world.quic_port()).into();
-    let connection = endpoint.connect_with(config, address, "gw.example").unwrap().await.unwrap();
-    (endpoint, connection)
-}
-
 /// Plays a case; says what was wrong about how the gateway ended the connection.
 async fn play(world: &World, protocol: &[u8], device: Option<&str>, case: Case) -> Option<String> {
     let (_endpoint, connection) = dial(world, protocol, device).await;
@@ -101,18 +66,6 @@ async fn play(world: &World, protocol: &[u8], device: Option<&str>, case: Case) 
     println!("{}: {}", case.name, code.map_or("an unknown code", CloseCode::name));
     let wrong = case.code.is_some() && code != case.code;
     wrong.then(|| format!("{}: ended with {code:?}, not {:?}", case.name, case.code))
-}
-
-fn hello() -> Hello {
-    Hello {
-        minor: MINOR,
-        agent_version: "0.1.0".to_owned(),
-        policies: Vec::new(),
-        record_serial: 0,
-        statement_seq: 0,
-        facts: Facts { hostname: "h".into(), os: "o".into(), kernel: "k".into(), arch: "a".into() },
-        extensions: Extensions::default(),
-    }
 }
 
 fn statement() -> StatementMade {

@@ -287,3 +287,44 @@ fn record(world: &World, device: &str) -> RecordOffered {
         certificate: text(&kept["certificate"]),
     }
 }
+
+#[test]
+fn a_gateway_that_opens_and_resets_streams_and_offers_nonsense_makes_a_machine_no_larger() {
+    let scene = Scene::new();
+    let rss = || {
+        let pid = scene.world.agent_pid(DEVICE).unwrap();
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
+    };
+    let count = if std::env::var_os("BELAY_LONG").is_some() { 200_000 } else { 10_000 };
+    let (before, mark) = (rss(), scene.world.log(DEVICE).mark());
+    let opened = scene.rogue.abuse(|line| async move {
+        let mut opened = 0;
+        while opened < count
+            && let Ok(Ok((mut send, mut recv))) = tokio::time::timeout(GENEROUS, line.open_bi()).await
+        {
+            let _ = send.write(b"x").await;
+            let _ = (send.reset(7_u32.into()), recv.stop(7_u32.into()));
+            opened += 1;
+        }
+        opened
+    });
+    let streams = rss();
+    // A mebibyte that is no policy, again and again: the agent hears so many and calls elsewhere.
+    let ends = scene.rogue.ends();
+    for _ in 0..64 {
+        if scene.rogue.ends() > ends {
+            break;
+        }
+        scene.rogue.offer("acme", 1, &vec![b'x'; 1 << 20], &[String::new()]);
+    }
+    let (after, lines) = (rss(), scene.world.log(DEVICE).mark() - mark);
+    println!(
+        "measured: a hostile gateway, {opened} streams opened and reset: agent RSS {before} to {streams} KiB, {after} KiB after \
+         policies of a MiB, {lines} log lines"
+    );
+    assert!(opened > 100 && after < before + (48 << 10), "{opened} streams, {before} to {after} KiB");
+    assert!(lines < 200, "{}", scene.world.log(DEVICE).tail());
+    scene.restart_agent();
+    scene.serves_the_truth("after");
+}

@@ -8,11 +8,12 @@ use crate::{
     threshold::rates::{Rate, Rates},
 };
 use belay_certs::{Id, PublicKey, TenantName};
+use belay_protocol::flow::Pool;
 use belay_rules::{Ask, LogName};
 use std::{
     collections::HashMap,
     hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 /// Every share.
@@ -27,6 +28,8 @@ pub(crate) struct Shares {
     connections: Arc<Counts<String>>,
     /// Channels of one person's key, over all its connections.
     channels: Arc<Counts<String>>,
+    /// Bytes that wait on all channels of one person's key; gone with the last of its connections.
+    pools: Mutex<HashMap<String, Weak<Pool>>>,
     /// Open ways to devices of one tenant.
     ways: Arc<Counts<TenantName>>,
 }
@@ -40,6 +43,7 @@ impl Default for Shares {
             events: Rates::new(Rate { burst: limits::EVENTS_BURST, every: limits::EVENT_EVERY }, keys_max),
             connections: Arc::default(),
             channels: Arc::default(),
+            pools: Mutex::default(),
             ways: Arc::default(),
         }
     }
@@ -86,6 +90,20 @@ impl Shares {
     /// One more channel of this person, if they may have it.
     pub(crate) fn channel(&self, key: &PublicKey) -> Option<Counted<String>> {
         self.channels.take(key.fingerprint(), limits::PERSON_CHANNELS_MAX)
+    }
+
+    /// What the bytes that wait on this person's channels count in.
+    pub(crate) fn pool(&self, key: &PublicKey) -> Arc<Pool> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        if pools.len() >= limits::POOLS_BEFORE_PRUNING {
+            pools.retain(|_, pool| pool.strong_count() > 0);
+        }
+        let name = key.fingerprint();
+        pools.get(&name).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let pool = Arc::default();
+            pools.insert(name, Arc::downgrade(&pool));
+            pool
+        })
     }
 
     /// One more way to a device of this tenant, if it may have it.
@@ -158,6 +176,16 @@ mod tests {
         drop(connections);
         assert!(shares.connection(&loud).is_some());
         assert!(shares.connections.lock().is_empty(), "who has none is forgotten");
+    }
+
+    #[test]
+    fn all_connections_of_one_person_share_one_pool_and_pools_go_with_them() {
+        let (shares, one) = (Shares::default(), key());
+        let held = shares.pool(&one);
+        assert!(Arc::ptr_eq(&held, &shares.pool(&one)) && !Arc::ptr_eq(&held, &shares.pool(&key())));
+        (0..limits::POOLS_BEFORE_PRUNING * 2).for_each(|_| drop(shares.pool(&key())));
+        assert!(shares.pools.lock().unwrap().len() <= limits::POOLS_BEFORE_PRUNING + 1);
+        assert!(Arc::ptr_eq(&held, &shares.pool(&one)));
     }
 
     #[test]

@@ -25,6 +25,9 @@ use rustls::pki_types::CertificateDer;
 use std::{sync::Arc, time::Instant};
 use tokio::sync::{Notify, mpsc};
 
+/// Why a device is sent away that did too much that must be recorded.
+const TOO_LOUD: &str = "too much of what it said was wrong or turned down; it may come back later";
+
 /// Why a connection ends: what the device is told, and what the log says.
 pub(super) struct Ending {
     code: CloseCode,
@@ -84,9 +87,20 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection, place: Place)
     match admitted.unwrap_or_else(|| Err(Ending::new(CloseCode::Busy, "it made room for another before its hello"))) {
         Ok((row, host_key, control)) => visit(gateway, &quic, row, host_key, control).await,
         Err(ending) => {
-            tracing::info!(from = %quic.remote_address(), "a device was not admitted: {}", ending.why);
+            say_not_admitted(&gateway, &quic, &ending);
             close(&quic, ending.code);
         }
+    }
+}
+
+/// A line for the first few and then one in a while: a device can call as fast as it likes, and callers without a
+/// certificate are one caller here.
+fn say_not_admitted(gateway: &Gateway, quic: &Connection, ending: &Ending) {
+    let (join, from) = (join_id(quic).unwrap_or(Id([0; 16])), quic.remote_address());
+    if gateway.noise.lines.take(join, Instant::now()) {
+        tracing::info!(%from, %join, "a device was not admitted: {}", ending.why);
+    } else {
+        tracing::debug!(%from, %join, "a device was not admitted: {}", ending.why);
     }
 }
 
@@ -99,7 +113,7 @@ async fn admit(gateway: &Gateway, quic: &Connection) -> Result<(DeviceRow, Publi
         return Err(turn_away(gateway, quic, &row, reason).await);
     }
     if gateway.noise.complaints.is_spent(join, Instant::now()) {
-        return Err(too_loud(join));
+        return Err(Ending::new(CloseCode::Busy, TOO_LOUD));
     }
     let host_key = row.host_key().map_err(|error| Ending::broken(&error))?;
     let hearing = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, hear_hello(quic));
@@ -112,7 +126,7 @@ async fn admit(gateway: &Gateway, quic: &Connection) -> Result<(DeviceRow, Publi
     Ok((row, host_key, control))
 }
 
-/// A known device may not come in. One that keeps calling is recorded once in a while; the log file has every call.
+/// A known device may not come in. One that keeps calling is recorded once in a while.
 async fn turn_away(gateway: &Gateway, quic: &Connection, row: &DeviceRow, reason: String) -> Ending {
     if gateway.noise.turned_away.take(row.join, Instant::now()) {
         let address = quic.remote_address().to_string();
@@ -124,7 +138,7 @@ async fn turn_away(gateway: &Gateway, quic: &Connection, row: &DeviceRow, reason
 
 fn too_loud(join: Id) -> Ending {
     tracing::warn!(%join, "a device did too much that must be recorded as wrong");
-    Ending::new(CloseCode::Busy, "too much of what it said was wrong or turned down; it may come back later")
+    Ending::new(CloseCode::Busy, TOO_LOUD)
 }
 
 /// The device's time here, from the record that it connected to the record that it left.
@@ -133,7 +147,7 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
     let (connection, entry) = match connect(&gateway, quic, &row, &control.hello).await {
         Ok(connected) => connected,
         Err(ending) => {
-            tracing::info!(%join, "a device was not admitted: {}", ending.why);
+            say_not_admitted(&gateway, quic, &ending);
             return close(quic, ending.code);
         }
     };
@@ -281,7 +295,9 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Stateme
             link.gateway.note(link.draft(what)).await;
         }
         ToGateway::RecordTaken(taken) => {
-            tracing::info!(join = %link.join, serial = taken.serial, "the device holds its record");
+            if link.gateway.noise.lines.take(link.join, Instant::now()) {
+                tracing::info!(join = %link.join, serial = taken.serial, "the device holds its record");
+            }
         }
         ToGateway::RecordRefused(refused) => {
             link.complain()?;

@@ -16,6 +16,8 @@ pub(crate) struct Noise {
     pub(crate) complaints: Quota,
     /// Events about a device that was turned away.
     pub(crate) turned_away: Quota,
+    /// Lines in the log file that a device can cause at will.
+    pub(crate) lines: Quota,
     /// Connections, each with two events.
     pub(crate) visits: Quota,
     /// Transport certificates.
@@ -27,6 +29,7 @@ impl Default for Noise {
         Self {
             complaints: Quota::new(limits::COMPLAINTS_BURST, limits::COMPLAINTS_EVERY),
             turned_away: Quota::new(1, limits::TURNED_AWAY_EVERY),
+            lines: Quota::new(limits::LINES_BURST, limits::LINES_EVERY),
             visits: Quota::new(limits::VISITS_BURST, limits::VISITS_EVERY),
             certificates: Quota::new(limits::CERTIFICATES_BURST, limits::CERTIFICATES_EVERY),
         }

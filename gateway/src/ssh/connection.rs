@@ -18,7 +18,7 @@ use crate::{
     threshold::places::Place as WaitingPlace,
 };
 use belay_certs::PublicKey;
-use belay_protocol::flow::{PARKED_BYTES, WINDOW_BYTES, Waiting};
+use belay_protocol::flow::{PARKED_BYTES, Pool, WINDOW_BYTES, Waiting};
 use russh::{
     Channel, ChannelId, ChannelOpenFailure, MethodKind, MethodSet,
     server::{Auth, ChannelOpenHandle, Handle, Handler, Msg, PublicKeyOffer, Response, Session, VerifiedPublicKey},
@@ -87,6 +87,8 @@ pub(super) struct Connection {
     refused: usize,
     /// Jumps and commands under way, with their input that waits.
     open: Places,
+    /// What all its channels' bytes count in, with those of the person's other connections.
+    pool: Arc<Pool>,
     /// Channels opened so far.
     opened: usize,
     /// Cancelled when the connection is gone.
@@ -117,6 +119,7 @@ impl Connection {
             told: false,
             refused: 0,
             open: Places::default(),
+            pool: Arc::default(),
             opened: 0,
             gone: CancellationToken::new(),
         };
@@ -137,7 +140,7 @@ impl Connection {
         if open.len() >= limits::CHANNELS_PER_CONNECTION_MAX || self.opened > limits::CHANNELS_EVER_MAX {
             return None;
         }
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Waiting::within(Arc::clone(&self.pool)));
         let answered = Arc::new(Notify::new());
         let running = Running { asked: false, answered: Arc::clone(&answered), waiting: Arc::clone(&waiting) };
         open.insert(channel, running);
@@ -282,6 +285,7 @@ impl Handler for Connection {
             return session.disconnect(russh::Disconnect::TooManyConnections, TOO_MANY, "");
         };
         self.stays = Some((stays, share));
+        self.pool = self.caller.as_ref().map(|caller| self.gateway.shares.pool(&caller.key)).unwrap_or_default();
         self.progress.log_in();
         self.logged_in.send_replace(true);
         self.waits = None;

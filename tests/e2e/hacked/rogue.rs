@@ -151,6 +151,12 @@ impl Rogue {
         out.blocking_send(bytes).unwrap();
     }
 
+    /// Does something to the agent's connection, beside the script.
+    pub fn abuse<A: Future>(&self, abuse: impl FnOnce(Connection) -> A) -> A::Output {
+        let (connection, _) = self.line();
+        self.runtime.as_ref().expect("it is dropped with the value").block_on(abuse(connection))
+    }
+
     fn line(&self) -> (Connection, mpsc::Sender<Vec<u8>>) {
         self.stage.seen.wait(GENEROUS, |seen| seen.line.clone()).expect("no agent is connected")
     }
