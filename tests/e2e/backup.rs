@@ -27,6 +27,15 @@ fn entries(world: &World) -> usize {
     export::events(&export::fetch(&world.person("tech"), "acme").unwrap()).len()
 }
 
+/// Waits until the tenant's log has more entries than that.
+fn until_more(world: &World, count: usize) {
+    let more = || {
+        anyhow::ensure!(entries(world) > count, "not yet");
+        Ok(())
+    };
+    until("load", GENEROUS, more).unwrap();
+}
+
 /// Puts the restored directory in the place of the gateway's and starts it.
 fn exchange(world: &World, restored: &Path) {
     world.kill_gateway();
@@ -50,10 +59,10 @@ fn a_backup_under_load_is_one_moment_and_a_device_that_saw_more_refuses_what_is_
             done
         });
         let before = entries(&world);
-        until("some load", GENEROUS, || Ok(anyhow::ensure!(entries(&world) > before + 6, "none yet"))).unwrap();
+        until_more(&world, before + 6);
         world.operator(&["backup", file.to_str().unwrap()]).unwrap().must();
         let taken = entries(&world);
-        until("load after it", GENEROUS, || Ok(anyhow::ensure!(entries(&world) > taken + 6, "none yet"))).unwrap();
+        until_more(&world, taken + 6);
         stop.store(true, Ordering::Relaxed);
         working.join().unwrap()
     });

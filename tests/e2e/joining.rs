@@ -190,7 +190,7 @@ fn nothing_is_said_to_a_gateway_of_another_ca() {
     let good = token(&world, "acme", "fingerprint", &["--name", "f*"]);
     let stranger = TransportCa::generate("gw.example", now())
         .unwrap()
-        .issue_server("gw.example", now(), 1 * belay_certs::time::DAY)
+        .issue_server("gw.example", now(), belay_certs::time::DAY)
         .unwrap();
     // Everybody can read the true CA's certificate: here it stands behind a leaf that it never signed.
     let true_ca = ca(&world);
@@ -211,7 +211,7 @@ fn nothing_is_said_to_a_gateway_of_another_ca() {
 
 /// A gateway with the true transport CA, which answers as it likes.
 fn hacked(world: &World, answer: impl Fn(JoinAsked) -> JoinAnswer + Send + Sync + 'static) -> FalseGateway {
-    let shown = ca(world).issue_server("gw.example", now(), 1 * belay_certs::time::DAY).unwrap();
+    let shown = ca(world).issue_server("gw.example", now(), belay_certs::time::DAY).unwrap();
     FalseGateway::start(&shown.chain, shown.key_der, answer)
 }
 
@@ -252,7 +252,7 @@ fn a_key_swapped_on_the_way_is_refused_and_an_answer_altered_on_the_way_not_beli
         let ca = ca(&world);
         let gateway = hacked(&world, move |asked| {
             let join = Id::random().unwrap();
-            let chain = ca.issue_client(&asked.csr, join, now(), 1 * belay_certs::time::DAY).unwrap();
+            let chain = ca.issue_client(&asked.csr, join, now(), belay_certs::time::DAY).unwrap();
             JoinAnswer::JoinAccepted(JoinAccepted { join: join.0, chain, policies: policies.clone() })
         });
         let (device, file) = leading_to(&gateway, name);

@@ -192,7 +192,7 @@ impl Identity {
     /// this one. None when it cannot be told.
     pub fn renew_at(&self) -> Option<Timestamp> {
         let (first, last) = self.renewal()?;
-        let spread = i128::from(last.micros() - first.micros()) * i128::from(self.jitter) >> 64;
+        let spread = (i128::from(last.micros() - first.micros()) * i128::from(self.jitter)) >> 64;
         Some(first.plus(i64::try_from(spread).ok()?))
     }
 

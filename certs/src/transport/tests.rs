@@ -69,7 +69,7 @@ fn a_server_certificate_is_good_for_its_name_and_its_days_only() {
 
 #[test]
 fn a_servers_key_fits_its_certificate() {
-    let issued = ca().issue_server("gw.example", now(), 1 * DAY).unwrap();
+    let issued = ca().issue_server("gw.example", now(), DAY).unwrap();
     let chain: Vec<_> = issued.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
     rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -116,8 +116,7 @@ fn a_ca_is_kept_and_restored() {
     let restored = TransportCa::from_pem(&certificate_pem, &key_pem).unwrap();
     assert_eq!(restored.digest(), first.digest());
     assert_eq!(first.digest(), Digest::of(first.certificate_der()));
-    let chain =
-        restored.issue_client(&ClientKey::generate().unwrap().csr_der().unwrap(), JOIN, now(), 1 * DAY).unwrap();
+    let chain = restored.issue_client(&ClientKey::generate().unwrap().csr_der().unwrap(), JOIN, now(), DAY).unwrap();
     as_client(&first, &chain, now()).unwrap();
 
     let (other_certificate, other_key) = ca().to_pem();
@@ -143,11 +142,11 @@ fn a_leaf_is_no_ca() {
 #[test]
 fn names_that_are_neither_dns_nor_address_are_refused() {
     for name in ["", "a b", "*.example", "gw.example:4433", "gw\0", &"x".repeat(64)] {
-        assert!(ca().issue_server(name, now(), 1 * DAY).is_err(), "{name:?}");
+        assert!(ca().issue_server(name, now(), DAY).is_err(), "{name:?}");
     }
     let long = format!("{}.{}.example", "a".repeat(40), "b".repeat(40));
     let (ca, at) = (ca(), now());
-    as_server(&ca, &ca.issue_server(&long, at, 1 * DAY).unwrap().chain, &long, at).unwrap();
+    as_server(&ca, &ca.issue_server(&long, at, DAY).unwrap().chain, &long, at).unwrap();
 }
 
 #[test]
@@ -168,7 +167,7 @@ fn what_a_request_asks_for_besides_its_key_is_not_given() {
     greedy.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let csr = greedy.serialize_request(&key).unwrap();
     let ca = ca();
-    let chain = ca.issue_client(csr.der(), JOIN, now(), 1 * DAY).unwrap();
+    let chain = ca.issue_client(csr.der(), JOIN, now(), DAY).unwrap();
     let leaf = certificate(&chain[0]).unwrap();
     assert!(!leaf.is_ca());
     assert_eq!(client_id(&chain[0]).unwrap(), JOIN);
@@ -210,14 +209,14 @@ fn a_request_made_by_openssl_is_good() {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let ca = ca();
-    let chain = ca.issue_client(&std::fs::read(csr).unwrap(), JOIN, now(), 1 * DAY).unwrap();
+    let chain = ca.issue_client(&std::fs::read(csr).unwrap(), JOIN, now(), DAY).unwrap();
     as_client(&ca, &chain, now()).unwrap();
 }
 
 #[test]
 fn a_certificate_that_names_no_or_another_thing_has_no_id() {
     let ca = ca();
-    assert!(client_id(&ca.issue_server("gw.example", now(), 1 * DAY).unwrap().chain[0]).is_err());
+    assert!(client_id(&ca.issue_server("gw.example", now(), DAY).unwrap().chain[0]).is_err());
     assert!(client_id(ca.certificate_der()).is_err());
     assert!(client_id(b"rubbish").is_err());
     let uri = |text: String| SanType::URI(text.as_str().try_into().unwrap());
@@ -240,7 +239,7 @@ fn a_certificate_that_names_no_or_another_thing_has_no_id() {
 #[test]
 fn debug_shows_no_private_key() {
     let (ca, key) = (ca(), ClientKey::generate().unwrap());
-    let issued = ca.issue_server("gw.example", now(), 1 * DAY).unwrap();
+    let issued = ca.issue_server("gw.example", now(), DAY).unwrap();
     for shown in [format!("{ca:?}"), format!("{key:?}"), format!("{issued:?}")] {
         assert!(shown.len() < 100 && shown.contains("sha256:"), "{shown}");
     }

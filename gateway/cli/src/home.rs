@@ -43,6 +43,18 @@ pub struct Pins {
 pub struct Home {
     dir: PathBuf,
     config: Config,
+    /// The key that signs when none is named: the only one that `ssh` would find by itself.
+    default_key: Option<PathBuf>,
+}
+
+/// Where `ssh` looks for keys by itself (ssh(1)).
+const DEFAULT_KEYS: [&str; 5] = ["id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa"];
+
+/// The key in `~/.ssh` under one of the names that `ssh` knows. Of several none: which one signs, its owner says.
+fn default_key() -> Option<PathBuf> {
+    let folder = std::env::home_dir()?.join(".ssh");
+    let mut found = DEFAULT_KEYS.iter().map(|name| folder.join(name)).filter(|path| path.is_file());
+    found.next().filter(|_| found.next().is_none())
 }
 
 impl Home {
@@ -51,6 +63,8 @@ impl Home {
     /// # Errors
     /// The directory cannot be made, or `config.toml` is not understood.
     pub fn open(dir: Option<PathBuf>, identity: Option<PathBuf>) -> Outcome<Self> {
+        // Whoever has a home of another kind has keys of another kind.
+        let default_key = if dir.is_none() { default_key() } else { None };
         let dir = match dir {
             Some(dir) => dir,
             None => std::env::home_dir()
@@ -64,7 +78,7 @@ impl Home {
             let full = std::path::absolute(&identity).during(|| format!("cannot use {}", identity.display()))?;
             config.identity = Some(full);
         }
-        Ok(Self { dir, config })
+        Ok(Self { dir, config, default_key })
     }
 
     /// The directory itself, absolute.
@@ -77,12 +91,12 @@ impl Home {
         self.config.identity.as_deref()
     }
 
-    /// The person's key.
+    /// The person's key: the one that is named, or else the only one under a name that `ssh` knows.
     ///
     /// # Errors
-    /// None is named: signing needs one.
+    /// None is named, and there is none or more than one to choose from: signing needs one.
     pub fn signing_identity(&self) -> Outcome<&Path> {
-        self.identity().ok_or_else(|| {
+        self.identity().or(self.default_key.as_deref()).ok_or_else(|| {
             usage(format!(
                 "which key is yours? give --identity FILE, or write `identity = \"FILE\"` in {}/config.toml",
                 self.dir.display()
