@@ -86,8 +86,6 @@ pub(crate) const DRIP: Duration = Duration::from_millis(10);
 pub(crate) const DOWNSTREAM_CHUNK_BYTES: usize = 64 << 10;
 /// What a command may read from its standard input: a batch of 10,000 approvals at 3 KiB.
 pub(crate) const COMMAND_INPUT_BYTES_MAX: usize = 32 << 20;
-/// A command line on the gateway, in bytes.
-pub(crate) const COMMAND_LINE_BYTES_MAX: usize = 4 << 10;
 /// How long a command may wait for its input.
 pub(crate) const COMMAND_INPUT_WAIT: Duration = Duration::from_secs(60);
 /// Whoever has no grant waits this long for the one text, whatever was asked (P3).

@@ -9,6 +9,7 @@
 //! | `ask.rs` | what a door may ask to be recorded, and how an ask can end |
 //! | `refusal.rs` | the reasoned no's |
 //! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs` | one judge each |
+//! | `words.rs` | a command line that came over ssh, cut into words |
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 pub mod ask;
@@ -25,6 +26,7 @@ pub mod refusal;
 pub mod statement;
 pub mod tenant;
 pub mod token;
+pub mod words;
 
 #[cfg(test)]
 mod fixtures;

@@ -12,3 +12,5 @@ pub const ALONE_WEIGHT: usize = 1 << 20;
 /// How long a pending device holds its name, in microseconds: as long as any token lives, so that a request that
 /// nobody approved cannot keep a name for ever.
 pub const PENDING_MICROS_MAX: i64 = belay_certs::limits::TOKEN_DAYS_MAX * DAY;
+/// A command line on the gateway, in bytes.
+pub const COMMAND_LINE_BYTES_MAX: usize = 4 << 10;

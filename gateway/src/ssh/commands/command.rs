@@ -231,7 +231,7 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Command, String> {
-        parse(&super::super::words::split(line.as_bytes()).unwrap())
+        parse(&belay_rules::words::split(line.as_bytes()).unwrap())
     }
 
     fn acme() -> TenantName {

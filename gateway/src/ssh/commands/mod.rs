@@ -16,7 +16,6 @@ mod policy;
 mod sessions;
 mod show;
 mod token;
-mod words;
 
 use crate::{
     Gateway,
@@ -63,7 +62,7 @@ where
     E: AsyncWrite + Unpin + Send,
 {
     let asked = Instant::now();
-    let answered = match words::split(&line).and_then(|words| Ok((command::parse(&words)?, words))) {
+    let answered = match belay_rules::words::split(&line).and_then(|words| Ok((command::parse(&words)?, words))) {
         Ok((command, words)) => {
             let call = Call { gateway: &gateway, caller: &caller, words: &words, asked };
             call.answer(command, &mut stdin, &mut stdout).await

@@ -17,7 +17,7 @@ enum Quotes {
 ///
 /// # Errors
 /// One sentence: the line is too long, not UTF-8, holds a control character, or a quote is left open.
-pub(super) fn split(line: &[u8]) -> Result<Vec<String>, String> {
+pub fn split(line: &[u8]) -> Result<Vec<String>, String> {
     if line.len() > COMMAND_LINE_BYTES_MAX {
         return Err(format!("the command has {} bytes, at most {COMMAND_LINE_BYTES_MAX} are read", line.len()));
     }

@@ -1,0 +1,119 @@
+//! What people and machines sign: policy, token, join request, device record, and the keys, signatures and certificates on them.
+
+use crate::read_again;
+use belay_certs::{
+    DeviceAddress, Id, Namespace, PrivateKey, PublicKey, Signed, Timestamp,
+    device::{Batch, DeviceRecord},
+    envelope as stream, host_certificate,
+    join::JoinRequest,
+    limits::{CSR_BYTES_MAX, POLICY_BYTES_MAX},
+    policy::{Policy, difference},
+    sshsig,
+    time::DAY,
+    token::{Token, TokenFile},
+    transport::{self as tls, TransportCa},
+};
+use std::sync::OnceLock;
+
+/// A policy reads the same twice, differs in nothing from itself, and every grant of it can be said.
+pub(crate) fn policy(input: &[u8]) {
+    let Ok(policy) = Policy::parse(input) else { return };
+    let again = Policy::parse(input).map(|again| difference(&policy, &again));
+    assert_eq!(again.ok(), Some(Vec::new()), "a policy does not differ from itself");
+}
+
+pub(crate) fn token(input: &[u8]) {
+    if let Ok(token) = Token::parse(input) {
+        read_again(&token, Token::parse(token.to_text().as_bytes()));
+    }
+    if let Ok(file) = TokenFile::parse(input) {
+        let again = file.to_text().and_then(|text| TokenFile::parse(text.as_bytes())).map(|again| again.token);
+        assert_eq!(again.ok(), Some(file.token), "a token file is read as it is written");
+    }
+}
+
+pub(crate) fn join(input: &[u8]) {
+    if let Ok(request) = JoinRequest::parse(input) {
+        read_again(&request, JoinRequest::parse(request.to_text().as_bytes()));
+    }
+}
+
+/// A device record, and a batch of them.
+pub(crate) fn record(input: &[u8]) {
+    if let Ok(record) = DeviceRecord::parse(input) {
+        read_again(&record, DeviceRecord::parse(record.to_text().as_bytes()));
+    }
+    if let Ok(batch) = Batch::parse(input) {
+        read_again(&batch, Batch::parse(batch.to_text().as_bytes()));
+    }
+}
+
+/// A signed document in one stream: what is taken apart and put together is taken apart the same.
+pub(crate) fn envelope(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    if let Ok(signatures) = stream::signatures(&text) {
+        let armored = stream::armor(&Signed { bytes: Vec::new(), signatures: signatures.clone() });
+        read_again(&signatures, stream::signatures(&armored));
+    }
+    if let Ok(signed) = stream::split(input, POLICY_BYTES_MAX) {
+        let _ = signed.only_signer(Namespace::Policy);
+        let again = stream::split(&stream::join(&signed), POLICY_BYTES_MAX + 1);
+        assert_eq!(again.ok().map(|again| again.signatures), Some(signed.signatures), "as it was put together");
+    }
+}
+
+/// The line that the signed bytes of a signature end with: the rest of the input is the signature.
+const SIGNED: &[u8] = b"what was signed";
+
+/// A signature is good for its own bytes and namespace, and for no others.
+pub(crate) fn signature(input: &[u8]) {
+    let armored = String::from_utf8_lossy(input);
+    let spaces = [Namespace::Policy, Namespace::Token, Namespace::Join, Namespace::Device, Namespace::Statement];
+    let good: Vec<Namespace> =
+        spaces.into_iter().filter(|space| sshsig::verify(*space, SIGNED, &armored).is_ok()).collect();
+    assert!(good.len() <= 1, "good in {good:?}");
+    if let [space] = good.as_slice() {
+        assert!(sshsig::verify(*space, b"something else", &armored).is_err(), "good for other bytes too");
+    }
+}
+
+/// Public keys as people write them, and private keys as their tools do.
+pub(crate) fn key(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    if let Ok(key) = PublicKey::parse(&text) {
+        read_again(&key, PublicKey::parse(&key.line()));
+        read_again(&key, PublicKey::from_ssh(key.as_ssh()));
+    }
+    if let Ok(key) = PrivateKey::from_openssh(&text) {
+        let again = key.to_openssh().and_then(|text| PrivateKey::from_openssh(&text));
+        assert_eq!(again.ok().map(|again| again.public().clone()).as_ref(), Some(key.public()), "as it is written");
+    }
+}
+
+/// A host certificate, for a device of nobody's: nothing a fuzzer writes is signed by its CA.
+pub(crate) fn certificate(input: &[u8]) {
+    static DEVICE: OnceLock<Option<(DeviceAddress, PrivateKey)>> = OnceLock::new();
+    let device = DEVICE.get_or_init(|| Some(("web1.acme".parse().ok()?, PrivateKey::generate_ed25519("").ok()?)));
+    let Some((address, key)) = device else { return };
+    let line = String::from_utf8_lossy(input);
+    let ca = [key.public().clone()];
+    let checked = host_certificate::check(&line, address, key.public(), 1, &ca);
+    assert!(checked.is_err(), "a certificate of a CA that signed nothing");
+}
+
+/// What a device's TLS brings: a certificate request, a certificate. What is issued names the device.
+pub(crate) fn transport(input: &[u8]) {
+    static CA: OnceLock<Option<TransportCa>> = OnceLock::new();
+    let now = Timestamp::from_seconds(1_800_000_000);
+    let _ = tls::client_id(input);
+    let request = tls::csr_key_digest(input);
+    assert!(input.len() <= CSR_BYTES_MAX || request.is_err(), "a request over its limit");
+    if request.is_err() {
+        return;
+    }
+    let Some(ca) = CA.get_or_init(|| TransportCa::generate("gw.example", now.plus(-DAY)).ok()) else { return };
+    let id = Id([7; 16]);
+    let issued = ca.issue_client(input, id, now, 30).ok();
+    let named = issued.and_then(|chain| tls::client_id(chain.first()?).ok());
+    assert_eq!(named, Some(id), "a good request gets a certificate that names the device");
+}
