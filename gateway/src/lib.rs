@@ -29,7 +29,10 @@ use belay_rules::{Ask, Draft};
 use book::Book;
 use quic::noise::Noise;
 use relay::presence::Presence;
-use std::sync::{Arc, Weak};
+use std::{
+    pin::Pin,
+    sync::{Arc, Weak},
+};
 use store::{Broken, DeviceRow, RecordError, Recorded, Store};
 use threshold::Threshold;
 use tokio::sync::Semaphore;
@@ -102,9 +105,13 @@ impl Gateway {
     }
 
     /// The one way anything changes. Whoever is too loud waits here.
-    pub(crate) async fn record(&self, ask: Ask) -> Result<Recorded, RecordError> {
-        self.shares.event(&ask).await;
-        self.store.record(ask, self.now()).await
+    ///
+    /// On the heap: an ask is large, and the task of every idle device would keep room for one.
+    pub(crate) fn record(&self, ask: Ask) -> Pin<Box<impl Future<Output = Result<Recorded, RecordError>> + Send>> {
+        Box::pin(async move {
+            self.shares.event(&ask).await;
+            self.store.record(ask, self.now()).await
+        })
     }
 
     /// Records something that permits nothing; a failure is logged here, for nobody waits for it.

@@ -70,7 +70,7 @@ pub(super) struct Link {
     /// Rung when its row changed.
     pub(super) news: Arc<Notify>,
     /// To the control stream.
-    to_agent: mpsc::Sender<ToAgent>,
+    to_agent: mpsc::Sender<Box<ToAgent>>,
 }
 
 /// The control stream, once hello was heard on it.
@@ -82,10 +82,11 @@ struct Control {
 
 /// Serves a device until its connection ends; then its absence is recorded.
 pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection, place: Place) {
-    let admitted = place.displaced().run_until_cancelled(admit(&gateway, &quic)).await;
+    // Each stage on the heap: the task of an idle device has room for its last one alone.
+    let admitted = Box::pin(place.displaced().run_until_cancelled(admit(&gateway, &quic))).await;
     drop(place);
     match admitted.unwrap_or_else(|| Err(Ending::new(CloseCode::Busy, "it made room for another before its hello"))) {
-        Ok((row, host_key, control)) => visit(gateway, &quic, row, host_key, control).await,
+        Ok((row, host_key, control)) => Box::pin(visit(gateway, &quic, row, host_key, control)).await,
         Err(ending) => {
             say_not_admitted(&gateway, &quic, &ending);
             close(&quic, ending.code);
@@ -144,7 +145,7 @@ fn too_loud(join: Id) -> Ending {
 /// The device's time here, from the record that it connected to the record that it left.
 async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_key: PublicKey, control: Control) {
     let join = row.join;
-    let (connection, entry) = match connect(&gateway, quic, &row, &control.hello).await {
+    let (connection, entry) = match Box::pin(connect(&gateway, quic, &row, &control.hello)).await {
         Ok(connected) => connected,
         Err(ending) => {
             say_not_admitted(&gateway, quic, &ending);
@@ -164,7 +165,7 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
         Ok(()) => {
             let (to_agent, out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
             let link = Link { gateway: Arc::clone(&gateway), join, row, host_key, news, to_agent };
-            talk(link, quic, control, out).await
+            Box::pin(talk(link, quic, control, out)).await
         }
         Err(NotPresent::Full) => Ending::new(CloseCode::Busy, "the gateway serves as many devices as it can"),
         Err(NotPresent::Older) => Ending::new(CloseCode::Replaced, "a newer connection took its place"),
@@ -206,7 +207,7 @@ async fn hear_hello(quic: &Connection) -> Result<Control, Ended> {
 }
 
 /// The conversation after hello; returns why it ended.
-async fn talk(link: Link, quic: &Connection, control: Control, out: mpsc::Receiver<ToAgent>) -> Ending {
+async fn talk(link: Link, quic: &Connection, control: Control, out: mpsc::Receiver<Box<ToAgent>>) -> Ending {
     let link = Arc::new(link);
     let Control { hello, send, incoming } = control;
     let (statements, to_record) = mpsc::channel(limits::STATEMENTS_QUEUE_MAX);
@@ -232,7 +233,7 @@ fn stopped() -> Ending {
 }
 
 /// Writes what is queued, in order, and at a stop the farewell.
-async fn say(mut send: SendStream, mut out: mpsc::Receiver<ToAgent>, gateway: &Gateway) -> Ending {
+async fn say(mut send: SendStream, mut out: mpsc::Receiver<Box<ToAgent>>, gateway: &Gateway) -> Ending {
     loop {
         let message = tokio::select! {
             message = out.recv() => message,
@@ -259,7 +260,7 @@ async fn say(mut send: SendStream, mut out: mpsc::Receiver<ToAgent>, gateway: &G
 }
 
 /// Reads what the device says until the stream ends or it misbehaves.
-async fn hear(link: &Link, mut incoming: Frames<GatewayPhase>, statements: mpsc::Sender<StatementMade>) -> Ending {
+async fn hear(link: &Link, mut incoming: Frames<GatewayPhase>, statements: mpsc::Sender<Box<StatementMade>>) -> Ending {
     loop {
         let heard = match incoming.next().await {
             Ok(frame) => ToGateway::decode(&frame).map_err(Ended::from),
@@ -267,7 +268,7 @@ async fn hear(link: &Link, mut incoming: Frames<GatewayPhase>, statements: mpsc:
         };
         match heard {
             Ok(Some(message)) => {
-                if let Err(ending) = take(link, message, &statements).await {
+                if let Err(ending) = Box::pin(take(link, message, &statements)).await {
                     return ending;
                 }
             }
@@ -277,10 +278,10 @@ async fn hear(link: &Link, mut incoming: Frames<GatewayPhase>, statements: mpsc:
     }
 }
 
-async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<StatementMade>) -> Result<(), Ending> {
+async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<StatementMade>>) -> Result<(), Ending> {
     match message {
         ToGateway::StatementMade(made) => {
-            statements.send(made).await.map_err(|_| Ending::lost("the statements' queue ended"))?;
+            statements.send(Box::new(made)).await.map_err(|_| Ending::lost("the statements' queue ended"))?;
         }
         ToGateway::PolicyTaken(taken) => {
             tracing::debug!(join = %link.join, tenant = %taken.tenant, version = taken.version, "policy taken");
@@ -331,7 +332,7 @@ impl Link {
 
     /// Queues a message, and waits while the queue is full: [`say`] gives up on a device that takes nothing.
     pub(super) async fn send(&self, message: ToAgent) -> Result<(), Ending> {
-        self.to_agent.send(message).await.map_err(|_| Ending::lost("the control stream ended"))
+        self.to_agent.send(Box::new(message)).await.map_err(|_| Ending::lost("the control stream ended"))
     }
 
     pub(super) async fn welcome(&self) -> Result<(), Ending> {

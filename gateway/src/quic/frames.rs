@@ -36,6 +36,10 @@ impl<P: Phase> Frames<P> {
             let frame = self.reader.push(&mut rest)?;
             let taken = before - rest.len();
             let _ = self.arrived.split_to(taken);
+            if self.arrived.is_empty() {
+                // The rest of nothing still holds the datagrams that it came in.
+                self.arrived = bytes::Bytes::new();
+            }
             if let Some(frame) = frame {
                 return Ok(frame);
             }

@@ -67,7 +67,8 @@ async fn greet(gateway: Arc<Gateway>, incoming: Incoming, unproved: Option<Owned
         Some((connection, place))
     };
     let in_time = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, connecting);
-    let connected = gateway.stop.run_until_cancelled(in_time).await;
+    // On the heap, as is every stage that is over when a device is idle.
+    let connected = Box::pin(gateway.stop.run_until_cancelled(in_time)).await;
     drop(unproved);
     let Some(Ok(Some((connection, place)))) = connected else {
         return tracing::debug!(%from, "a handshake failed or was too slow");
@@ -78,7 +79,8 @@ async fn greet(gateway: Arc<Gateway>, incoming: Incoming, unproved: Option<Owned
         .and_then(|data| data.protocol);
     match protocol.as_deref() {
         Some(ALPN) => device::serve(gateway, connection, place).await,
-        Some(ALPN_JOIN) => join::serve(gateway, connection, place).await,
+        // On the heap: the task of an idle device would keep room for a join.
+        Some(ALPN_JOIN) => Box::pin(join::serve(gateway, connection, place)).await,
         _ => close(&connection, CloseCode::Incompatible),
     }
 }

@@ -56,7 +56,7 @@ pub(super) async fn offer(link: &Link, hello: Hello) -> Ending {
     let mut held = Held { policies, serial: hello.record_serial, row: link.row.clone(), stale: true };
     loop {
         changes.borrow_and_update();
-        let retry = match held.complete(link).await {
+        let retry = match Box::pin(held.complete(link)).await {
             Ok(()) => None,
             Err(Halt::Over(ending)) => return ending,
             Err(Halt::Broken(error)) => {

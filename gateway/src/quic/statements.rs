@@ -19,11 +19,11 @@ const NOT_RECORDED: &str = "the gateway could not record this just now; nothing 
 const NOT_PROVED: &str = "the gateway recorded this and could not prove it just now; nothing was started";
 
 /// Records what comes until the queue ends, or the device says what nobody could believe.
-pub(super) async fn record_all(link: Arc<Link>, mut made: mpsc::Receiver<StatementMade>) -> Ending {
+pub(super) async fn record_all(link: Arc<Link>, mut made: mpsc::Receiver<Box<StatementMade>>) -> Ending {
     let mut given = Given::default();
     while let Some(statement) = made.recv().await {
         link.gateway.shares.statement(link.join, &link.row.tenant).await;
-        let answered = match record(&link, statement, &mut given).await {
+        let answered = match Box::pin(record(&link, *statement, &mut given)).await {
             Ok(answer) => link.send(answer).await,
             Err(ending) => Err(ending),
         };
