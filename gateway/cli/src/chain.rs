@@ -5,7 +5,7 @@
 use crate::{
     failure::{Failure, Outcome, refused},
     fetch::{self, Shown},
-    gateway::Gateway,
+    gateway::{Gateway, at_once},
     home::{self, Home},
     screen::note,
 };
@@ -109,7 +109,7 @@ pub fn refresh(home: &Home, gateway: &Gateway<'_>, tenant: &TenantName, pin: &Di
     let shown =
         news.get(tenant).ok_or_else(|| Failure::Gateway(format!("the gateway shows you nothing of {tenant}")))?;
     let taken = take(home, tenant, pin, held, shown)?;
-    taken.keep(home)?;
+    write_all(&taken.files(home))?;
     Ok(taken.held)
 }
 
@@ -123,12 +123,9 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// Puts what was new into the cache.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub fn keep(&self, home: &Home) -> Outcome {
-        keep(home, self.held.chain.tenant(), self.held.chain.version(), &self.fresh)
+    /// The files of what was new, in the cache.
+    pub fn files(&self, home: &Home) -> Vec<(PathBuf, &Signed)> {
+        files(home, self.held.chain.tenant(), self.held.chain.version(), &self.fresh)
     }
 
     /// Whether anything was new.
@@ -179,11 +176,22 @@ fn check_tenant(held: &Held, tenant: &TenantName) -> Outcome {
 /// # Errors
 /// They cannot be written.
 pub fn keep(home: &Home, tenant: &TenantName, newest: u64, documents: &[Signed]) -> Outcome {
+    write_all(&files(home, tenant, newest, documents))
+}
+
+fn files<'a>(home: &Home, tenant: &TenantName, newest: u64, documents: &'a [Signed]) -> Vec<(PathBuf, &'a Signed)> {
     let first = (newest + 1).saturating_sub(documents.len() as u64);
-    for (version, signed) in (first..).zip(documents) {
-        write(&home.policies(tenant).join(format!("policy-{version}.toml")), signed)?;
-    }
-    Ok(())
+    let path = |version: u64| home.policies(tenant).join(format!("policy-{version}.toml"));
+    (first..).map(path).zip(documents).collect()
+}
+
+/// Writes several versions at once: the disk is waited for at each file. Cut off half-way there may be a gap: the chain ends
+/// before it, and the gateway's next answer fills it.
+///
+/// # Errors
+/// One cannot be written. What was written is whole.
+pub fn write_all(files: &[(PathBuf, &Signed)]) -> Outcome {
+    at_once(files, |(path, signed)| write(path, signed)).into_iter().collect()
 }
 
 /// Writes a document and, first, its signatures beside it: a document that is there is always signed.

@@ -112,13 +112,14 @@ impl<'h> Refresh<'h> {
         true
     }
 
-    /// Puts what was new into the cache, several tenants at once: the disk is waited for at each file.
+    /// Puts what was new into the cache.
     ///
     /// # Errors
     /// It cannot be written. What was written is whole.
     pub fn keep(&self) -> Outcome {
         let news = std::mem::take(&mut *self.news.borrow_mut());
-        at_once(&news, |taken| taken.keep(self.home)).into_iter().collect()
+        let files: Vec<_> = news.iter().flat_map(|taken| taken.files(self.home)).collect();
+        chain::write_all(&files)
     }
 
     fn means(&self, link: &Link) -> bool {

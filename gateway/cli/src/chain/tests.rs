@@ -99,3 +99,14 @@ fn an_added_person_is_in_the_next_version_and_a_removed_one_is_not() {
     assert_eq!(names, ["bob"]);
     assert!(held.policy().grants.is_empty());
 }
+
+#[test]
+fn a_gap_in_the_cache_ends_the_chain_before_it() {
+    let acme = three_versions();
+    let (_dir, home) = home();
+    acme.cache(&home);
+    std::fs::remove_file(home.policies(&acme.name).join("policy-1.toml")).unwrap();
+    assert_eq!(cached(&home, &acme.name, &acme.pin()).unwrap().unwrap().chain.version(), 0);
+    keep(&home, &acme.name, 2, &acme.versions[1..]).unwrap();
+    assert_eq!(cached(&home, &acme.name, &acme.pin()).unwrap().unwrap().chain.version(), 2);
+}
