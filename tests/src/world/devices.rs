@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::path::Path;
+use std::{ffi::OsStr, path::Path};
 
 /// Whether a process goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +85,16 @@ impl World {
     /// # Errors
     /// It cannot be started.
     pub fn start_agent(&self, device: &str) -> Result<()> {
+        self.start_agent_with(device, &[])
+    }
+
+    /// As [`World::start_agent`], with these variables in its environment.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_agent_with(&self, device: &str, environment: &[(&str, &OsStr)]) -> Result<()> {
         let mut command = programs()?.agent();
+        command.envs(environment.iter().copied());
         command.arg("run").arg("--state").arg(self.agent_dir(device));
         let daemon = Daemon::start("agent", command, self.log(device), &self.log_file(device))?;
         self.running().agents.insert(device.to_owned(), daemon);

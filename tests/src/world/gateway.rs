@@ -1,6 +1,6 @@
 //! The operator's part of a world: the gateway's directory, its process, its local commands.
 
-use super::{GATEWAY_NAME, World};
+use super::{GATEWAY_NAME, World, devices::Held};
 use crate::{
     call::{Said, run},
     daemon::Daemon,
@@ -9,6 +9,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use std::{
+    ffi::OsStr,
     net::TcpStream,
     process::{Command, ExitStatus},
 };
@@ -45,8 +46,18 @@ impl World {
     /// # Errors
     /// It ends, or its doors stay closed.
     pub fn start_gateway(&self) -> Result<()> {
+        self.start_gateway_with(&[])
+    }
+
+    /// As [`World::start_gateway`], with these variables in its environment.
+    ///
+    /// # Errors
+    /// It ends, or its doors stay closed.
+    pub fn start_gateway_with(&self, environment: &[(&str, &OsStr)]) -> Result<()> {
         let log = self.log("gateway");
-        let mut daemon = Daemon::start("gateway", self.serve_command()?, log.clone(), &self.log_file("gateway"))?;
+        let mut serve = self.serve_command()?;
+        serve.envs(environment.iter().copied());
+        let mut daemon = Daemon::start("gateway", serve, log.clone(), &self.log_file("gateway"))?;
         until("the gateway's door", GENEROUS, || {
             if !daemon.is_running() {
                 return Ok(Err(anyhow::anyhow!("the gateway ended:\n{}", log.tail())));
@@ -83,6 +94,16 @@ impl World {
     pub fn gateway_ended(&self) -> Result<ExitStatus> {
         let gateway = self.running().gateway.take();
         gateway.context("no gateway runs")?.ended(GENEROUS)
+    }
+
+    /// Holds the gateway where it is, or lets it go on.
+    pub fn hold_gateway(&self, held: Held) {
+        if let Some(gateway) = &self.running().gateway {
+            match held {
+                Held::Still => gateway.hold(),
+                Held::Running => gateway.go_on(),
+            }
+        }
     }
 
     /// The gateway's process id.

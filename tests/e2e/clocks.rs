@@ -1,0 +1,133 @@
+//! Clocks that jump, on a machine and on the gateway: what is refused names both times, what is right again works again, and
+//! no log is hurt. Only the time of day is faked; timers are not.
+
+use belay_tests::{
+    Person, Plan, World,
+    wait::{GENEROUS, until},
+};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+};
+
+const DEVICE: &str = "web1.acme";
+const LIBRARY: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+/// A world with one program whose time of day a file sets.
+struct Bench {
+    world: World,
+    tech: Person,
+    /// Holds how far the clock is off.
+    offset: PathBuf,
+}
+
+impl Bench {
+    /// None, with the reason told, where no clock can be faked.
+    fn new() -> Option<Self> {
+        if !Path::new(LIBRARY).exists() {
+            println!("skipped: faketime is needed to set a program's clock");
+            return None;
+        }
+        let world = World::of(Plan::small());
+        let (tech, offset) = (world.person("tech"), world.dir().join("offset"));
+        let bench = Self { world, tech, offset };
+        bench.set("+0");
+        Some(bench)
+    }
+
+    fn set(&self, offset: &str) {
+        // Whole or not at all: the program may be reading.
+        let draft = self.offset.with_extension("new");
+        fs::write(&draft, offset).unwrap();
+        fs::rename(draft, &self.offset).unwrap();
+    }
+
+    fn environment(&self) -> [(&'static str, &OsStr); 4] {
+        [
+            ("LD_PRELOAD", OsStr::new(LIBRARY)),
+            ("FAKETIME_TIMESTAMP_FILE", self.offset.as_os_str()),
+            ("FAKETIME_NO_CACHE", OsStr::new("1")),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", OsStr::new("1")),
+        ]
+    }
+
+    /// The agent anew, with a clock that the test sets.
+    fn fake_agent(&self) {
+        self.world.stop_agent(DEVICE).unwrap();
+        self.world.start_agent_with(DEVICE, &self.environment()).unwrap();
+        self.until_serving();
+    }
+
+    fn until_serving(&self) {
+        until("a command to run", GENEROUS, || {
+            belay_tests::run(self.tech.ssh_command().args(["--", DEVICE, "true"]), b"")?.succeeded().map(drop)
+        })
+        .unwrap();
+    }
+
+    fn must_refuse(&self, words: &[&str]) {
+        until("a refusal", GENEROUS, || {
+            let said = belay_tests::run(self.tech.ssh_command().args(["--", DEVICE, "true"]), b"")?;
+            // At the login, or in a login that stood before.
+            let told = matches!(said.code(), Some(254 | 255)) && words.iter().all(|word| said.err().contains(word));
+            anyhow::ensure!(told, "{}", said.story());
+            Ok(())
+        })
+        .unwrap();
+    }
+}
+
+#[test]
+fn a_machine_whose_clock_is_set_back_starts_nothing_until_it_is_right() {
+    let Some(bench) = Bench::new() else { return };
+    bench.fake_agent();
+    bench.set("-2h");
+    bench.must_refuse(&["the clock says", "set the clock"]);
+    bench.set("+0");
+    bench.until_serving();
+    // Ahead for a while: it works, and it is not held to that afterwards, also when it starts meanwhile.
+    bench.set("+3d");
+    bench.until_serving();
+    bench.world.stop_agent(DEVICE).unwrap();
+    bench.world.start_agent_with(DEVICE, &bench.environment()).unwrap();
+    bench.until_serving();
+    bench.set("+0");
+    bench.until_serving();
+    bench.tech.belay(["log", "verify", "acme"]).unwrap().must();
+}
+
+#[test]
+fn a_mark_in_the_future_is_removed_by_root_as_the_refusal_says() {
+    let Some(bench) = Bench::new() else { return };
+    let mark = bench.world.agent_dir(DEVICE).join("clock");
+    bench.world.stop_agent(DEVICE).unwrap();
+    fs::write(&mark, "2099-01-01T00:00:00Z\n").unwrap();
+    bench.world.start_agent(DEVICE).unwrap();
+    bench.must_refuse(&["the clock says", "high-water mark is 2099-01-01T00:00:00Z", "remove the file `clock`"]);
+    bench.world.stop_agent(DEVICE).unwrap();
+    fs::remove_file(&mark).unwrap();
+    bench.world.start_agent(DEVICE).unwrap();
+    bench.until_serving();
+}
+
+#[test]
+fn a_gateway_whose_clock_jumps_neither_dies_nor_hurts_the_log() {
+    let Some(bench) = Bench::new() else { return };
+    bench.world.stop_gateway().unwrap();
+    bench.world.start_gateway_with(&bench.environment()).unwrap();
+    bench.until_serving();
+    let pid = bench.world.gateway_pid();
+    for offset in ["+2h", "-2h", "+0"] {
+        bench.set(offset);
+        // Its clock counts at the next welcome.
+        bench.world.stop_agent(DEVICE).unwrap();
+        bench.world.start_agent(DEVICE).unwrap();
+        if offset == "+2h" {
+            bench.must_refuse(&["the clock says", "the gateway's", "set the clock that is wrong"]);
+        }
+    }
+    bench.until_serving();
+    assert_eq!(bench.world.gateway_pid(), pid, "the same process");
+    bench.tech.belay(["log", "verify", "acme"]).unwrap().must();
+}
