@@ -28,6 +28,11 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// Whether nothing is in the directory that ever was a database.
+    pub(super) fn is_missing(directory: &Path) -> bool {
+        std::fs::metadata(directory.join(FILE)).map_or(true, |file| file.len() == 0)
+    }
+
     /// Makes sure that what this start will read from the write-ahead log is on the disk: every byte is written once more, as
     /// it is, and synced. After a failed sync a kernel shows pages that the disk never got; built upon, they would take with
     /// them at a power cut what was acknowledged later. Nobody else may use the database meanwhile.

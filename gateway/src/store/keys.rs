@@ -50,6 +50,11 @@ impl LogKeys {
         }
     }
 
+    /// Whether the log has a key, and so had a beginning, or nearly.
+    pub(super) fn is_there(&self, log: &LogName) -> bool {
+        self.path(log).exists()
+    }
+
     /// A fresh key for the life of a log after `current`. It lies beside the current one until the log has begun with it
     /// ([`LogKeys::load`]): if it never does, the next try writes over it.
     pub(super) fn make_next(&self, log: &LogName, current: &LogIdentity) -> Result<NoteSigner, Broken> {

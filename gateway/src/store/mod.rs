@@ -45,6 +45,7 @@ pub use record::Recorded;
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
 
 use belay_certs::Timestamp;
+use belay_rules::LogName;
 use database::Database;
 pub(crate) use database::FILE as DATABASE_FILE;
 use heads::{FullTiles, Heads, Shared};
@@ -82,6 +83,12 @@ impl Store {
     /// # Errors
     /// When the database cannot be used, a log key is missing, or a head does not fit: nothing is served then.
     pub async fn open(directory: &Path, keys: LogKeys, now: Timestamp) -> Result<Self, Broken> {
+        if Database::is_missing(directory) && keys.is_there(&LogName::System) {
+            return Err(Broken::new(
+                "belay.db is missing or empty, and the keys of its logs are there: it was lost. Restore it from a backup; or, to begin \
+                 every log anew under its next name, rename keys/log-system.key to keys/log-system.key.1 and start again",
+            ));
+        }
         Database::settle(directory)?;
         let database = Database::open(directory).await?;
         let (heads, tiles, over) = (Heads::default(), FullTiles::default(), CancellationToken::new());

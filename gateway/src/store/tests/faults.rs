@@ -92,6 +92,32 @@ async fn a_changed_database_or_key_is_not_served() {
     assert!(open(&world.directory).await.unwrap_err().to_string().contains("another key"));
 }
 
+#[tokio::test]
+async fn a_lost_database_is_not_taken_for_a_new_one() {
+    let world = World::with_acme().await.0;
+    world.store.close().await;
+    let (path, keys) = (world.directory.path(), || LogKeys::new(world.directory.path().join("keys"), "gw.example"));
+    let whole = std::fs::read(path.join("belay.db")).unwrap();
+    let mut flipped = whole.clone();
+    flipped.iter_mut().skip(4096).step_by(97).for_each(|byte| *byte ^= 1);
+    let refused = async |bytes: Option<&[u8]>| {
+        match bytes {
+            Some(bytes) => std::fs::write(path.join("belay.db"), bytes).unwrap(),
+            None => std::fs::remove_file(path.join("belay.db")).unwrap(),
+        }
+        Store::open(path, keys(), now()).await.unwrap_err().to_string()
+    };
+    assert!(refused(None).await.contains("it was lost. Restore it from a backup"));
+    assert!(refused(Some(b"")).await.contains("it was lost. Restore it from a backup"));
+    let names = |sentence: String| assert!(sentence.contains("database") || sentence.contains("log "), "{sentence}");
+    names(refused(Some(b"not a database at all, but longer than nothing")).await);
+    names(refused(Some(&flipped)).await);
+    names(refused(Some(&whole[..whole.len() / 2])).await);
+    std::fs::write(path.join("belay.db"), &whole).unwrap();
+    Store::open(path, keys(), now()).await.unwrap().close().await;
+    assert_eq!(std::fs::read_dir(path.join("keys")).unwrap().count(), 2, "no key was put aside");
+}
+
 /// A store whose writer never takes anything: one ask fits its queue.
 fn stuck(world: &World) -> (Store, mpsc::Receiver<Job>) {
     let (queue, asks) = mpsc::channel(1);
