@@ -23,7 +23,7 @@ use std::{
 /// Answers are sent when so many bytes of them wait, or when nothing more is asked: what a client that asks ahead gets in
 /// one piece.
 const ANSWERS_BYTES_HIGH: usize = 256 << 10;
-/// Read at a time: one whole packet and the start of the next.
+/// What waits at the most: one whole packet, and a pipe's worth of the next.
 const READ_BYTES: usize = SFTP_PACKET_BYTES_MAX + (64 << 10);
 
 /// Serves one file session on standard input and output until the client ends it.
@@ -41,21 +41,41 @@ pub fn serve(report: File, home: PathBuf) -> io::Result<()> {
 
 /// Requests in, answers out, in the order in which they came.
 fn converse(server: &mut Server, input: &mut impl Read, output: &mut impl Write) -> io::Result<()> {
-    let mut waiting = Vec::new();
+    let mut inflow = Inflow { bytes: vec![0; READ_BYTES], taken: 0, filled: 0 };
     loop {
-        let mut taken = 0;
-        while let Some((packet, length)) = sftp::split(waiting.get(taken..).unwrap_or_default()).map_err(invalid)? {
+        while let Some((packet, length)) = sftp::split(inflow.waiting()).map_err(invalid)? {
             server.answer(packet).map_err(invalid)?;
-            taken += length;
+            inflow.taken += length;
             if server.replies().bytes().len() >= ANSWERS_BYTES_HIGH {
                 send(server, output)?;
             }
         }
-        waiting.drain(..taken);
         send(server, output)?;
-        if !read_more(input, &mut waiting)? {
+        if !inflow.read(input)? {
             return Ok(());
         }
+    }
+}
+
+/// What was read and not yet taken, in one place that is filled again and again.
+struct Inflow {
+    bytes: Vec<u8>,
+    taken: usize,
+    filled: usize,
+}
+
+impl Inflow {
+    fn waiting(&self) -> &[u8] {
+        self.bytes.get(self.taken..self.filled).unwrap_or_default()
+    }
+
+    /// Reads what there is, at least a byte; `false` at the end. What waits is less than a packet, so there is room.
+    fn read(&mut self, input: &mut impl Read) -> io::Result<bool> {
+        self.bytes.copy_within(self.taken..self.filled, 0);
+        self.filled -= std::mem::take(&mut self.taken);
+        let count = input.read(self.bytes.get_mut(self.filled..).unwrap_or_default())?;
+        self.filled += count;
+        Ok(count > 0)
     }
 }
 
@@ -66,15 +86,6 @@ fn send(server: &mut Server, output: &mut impl Write) -> io::Result<()> {
     output.flush()?;
     server.replies().clear();
     Ok(())
-}
-
-/// Reads what there is, at least a byte; `false` at the end.
-fn read_more(input: &mut impl Read, waiting: &mut Vec<u8>) -> io::Result<bool> {
-    let start = waiting.len();
-    waiting.resize(start + READ_BYTES, 0);
-    let read = input.read(waiting.get_mut(start..).unwrap_or_default());
-    waiting.truncate(start + read.as_ref().copied().unwrap_or(0));
-    Ok(read? > 0)
 }
 
 fn invalid(malformed: sftp::Malformed) -> io::Error {

@@ -30,6 +30,8 @@ pub type Room = [u64; 11];
 #[derive(Debug, Default)]
 pub struct Replies {
     bytes: Vec<u8>,
+    /// Where a file is read to first: as long as the longest read so far, and never cleared.
+    read: Vec<u8>,
 }
 
 impl Replies {
@@ -78,26 +80,19 @@ impl Replies {
         bytes: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
-        let start = self.bytes.len();
-        // Length, type, id and the data's own length are filled in when the number of bytes is known.
-        let head = start + 13;
-        self.bytes.resize(head + bytes, 0);
-        let filled = read(self.bytes.get_mut(head..).unwrap_or_default());
-        let count = filled.as_ref().copied().unwrap_or(0).min(bytes);
-        if count == 0 {
-            self.bytes.truncate(start);
-            return filled;
+        if self.read.len() < bytes {
+            self.read.resize(bytes, 0);
         }
-        self.bytes.truncate(head + count);
-        let mut front = Vec::with_capacity(13);
-        number(&mut front, u32::try_from(count + 9).unwrap_or(u32::MAX));
-        front.push(REPLY_DATA);
-        number(&mut front, id);
-        number(&mut front, u32::try_from(count).unwrap_or(u32::MAX));
-        if let Some(place) = self.bytes.get_mut(start..head) {
-            place.copy_from_slice(&front);
+        let filled = read(self.read.get_mut(..bytes).unwrap_or_default())?;
+        let read = self.read.get(..filled.min(bytes)).unwrap_or_default();
+        if !read.is_empty() {
+            // Type, id and the data's own length are nine bytes.
+            number(&mut self.bytes, u32::try_from(read.len() + 9).unwrap_or(u32::MAX));
+            self.bytes.push(REPLY_DATA);
+            number(&mut self.bytes, id);
+            string(&mut self.bytes, read);
         }
-        filled
+        Ok(filled)
     }
 
     /// Names of a directory, or one path.
