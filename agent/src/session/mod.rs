@@ -21,7 +21,7 @@ pub(crate) use request::accepts_variable;
 use crate::{
     accounts::{self, Account},
     device::Device,
-    limits::{FILE_SESSIONS_MAX, START_WAIT, TICKET_WAIT},
+    limits::{FILE_SESSIONS_MAX, START_WAIT},
 };
 use belay_certs::{
     AccountName, Id, PersonRef, PublicKey,
@@ -226,7 +226,6 @@ impl Session {
             () = self.gone.cancelled() => Err(format!("the connection was lost before a ticket was given: {refusal}")),
             () = self.device.stop.cancelled() => Err(format!("the agent stopped before a ticket was given: {refusal}")),
             answered = ticket::ask(&address, &mut console, standing) => answered,
-            () = tokio::time::sleep(TICKET_WAIT) => Err(format!("no ticket was given in time: {refusal}")),
         };
         if let Some(ticket) = &standing.ticket {
             self.asked.name_ticket(ticket);

@@ -10,7 +10,7 @@ use super::{
     request::Asked,
     standing::Standing,
 };
-use crate::limits::TICKET_TRIES_MAX;
+use crate::limits::{TICKET_TRIES_MAX, TICKET_WAIT};
 use belay_certs::{
     DeviceAddress,
     limits::TICKET_BYTES_MAX,
@@ -20,9 +20,8 @@ use russh::Sig;
 use tokio::sync::watch;
 
 /// What a client without a terminal is told behind the refusal.
-pub(super) const HOW: &str = "with `ssh` and the file of `belay config` put BELAY_TICKET=… in front of the command, \
-    with another configuration add `-o SendEnv=BELAY_TICKET`, in a program set the variable on the channel (in paramiko \
-    `channel.set_environment_variable`)";
+pub(super) const HOW: &str = "run `BELAY_TICKET=… ssh -o SendEnv=BELAY_TICKET …`, of which the file of `belay config` sends \
+    it already, or set the variable on the channel (in paramiko `channel.set_environment_variable`)";
 
 /// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,8 +49,8 @@ pub(super) fn wanted(refusal: &Refusal) -> Option<&str> {
     }
 }
 
-/// Asks until the answer is granted, at most [`TICKET_TRIES_MAX`] times, and leaves it in `standing`. A policy that changes
-/// meanwhile counts at once.
+/// Asks until the answer is granted, at most [`TICKET_TRIES_MAX`] times and for at most [`TICKET_WAIT`], and leaves it in
+/// `standing`. A policy that changes meanwhile counts at once.
 ///
 /// # Errors
 /// Why not, for the person and the record. Nothing was started.
@@ -60,6 +59,17 @@ pub(super) async fn ask(
     console: &mut impl Console,
     standing: &mut Standing,
 ) -> Result<Grant, String> {
+    let answered = tokio::time::timeout(TICKET_WAIT, ask_on(device, console, standing)).await;
+    match answered {
+        Ok(answered) => answered,
+        Err(_) => match standing.ask() {
+            Ok(grant) => Ok(grant),
+            Err(refusal) => Err(format!("no ticket was given in time: {refusal}")),
+        },
+    }
+}
+
+async fn ask_on(device: &DeviceAddress, console: &mut impl Console, standing: &mut Standing) -> Result<Grant, String> {
     let mut changes = standing.authority.changes();
     let mut tries = 0;
     let mut line = Line::new(TICKET_BYTES_MAX);

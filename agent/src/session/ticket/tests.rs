@@ -96,6 +96,15 @@ async fn who_leaves_gets_nothing_and_the_record_says_so() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_does_not_answer_is_refused_after_the_time_for_it() {
+    let (mut door, mut typist) = (door(), Typist::new("INC-", After::Waits));
+    let began = tokio::time::Instant::now();
+    let refused = asked(&mut door, &mut typist).await.unwrap_err();
+    assert!(refused.starts_with("no ticket was given in time: the grant at line"), "{refused}");
+    assert_eq!(began.elapsed().as_secs(), TICKET_WAIT.as_secs());
+}
+
 #[tokio::test]
 async fn hostile_keys_show_nothing_but_letters_and_grant_nothing() {
     let keys = "\u{1b}]0;owned\u{7}\u{202e}INC-\u{661}\r".to_owned() + &"9".repeat(10_000) + "\r\u{9b}2J\u{0}\r";
