@@ -68,7 +68,11 @@ fn a_short_rsa_key_gets_into_no_policy() {
     let text = policies::next(&policies::newest(&tech, "acme"));
     let line = fs::read_to_string(short.public_key()).unwrap();
     let file = world.dir().join("short.toml");
-    fs::write(&file, format!("{text}\n[[people]]\nname = \"guest\"\nkeys = [{:?}]\n", line.trim())).unwrap();
+    let with_short = format!("{text}\n[[people]]\nname = \"guest\"\nkeys = [{:?}]\n", line.trim());
+    fs::write(&file, &with_short).unwrap();
+    // The gateway says so too, whoever signed it.
+    let envelope = policies::signed(&with_short, &world.root_key("acme"));
+    tech.gw_with_input("policy push acme", &envelope).must_refuse(1, &["an RSA key of 2048 bits is refused"]);
     let line = format!("line {}", text.lines().count() + 4);
     let said = tech.belay(["policy", "check", file.to_str().unwrap()]).unwrap();
     said.must_refuse(1, &["an RSA key of 2048 bits is refused", &line]);
