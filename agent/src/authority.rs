@@ -245,7 +245,7 @@ impl Authority {
         let _taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
         let held = self.held();
         if let Some(record) = held.record.as_ref().filter(|record| record.text == approval.record) {
-            return Ok(record.record.serial);
+            return self.take_certificate(&held, record, approval);
         }
         let text = held.record.as_ref().map(|record| record.text.as_slice());
         let (record, approver) = check_approval(&held.policies(), approval, &self.host_key, text, self.clock.now())?;
@@ -255,9 +255,32 @@ impl Authority {
         HeldRecord::keep(&self.record_file, approval, &approver)?;
         let serial = record.serial;
         let mut new = Held::clone(&held);
-        new.record = Some(HeldRecord { text: approval.record.clone(), record, certificate });
+        let line = approval.certificate.trim().to_owned();
+        new.record = Some(HeldRecord { text: approval.record.clone(), record, line, certificate });
         self.replace(new);
         Ok(serial)
+    }
+
+    /// The record held came again: with another certificate by a device CA of the policy, that one counts from now on. The
+    /// proof that came with the record stays: it was verified then, and its signer may have left since.
+    fn take_certificate(&self, held: &Held, record: &HeldRecord, approval: &Approval) -> Result<u64, NotTaken> {
+        let (line, serial) = (approval.certificate.trim(), record.record.serial);
+        if record.line == line {
+            return Ok(serial);
+        }
+        let ca = &held.chain.policy().devices.ca;
+        let certificate = host_certificate::check(line, &record.record.address, &self.host_key, serial, ca)?;
+        HeldRecord::keep_certificate(&self.record_file, line)?;
+        let mut new = Held::clone(held);
+        new.record = Some(HeldRecord { line: line.to_owned(), certificate, ..record.clone() });
+        self.replace(new);
+        tracing::info!(serial, "this machine shows a new host certificate");
+        Ok(serial)
+    }
+
+    /// The digest of the host certificate's line, by which the gateway knows whether to offer another; none while pending.
+    pub fn certificate_held(&self) -> Option<Digest> {
+        self.held().record.as_ref().map(|record| Digest::of(record.line.as_bytes()))
     }
 
     fn held(&self) -> Arc<Held> {

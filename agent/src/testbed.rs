@@ -198,6 +198,7 @@ impl Tenant {
             host_key: host_key.clone(),
             labels: vec!["server".to_owned()],
             serial,
+            replaces: None,
             issued: now(),
         };
         let all = [

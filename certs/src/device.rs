@@ -5,7 +5,7 @@
 
 mod approval;
 
-pub use approval::{Approval, approvals, check_approval};
+pub use approval::{Approval, CheckedBatch, approvals, check_approval};
 
 use crate::{
     DeviceAddress, Digest, PublicKey, TenantName, Timestamp,
@@ -30,6 +30,9 @@ pub struct DeviceRecord {
     pub labels: Vec<String>,
     /// From 1, unique inside the tenant; the host certificate has the same; a policy revokes by it.
     pub serial: u64,
+    /// The serial of the device that had the name and loses it by this: nobody takes a name that is held without saying so.
+    #[serde(default)]
+    pub replaces: Option<u64>,
     /// When it was approved.
     #[serde(deserialize_with = "document::moment")]
     pub issued: Timestamp,
@@ -38,13 +41,16 @@ pub struct DeviceRecord {
 impl DeviceRecord {
     /// The record's text: the leaf of the batch's tree.
     pub fn to_text(&self) -> String {
-        Document::default()
+        let head = Document::default()
             .quoted("device", &self.address)
             .quoted("host_key", &self.host_key)
             .list("labels", &self.labels)
-            .bare("serial", self.serial)
-            .bare("issued", self.issued)
-            .finish()
+            .bare("serial", self.serial);
+        let head = match self.replaces {
+            Some(serial) => head.bare("replaces", serial),
+            None => head,
+        };
+        head.bare("issued", self.issued).finish()
     }
 
     /// Reads a record's bytes.
@@ -57,6 +63,9 @@ impl DeviceRecord {
             // 0 is what `ssh-keygen -s` writes when nobody thought of a serial, and could not be revoked alone.
             if record.serial == 0 {
                 return Err(malformed("serial must be at least 1"));
+            }
+            if record.replaces.is_some_and(|old| old >= record.serial) {
+                return Err(malformed("serial must be higher than the one that the record replaces"));
             }
             Ok(record)
         });

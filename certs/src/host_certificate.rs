@@ -1,6 +1,7 @@
 //! The OpenSSH host certificate by which stock `ssh` knows a device: what has to be true of it before it is served.
 //!
-//! Not here: the device record that goes with it (`device`); nothing is certified here, `ssh-keygen -s` does that.
+//! Not here: the device record that goes with it (`device`); no key is used here: whoever holds the device CA signs what
+//! [`to_sign`] gives, or runs `ssh-keygen -s`.
 
 use crate::{
     invalid::{Fault, Invalid, malformed},
@@ -13,6 +14,8 @@ use ssh_key::{Certificate, public::KeyData};
 
 /// `valid_before` of a certificate that never expires (PROTOCOL.certkeys).
 const FOREVER: u64 = u64::MAX;
+/// The type of a host certificate (PROTOCOL.certkeys).
+const HOST_TYPE: u32 = 2;
 
 /// Checks one certificate line, as in a `-cert.pub` file, against the device's record and the policy's device CAs.
 ///
@@ -35,6 +38,57 @@ pub fn check(
         Ok(certificate)
     });
     checked.map_err(|invalid| invalid.of(format!("the host certificate of {address}")))
+}
+
+/// What the device CA signs to certify `host_key` (PROTOCOL.certkeys): a host certificate with `serial` for exactly the
+/// principal `address`, valid for ever. `nonce` is random, so that nobody can choose what the CA signs.
+pub fn to_sign(
+    address: &DeviceAddress,
+    host_key: &PublicKey,
+    serial: u64,
+    ca: &PublicKey,
+    nonce: &[u8; 32],
+) -> Vec<u8> {
+    let blob = host_key.blob();
+    // A key's blob is its algorithm's name and its fields; a certificate has its own name, and the nonce, before them.
+    let name = host_key.as_ssh().algorithm().to_certificate_type();
+    let fields = blob.get(4 + host_key.as_ssh().algorithm().as_str().len()..).unwrap_or_default();
+    let principal = address.to_string();
+    let mut bytes = Vec::with_capacity(512);
+    put(&mut bytes, name.as_bytes());
+    put(&mut bytes, nonce);
+    bytes.extend_from_slice(fields);
+    bytes.extend_from_slice(&serial.to_be_bytes());
+    bytes.extend_from_slice(&HOST_TYPE.to_be_bytes());
+    put(&mut bytes, principal.as_bytes());
+    let mut principals = Vec::new();
+    put(&mut principals, principal.as_bytes());
+    put(&mut bytes, &principals);
+    bytes.extend_from_slice(&0_u64.to_be_bytes());
+    bytes.extend_from_slice(&FOREVER.to_be_bytes());
+    // Critical options, extensions, reserved: none.
+    for _ in 0..3 {
+        put(&mut bytes, b"");
+    }
+    put(&mut bytes, &ca.blob());
+    bytes
+}
+
+/// The certificate line of what [`to_sign`] gave and the CA's signature blob over it. See [`check`] for whether it counts.
+///
+/// # Errors
+/// When the two do not make a certificate.
+pub fn assemble(to_sign: &[u8], signature: &[u8]) -> Result<String, Invalid> {
+    let mut bytes = to_sign.to_vec();
+    put(&mut bytes, signature);
+    let unread = |error: ssh_key::Error| malformed(format!("the device CA's signature makes no certificate ({error})"));
+    Certificate::from_bytes(&bytes).and_then(|certificate| certificate.to_openssh()).map_err(unread)
+}
+
+/// A `string` of RFC 4251.
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+    out.extend_from_slice(bytes);
 }
 
 fn read(line: &str) -> Result<Certificate, Invalid> {

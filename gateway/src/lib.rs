@@ -25,7 +25,7 @@ mod transport;
 use act::access::Accesses;
 use belay_certs::{Fault, Invalid, TenantName, Timestamp};
 use belay_protocol::PolicyBytes;
-use belay_rules::{Ask, Draft};
+use belay_rules::{Ask, DeviceState, Draft};
 use book::Book;
 use quic::noise::Noise;
 use relay::presence::Presence;
@@ -35,7 +35,7 @@ use std::{
 };
 use store::{Broken, DeviceRow, RecordError, Recorded, Store};
 use threshold::Threshold;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use transport::Transport;
 
@@ -61,6 +61,8 @@ pub struct Gateway {
     threshold: Threshold,
     /// Places for people who have logged in.
     people: Arc<Semaphore>,
+    /// Counts machines that asked to join, for whoever waits for the next.
+    joined: watch::Sender<u64>,
     /// Handshakes under way.
     handshakes: Semaphore,
     /// Those of them whose caller has not proved its address.
@@ -93,6 +95,7 @@ impl Gateway {
             people: Arc::new(Semaphore::new(config.connections)),
             handshakes: Semaphore::new(limits::HANDSHAKES_MAX),
             unproved: Arc::new(Semaphore::new(limits::UNPROVED_MAX)),
+            joined: watch::Sender::new(0),
             tracker: TaskTracker::new(),
             stop: CancellationToken::new(),
             itself: Weak::clone(itself),
@@ -131,8 +134,14 @@ impl Gateway {
         self.tracker.spawn(work(gateway)).await.map_err(|error| broken(&error))?
     }
 
-    /// Why a device may not be connected, if so: it was revoked.
+    /// Why a device may not be connected, if so: it was revoked, or another machine got its name.
     pub(crate) fn barred(&self, row: &DeviceRow) -> Option<String> {
+        if row.state == DeviceState::Replaced {
+            return Some(format!(
+                "device {}.{} was replaced or left behind; let the machine `belay-agent forget` and join again",
+                row.name, row.tenant
+            ));
+        }
         let serial = row.approved.as_ref()?.serial;
         let chain = self.book.chain(&row.tenant)?;
         chain.policy().devices.revoked.contains(&serial).then(|| {

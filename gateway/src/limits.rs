@@ -84,8 +84,14 @@ pub(crate) const UPSTREAM_CHUNK_BYTES: usize = 64 << 10;
 pub(crate) const DRIP: Duration = Duration::from_millis(10);
 /// Bytes one read from a device's stream takes.
 pub(crate) const DOWNSTREAM_CHUNK_BYTES: usize = 64 << 10;
-/// What a command may read from its standard input: a batch of 10,000 approvals at 3 KiB.
-pub(crate) const COMMAND_INPUT_BYTES_MAX: usize = 32 << 20;
+/// What a command may read from its standard input: `belay approve` sends 500 devices of a batch at once, some 2 MiB.
+pub(crate) const COMMAND_INPUT_BYTES_MAX: usize = 8 << 20;
+/// Longest wait of `pending --wait`, in seconds: `belay approve --watch` asks anew, so that the log shows it is there.
+pub(crate) const PENDING_WAIT_SECONDS_MAX: u64 = 600;
+/// Machines put into one piece of an answer of `pending` at a time: each is some 4 KiB of JSON.
+pub(crate) const PENDING_PAGE: u32 = 500;
+/// Device records one `records` shows, with their proofs, at some 4 KiB each.
+pub(crate) const RECORDS_MAX: u64 = 500;
 /// How long a command may wait for its input.
 pub(crate) const COMMAND_INPUT_WAIT: Duration = Duration::from_secs(60);
 /// Whoever has no grant waits this long for the one text, whatever was asked (P3).

@@ -15,6 +15,7 @@ use belay_certs::{
 };
 use belay_protocol::{JoinAccepted, JoinAsked};
 use belay_rules::{Ask, LogName};
+use serde_json::{Value, json};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -33,6 +34,21 @@ pub(crate) fn key() -> PrivateKey {
 pub(crate) fn sign(namespace: Namespace, text: String, key: &PrivateKey) -> Signed {
     let signature = sshsig::sign(namespace, text.as_bytes(), key).unwrap();
     Signed { bytes: text.into_bytes(), signatures: vec![signature] }
+}
+
+/// Approvals of one batch as `belay approve` sends them.
+pub(crate) fn sent(approvals: &[Approval]) -> Vec<u8> {
+    let batch = &approvals[0].batch;
+    let rows: Vec<Value> = approvals
+        .iter()
+        .map(|one| {
+            let path: Vec<Digest> = one.path.iter().copied().map(Digest).collect();
+            let record = String::from_utf8(one.record.clone()).unwrap();
+            json!({"record": record, "index": one.index, "path": path, "certificate": one.certificate})
+        })
+        .collect();
+    let text = String::from_utf8(batch.bytes.clone()).unwrap();
+    json!({"batch": text, "signature": batch.signatures[0], "approvals": rows}).to_string().into_bytes()
 }
 
 /// The keys of tenant acme: its root, `tech` who may everything, and the tokens' join key.
@@ -174,6 +190,7 @@ impl Scene {
             host_key: machine.host_key.public().clone(),
             labels: Vec::new(),
             serial,
+            replaces: None,
             issued: now(),
         };
         let (records, chain) = ([record], self.chain());

@@ -1,8 +1,11 @@
 //! The open end of hello and welcome: numbered byte strings that a peer may not know and then ignores.
-//! No extension is defined yet.
 
 use crate::codec::{Decode, Encode};
 use crate::limits::{EXTENSION_BYTES_MAX, EXTENSIONS_MAX, OverBound, at_most};
+
+/// In `Hello`: the SHA-256 of the host certificate that the agent holds, as the line it was offered; 32 bytes, absent for
+/// none. A certificate may be made anew for the record that is held.
+pub const CERTIFICATE_HELD: u16 = 1;
 
 /// What a newer minor version adds to a hello or a welcome: pairs of number and value, in rising order of numbers.
 ///

@@ -25,7 +25,7 @@ use belay_certs::{
 use belay_protocol::{
     AgentPhase, CertificateRequest, Extensions, Hello, MINOR, Misbehaved, PolicyHeld, PolicyOffered, PolicyRefused,
     PolicyTaken, RawFrame, RecordOffered, RecordRefused, RecordTaken, ToAgent, ToGateway, Welcome,
-    limits::POLICIES_HELD_MAX, limits::clip_sentence, minor_spoken,
+    extensions::CERTIFICATE_HELD, limits::POLICIES_HELD_MAX, limits::clip_sentence, minor_spoken,
 };
 use quinn::{Connection, SendStream};
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -74,7 +74,9 @@ fn hello(authority: &Authority, statement_seq: u64) -> Hello {
         record_serial: authority.device().map_or(0, |device| device.serial),
         statement_seq,
         facts: facts::facts(),
-        extensions: Extensions::default(),
+        extensions: Extensions(
+            authority.certificate_held().map(|digest| (CERTIFICATE_HELD, digest.0.to_vec())).into_iter().collect(),
+        ),
     }
 }
 

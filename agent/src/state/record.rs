@@ -22,7 +22,9 @@ pub(crate) struct HeldRecord {
     pub(crate) text: Vec<u8>,
     /// What it says.
     pub(crate) record: DeviceRecord,
-    /// The certificate of the host key.
+    /// The certificate of the host key, as the line that was offered.
+    pub(crate) line: String,
+    /// The same, read.
     pub(crate) certificate: Certificate,
 }
 
@@ -54,7 +56,8 @@ impl HeldRecord {
         if record.host_key != *host_key || certificate.public_key() != host_key.as_ssh().key_data() {
             return Err(Broken::damaged(path, "it is for another host key"));
         }
-        Ok(Some(Self { text: kept.record.into_bytes(), record, certificate }))
+        let line = kept.certificate.trim().to_owned();
+        Ok(Some(Self { text: kept.record.into_bytes(), record, line, certificate }))
     }
 
     /// Keeps a verified approval.
@@ -74,6 +77,20 @@ impl HeldRecord {
             batch_signatures: approval.batch.signatures.clone(),
             certificate: approval.certificate.clone(),
         };
+        let json = serde_json::to_vec_pretty(&kept).map_err(|error| Broken::damaged(path, error))?;
+        files::write(path, &json)
+    }
+
+    /// Puts a verified certificate in the place of the one in the file at `path`; the record and its proof stay.
+    ///
+    /// Crash before: the old certificate is shown, and the gateway offers the new one again. Crash after: the new one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub(crate) fn keep_certificate(path: &Path, line: &str) -> Result<(), Broken> {
+        let bytes = files::read(path, STATE_FILE_BYTES_MAX)?.unwrap_or_default();
+        let mut kept: Kept = serde_json::from_slice(&bytes).map_err(|error| Broken::damaged(path, error))?;
+        line.clone_into(&mut kept.certificate);
         let json = serde_json::to_vec_pretty(&kept).map_err(|error| Broken::damaged(path, error))?;
         files::write(path, &json)
     }

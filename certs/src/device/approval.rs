@@ -81,32 +81,91 @@ pub fn check_approval(
     held: Option<&[u8]>,
     now: Timestamp,
 ) -> Result<(DeviceRecord, PersonRef), Invalid> {
-    let record = DeviceRecord::parse(&approval.record)?;
-    let batch = Batch::parse(&approval.batch.bytes)?;
-    let checked = check_batch(policies, approval, &batch, now)
-        .and_then(|()| check_record(policies, &record, host_key, now))
-        .and_then(|()| check_serial(approval, &record, held))
-        .and_then(|()| check_approver(policies, approval, &record, now));
-    let person = checked.map_err(|invalid| invalid.of(format!("the approval of {}", record.address)))?;
-    let ca = &policies.tenant.policy().devices.ca;
-    host_certificate::check(&approval.certificate, &record.address, host_key, record.serial, ca)?;
-    Ok((record, person))
+    let address = DeviceRecord::parse(&approval.record)?.address;
+    let batch = CheckedBatch::of(policies, &approval.batch, now)
+        .map_err(|invalid| invalid.of(format!("the approval of {address}")))?;
+    batch.check(approval, host_key, held, now)
 }
 
-/// The batch is this tenant's, of now, and the record is in it.
-fn check_batch(policies: &Policies<'_>, approval: &Approval, batch: &Batch, now: Timestamp) -> Result<(), Invalid> {
-    let tenant = policies.tenant.tenant();
-    if batch.tenant != *tenant {
-        return Err(Invalid::new(Fault::ForeignTenant, format!("the batch is for {}, not for {tenant}", batch.tenant)));
+/// A batch document whose signature, tenant and policy version hold: checked once for all of its records.
+#[derive(Debug)]
+pub struct CheckedBatch<'a> {
+    policies: &'a Policies<'a>,
+    /// What was signed.
+    batch: Batch,
+    /// Who signed it; whether they may approve is asked for each record.
+    signer: PublicKey,
+}
+
+impl<'a> CheckedBatch<'a> {
+    /// Checks what all records of a batch share.
+    ///
+    /// # Errors
+    /// When it is not this tenant's, names a policy version that is not held, is from the future, or is not signed by
+    /// exactly one key.
+    pub fn of(policies: &'a Policies<'a>, signed: &Signed, now: Timestamp) -> Result<Self, Invalid> {
+        let batch = Batch::parse(&signed.bytes)?;
+        let tenant = policies.tenant.tenant();
+        if batch.tenant != *tenant {
+            return Err(Invalid::new(
+                Fault::ForeignTenant,
+                format!("the batch is for {}, not for {tenant}", batch.tenant),
+            ));
+        }
+        seen::check_version(policies.tenant, batch.policy_version, &batch.policy)?;
+        seen::check_issued(batch.issued, now)?;
+        Ok(Self { policies, batch, signer: signed.only_signer(Namespace::Device)? })
     }
-    seen::check_version(policies.tenant, batch.policy_version, &batch.policy)?;
-    seen::check_issued(batch.issued, now)?;
-    if approval.path.len() > PROOF_HASHES_MAX {
-        return Err(malformed(format!("the path has more than {PROOF_HASHES_MAX} hashes")));
+
+    /// Checks one approval of this batch, as [`check_approval`] does; whose batch `approval` carries is not looked at.
+    ///
+    /// # Errors
+    /// As for [`check_approval`].
+    pub fn check(
+        &self,
+        approval: &Approval,
+        host_key: &PublicKey,
+        held: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Result<(DeviceRecord, PersonRef), Invalid> {
+        let record = DeviceRecord::parse(&approval.record)?;
+        let checked = self
+            .check_place(approval)
+            .and_then(|()| check_record(self.policies, &record, host_key, now))
+            .and_then(|()| check_serial(approval, &record, held))
+            .and_then(|()| self.check_approver(&record, now));
+        let person = checked.map_err(|invalid| invalid.of(format!("the approval of {}", record.address)))?;
+        let ca = &self.policies.tenant.policy().devices.ca;
+        host_certificate::check(&approval.certificate, &record.address, host_key, record.serial, ca)?;
+        Ok((record, person))
     }
-    let leaf = leaf_hash(&approval.record);
-    verify_inclusion(&leaf, approval.index, batch.count, &approval.path, &batch.root.0)
-        .map_err(|invalid| invalid.of("the record is not in the signed batch"))
+
+    /// The record is in the batch.
+    fn check_place(&self, approval: &Approval) -> Result<(), Invalid> {
+        if approval.path.len() > PROOF_HASHES_MAX {
+            return Err(malformed(format!("the path has more than {PROOF_HASHES_MAX} hashes")));
+        }
+        let leaf = leaf_hash(&approval.record);
+        verify_inclusion(&leaf, approval.index, self.batch.count, &approval.path, &self.batch.root.0)
+            .map_err(|invalid| invalid.of("the record is not in the signed batch"))
+    }
+
+    /// The batch is signed by somebody who has `enrol` on this device.
+    fn check_approver(&self, record: &DeviceRecord, now: Timestamp) -> Result<PersonRef, Invalid> {
+        let question = Question {
+            key: self.signer.clone(),
+            device: DeviceFacts {
+                address: record.address.clone(),
+                labels: record.labels.clone(),
+                serial: record.serial,
+            },
+            account: None,
+            action: Action::Enrol,
+            ticket: None,
+        };
+        let grant = decide(self.policies, &question, now).map_err(|refusal| seen::refused(&refusal))?;
+        Ok(grant.person().clone())
+    }
 }
 
 /// The record is this tenant's, of now, and for the key this machine holds.
@@ -139,22 +198,4 @@ fn check_serial(approval: &Approval, record: &DeviceRecord, held: Option<&[u8]>)
     let sentence =
         format!("serial {} does not follow serial {} held here: approve with a higher one", record.serial, held.serial);
     Err(Invalid::new(fault, sentence))
-}
-
-/// The batch is signed by somebody who has `enrol` on this device.
-fn check_approver(
-    policies: &Policies<'_>,
-    approval: &Approval,
-    record: &DeviceRecord,
-    now: Timestamp,
-) -> Result<PersonRef, Invalid> {
-    let question = Question {
-        key: approval.batch.only_signer(Namespace::Device)?,
-        device: DeviceFacts { address: record.address.clone(), labels: record.labels.clone(), serial: record.serial },
-        account: None,
-        action: Action::Enrol,
-        ticket: None,
-    };
-    let grant = decide(policies, &question, now).map_err(|refusal| seen::refused(&refusal))?;
-    Ok(grant.person().clone())
 }

@@ -15,6 +15,7 @@ fn record(name: &str, host_key: &PublicKey, serial: u64) -> DeviceRecord {
         host_key: host_key.clone(),
         labels: vec!["server".to_owned()],
         serial,
+        replaces: None,
         issued: now(),
     }
 }
@@ -253,4 +254,30 @@ fn the_certificate_must_be_for_the_very_record() {
     let by_alice = certify(&approved.tenant.alice, &approved.host_key, &["-h", "-n", "web1.acme", "-z", "7"]);
     assert_eq!(approved.fault(&with(by_alice)), Fault::WrongSigner);
     assert_eq!(approved.fault(&with(String::new())), Fault::Malformed);
+}
+
+#[test]
+fn one_check_of_a_batch_serves_all_of_its_records_and_no_others() {
+    let approved = Approved::new();
+    let policies = approved.tenant.policies();
+    let batch = CheckedBatch::of(&policies, &approved.approval.batch, now()).unwrap();
+    let (record, person) = batch.check(&approved.approval, &approved.host_key, None, now()).unwrap();
+    assert_eq!((record, person.to_string().as_str()), (approved.record.clone(), "alice"));
+    let alice = approved.tenant.alice.clone();
+    let other = approved.approve(&DeviceRecord { serial: 70, ..approved.record.clone() }, &alice);
+    let refused = batch.check(&other, &approved.host_key, None, now()).unwrap_err();
+    assert_eq!(refused.fault, Fault::BadProof, "an approval of another batch");
+    let mut altered = approved.approval.batch.clone();
+    altered.bytes[20] ^= 1;
+    assert!(CheckedBatch::of(&policies, &altered, now()).is_err());
+}
+
+#[test]
+fn a_record_says_whose_place_it_takes_and_its_serial_is_higher() {
+    let one = record("web1", key("a").public(), 7);
+    assert!(!one.to_text().contains("replaces"));
+    let instead = DeviceRecord { replaces: Some(3), ..one };
+    assert_eq!(DeviceRecord::parse(instead.to_text().as_bytes()).unwrap(), instead);
+    let backwards = DeviceRecord { replaces: Some(7), ..instead };
+    assert!(DeviceRecord::parse(backwards.to_text().as_bytes()).is_err());
 }

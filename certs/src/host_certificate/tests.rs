@@ -139,3 +139,32 @@ fn no_changed_byte_of_a_certificate_is_accepted() {
         assert!(check(&line, &address, &host, 7, &[ca.public().clone()]).is_err(), "byte {at}");
     }
 }
+
+#[test]
+fn what_a_ca_signs_for_us_is_a_certificate_that_stock_tools_read() {
+    let (_, host, address) = keys();
+    let ca = PrivateKey::generate_ed25519("ca").unwrap();
+    let unsigned = to_sign(&address, &host, 7, ca.public(), &[5; 32]);
+    let mut builder = Builder::new([5; 32], host.as_ssh().key_data().clone(), 0, FOREVER).unwrap();
+    builder.serial(7).unwrap().cert_type(CertType::Host).unwrap();
+    builder.key_id("web1.acme").unwrap().valid_principal("web1.acme").unwrap();
+    let reference = builder.sign(ca.as_ssh()).unwrap();
+    let line = assemble(&unsigned, &Vec::<u8>::try_from(reference.signature().clone()).unwrap()).unwrap();
+    assert_eq!(line, reference.to_openssh().unwrap());
+    assert_eq!(check(&line, &address, &host, 7, &[ca.public().clone()]).unwrap().nonce(), [5; 32]);
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("key-cert.pub"), &line).unwrap();
+    let shown = Command::new("ssh-keygen").current_dir(&folder).args(["-L", "-f", "key-cert.pub"]).output().unwrap();
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for part in ["host certificate", "Serial: 7", "Valid: forever", "web1.acme"] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+}
+
+#[test]
+fn a_signature_of_something_else_makes_no_certificate() {
+    let (ca, host, address) = keys();
+    let unsigned = to_sign(&address, &host, 7, ca.public(), &[5; 32]);
+    assert!(assemble(&unsigned, b"no signature").is_err());
+    assert!(assemble(b"", b"").is_err());
+}

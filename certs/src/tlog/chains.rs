@@ -3,8 +3,8 @@
 //! Not here: tiles and bundles, see `check.rs`.
 //!
 //! A device's host key comes from its record in a `device.approved` entry before. The chain belongs to the host key: a new
-//! record for the same key goes on, a new key (a reinstalled machine) begins at 1. In a later life of a log ([`life`]) a chain
-//! that began before goes on at any number.
+//! record for the same key goes on, also under another name, and what was said under the old name may come after it. A new
+//! key (a reinstalled machine) begins at 1. In a later life of a log ([`life`]) a chain that began before goes on at any number.
 
 use super::edge::Edge;
 use super::hash::Hash;
@@ -37,8 +37,8 @@ pub(super) struct Chains<'a> {
     origin: &'a str,
     /// The host key of every record, by address and serial.
     records: HashMap<(DeviceAddress, u64), PublicKey>,
-    /// The last statement under each host key of each device.
-    last: HashMap<(DeviceAddress, PublicKey), Link>,
+    /// The last statement under each host key.
+    last: HashMap<PublicKey, Link>,
     /// Statements so far.
     statements: u64,
     /// Heads of this log that devices saw, by size.
@@ -125,10 +125,10 @@ impl<'a> Chains<'a> {
     }
 
     fn link(&mut self, head: Head, key: PublicKey, digest: Digest) -> Result<(), Invalid> {
-        let last = self.last.get(&(head.device.clone(), key.clone()));
+        let last = self.last.get(&key);
         if last.is_none() && head.seq > 1 && life(self.origin) > 1 {
             self.statements += 1;
-            self.last.insert((head.device, key), Link { seq: head.seq, digest });
+            self.last.insert(key, Link { seq: head.seq, digest });
             return Ok(());
         }
         let expected = last.map_or(1, |last| last.seq.saturating_add(1));
@@ -145,7 +145,7 @@ impl<'a> Chains<'a> {
             return Err(Invalid::new(Fault::WrongPrevious, sentence));
         }
         self.statements += 1;
-        self.last.insert((head.device, key), Link { seq: head.seq, digest });
+        self.last.insert(key, Link { seq: head.seq, digest });
         Ok(())
     }
 

@@ -183,6 +183,16 @@ impl Home {
         self.dir.join("checkpoints").join(tenant.as_str())
     }
 
+    /// Where signed batches are kept until the gateway has all of them.
+    pub fn batches(&self) -> PathBuf {
+        self.dir.join("batches")
+    }
+
+    /// Where the documents of tokens that were made here are kept: no secrets.
+    pub fn token(&self, id: &belay_certs::Id) -> PathBuf {
+        self.dir.join("tokens").join(format!("{id}.token"))
+    }
+
     /// The host keys that ssh believes.
     pub fn known_hosts(&self) -> PathBuf {
         self.dir.join("known_hosts")
@@ -260,6 +270,20 @@ pub fn read(path: &Path) -> Outcome<Vec<u8>> {
         )));
     }
     Ok(bytes)
+}
+
+/// A text file, at most `bytes_max`.
+///
+/// # Errors
+/// It cannot be read, is too large, or is not UTF-8.
+pub fn read_text_up_to(path: &Path, bytes_max: u64) -> Outcome<String> {
+    let doing = || format!("cannot read {}", path.display());
+    let mut text = String::new();
+    fs::File::open(path).during(doing)?.take(bytes_max + 1).read_to_string(&mut text).during(doing)?;
+    if text.len() as u64 > bytes_max {
+        return Err(refused(format!("{} is larger than {bytes_max} bytes: it is no file of Belay's", path.display())));
+    }
+    Ok(text)
 }
 
 /// A text file, at most [`FILE_BYTES_MAX`].

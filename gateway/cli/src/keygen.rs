@@ -8,6 +8,7 @@ use crate::{
 };
 use belay_certs::{DeviceAddress, Namespace, PublicKey, host_certificate, sshsig};
 use std::{
+    ffi::OsStr,
     io::{IsTerminal, Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -70,7 +71,20 @@ fn public_path(path: &Path) -> PathBuf {
 /// # Errors
 /// ssh-keygen fails, or its signature is not one that Belay accepts.
 pub fn sign(key: &Path, namespace: Namespace, bytes: &[u8]) -> Outcome<String> {
+    sign_by(Command::new("ssh-keygen"), key, namespace, bytes)
+}
+
+/// As [`sign`], with a key that the ssh-agent at `socket` holds: `key` is its public half.
+///
+/// # Errors
+/// As [`sign`].
+pub fn sign_through(socket: &OsStr, key: &Path, namespace: Namespace, bytes: &[u8]) -> Outcome<String> {
     let mut command = Command::new("ssh-keygen");
+    command.env("SSH_AUTH_SOCK", socket);
+    sign_by(command, key, namespace, bytes)
+}
+
+fn sign_by(mut command: Command, key: &Path, namespace: Namespace, bytes: &[u8]) -> Outcome<String> {
     command.args(["-Y", "sign", "-n", namespace.as_str(), "-f"]).arg(key);
     let armored = output(&mut command, bytes, "sign")?;
     sshsig::verify(namespace, bytes, &armored)

@@ -11,11 +11,13 @@ mod gateway;
 mod home;
 mod invite;
 mod keygen;
+mod limits;
 mod next_version;
 mod policy_edit;
 mod refresh;
 mod screen;
 mod signatures;
+mod ssh_agent;
 mod ssh_config;
 #[cfg(test)]
 mod testing;

@@ -11,7 +11,7 @@ use belay_certs::join::{JoinRequest, SignedJoin};
 use belay_certs::policy::Chain;
 use belay_certs::statement::{SignedStatement, Statement};
 use belay_certs::token::Token;
-use belay_certs::{DeviceName, Id, PersonRef, Signed, TenantName};
+use belay_certs::{DeviceName, Digest, Id, PersonRef, Signed, TenantName};
 
 /// One change that somebody wants recorded.
 #[derive(Debug, Clone)]
@@ -75,6 +75,25 @@ pub enum Ask {
         /// Who signed the batch.
         by: PersonRef,
     },
+    /// Devices get new host certificates for the records they have, all or none; at most
+    /// [`crate::limits::APPROVALS_PER_ASK_MAX`]. Each checked by `host_certificate::check`.
+    Recertify {
+        /// Whose devices.
+        tenant: TenantName,
+        /// The certificates.
+        certificates: Vec<Recertified>,
+        /// Who brings them.
+        by: PersonRef,
+    },
+    /// The operator begins a tenant's policy anew: a version 0 in the place of a chain whose root keys are lost.
+    RestartPolicy {
+        /// The chain that begins, at its version 0.
+        chain: Box<Chain>,
+        /// Its exact bytes and signatures.
+        signed: Signed,
+        /// The version 0 of the chain that the operator means to end.
+        lost: Digest,
+    },
     /// A device connected. The newest connection of a device wins.
     Connect {
         /// The join id in its transport certificate.
@@ -114,7 +133,9 @@ impl Ask {
         match self {
             Self::Approve { approvals, .. } => approvals.len().max(1),
             Self::RestartLog { .. } => ALONE_WEIGHT,
+            Self::Recertify { certificates, .. } => certificates.len().max(1),
             Self::Note(_)
+            | Self::RestartPolicy { .. }
             | Self::StartUp { .. }
             | Self::AddTenant { .. }
             | Self::AdoptPolicy { .. }
@@ -125,6 +146,17 @@ impl Ask {
             | Self::Statement { .. } => 1,
         }
     }
+}
+
+/// A new host certificate for the record that a device has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recertified {
+    /// The record's serial, and the certificate's.
+    pub serial: u64,
+    /// The OpenSSH host certificate, one line.
+    pub certificate: String,
+    /// The fingerprint of the device CA that signed it.
+    pub ca: String,
 }
 
 /// Who brings a policy.

@@ -91,6 +91,19 @@ pub enum What {
         /// Why.
         sentence: String,
     },
+    /// The operator began the tenant's policy anew, because the root keys of the old chain are lost. No device of the old
+    /// chain follows: each must forget it, by hand, and join again.
+    #[serde(rename = "policy.restarted")]
+    PolicyRestarted {
+        /// The version 0 of the chain that ended.
+        lost: Digest,
+        /// The last version of that chain.
+        lost_version: u64,
+        /// The version 0 of the chain that begins; `policy.adopted` follows.
+        begun: Digest,
+        /// Devices of the old chain, approved or pending, that were left behind.
+        devices_lost: u64,
+    },
     /// A person made a token to join devices with.
     #[serde(rename = "token.issued")]
     TokenIssued {
@@ -142,6 +155,9 @@ pub enum What {
         host_key: PublicKey,
         /// Its labels.
         labels: Vec<String>,
+        /// The name it had before, when this gives it another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        formerly: Option<DeviceName>,
         /// Of the signed batch document, kept beside the log.
         batch: Digest,
         /// Of the batch's armoured signature, kept beside the log.
@@ -175,6 +191,28 @@ pub enum What {
         path: Vec<Digest>,
         /// Of the OpenSSH host certificate line, kept beside the log.
         certificate: Digest,
+    },
+    /// A device lost its name to another machine; its record counts no more.
+    #[serde(rename = "device.replaced")]
+    DeviceReplaced {
+        /// The request it came in by.
+        join: Id,
+        /// Its record's serial, which the record of the new one names.
+        serial: u64,
+        /// The request that the new one came in by.
+        by: Id,
+    },
+    /// A device got a new host certificate for the record it has.
+    #[serde(rename = "device.recertified")]
+    DeviceRecertified {
+        /// The request it came in by.
+        join: Id,
+        /// Its record's serial.
+        serial: u64,
+        /// Of the OpenSSH host certificate line, kept beside the log.
+        certificate: Digest,
+        /// The fingerprint of the device CA that signed it.
+        ca: String,
     },
     /// A device (pending or approved) connected.
     #[serde(rename = "device.connected")]
@@ -361,10 +399,13 @@ impl What {
             Self::StrangersRefused { .. } => "strangers.refused",
             Self::PolicyAdopted { .. } => "policy.adopted",
             Self::PolicyRefused { .. } => "policy.refused",
+            Self::PolicyRestarted { .. } => "policy.restarted",
             Self::TokenIssued { .. } => "token.issued",
             Self::DevicePending { .. } => "device.pending",
             Self::DeviceApproved { .. } => "device.approved",
             Self::DeviceCarried { .. } => "device.carried",
+            Self::DeviceReplaced { .. } => "device.replaced",
+            Self::DeviceRecertified { .. } => "device.recertified",
             Self::DeviceConnected { .. } => "device.connected",
             Self::DeviceDisconnected { .. } => "device.disconnected",
             Self::DeviceSuperseded { .. } => "device.superseded",

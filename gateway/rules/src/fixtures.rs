@@ -123,6 +123,7 @@ pub fn record(name: &str, host_key: &PrivateKey, serial: u64) -> DeviceRecord {
         host_key: host_key.public().clone(),
         labels: vec!["server".to_owned()],
         serial,
+        replaces: None,
         issued: now(),
     }
 }

@@ -59,8 +59,11 @@ pub fn redeem(
     if let Some(before) = facts.devices.iter().find_map(|device| came_before(device, &fingerprint, request)) {
         return before;
     }
-    let (replaces, rivals): (Vec<_>, Vec<_>) = live(facts.devices)
-        .filter(|rival| rival.name == request.name)
+    // A name that an approved device has may be asked for: whoever approves says whether this machine takes its place.
+    let (replaces, rivals): (Vec<_>, Vec<_>) = facts
+        .devices
+        .iter()
+        .filter(|rival| rival.state == DeviceState::Pending && rival.name == request.name)
         .partition(|rival| gives_way(rival, request, now));
     if let Some(rival) = rivals.first() {
         return Err(Refusal::DeviceNameTaken { name: rival.name.clone(), state: rival.state });
@@ -82,24 +85,22 @@ fn came_before(device: &DeviceHeld, fingerprint: &str, request: &JoinRequest) ->
         return None;
     }
     match device.state {
-        DeviceState::Pending | DeviceState::Approved if device.name == request.name => {
+        // An approved one may have been renamed since it asked.
+        DeviceState::Approved => Some(Ok(Redeemed::Before { join: device.join, index: device.index })),
+        DeviceState::Pending if device.name == request.name => {
             Some(Ok(Redeemed::Before { join: device.join, index: device.index }))
         }
-        DeviceState::Pending | DeviceState::Approved => Some(Err(Refusal::HostKeyTaken(device.name.clone()))),
+        DeviceState::Pending => Some(Err(Refusal::HostKeyTaken(device.name.clone()))),
         DeviceState::Revoked => Some(Err(Refusal::HostKeyRevoked(device.name.clone()))),
         DeviceState::Replaced => None,
     }
-}
-
-fn live(devices: &[DeviceHeld]) -> impl Iterator<Item = &DeviceHeld> {
-    devices.iter().filter(|device| matches!(device.state, DeviceState::Pending | DeviceState::Approved))
 }
 
 /// A request that nobody approved makes room for one of the same machine, which lost its keys, and after a while for
 /// anyone. Nothing is lost: whoever approves sees the machine's fingerprint.
 fn gives_way(rival: &DeviceHeld, request: &JoinRequest, now: Timestamp) -> bool {
     let stale = rival.asked.plus(PENDING_MICROS_MAX) <= now;
-    rival.state == DeviceState::Pending && (stale || rival.machine_id == request.machine_id)
+    stale || rival.machine_id == request.machine_id
 }
 
 fn pending(join: Id, token: Id, request: &JoinRequest, signed: &SignedJoin, address: &str) -> What {
@@ -189,8 +190,13 @@ mod tests {
             let before = Redeemed::Before { join: mine.join, index: 4 };
             assert_eq!(scene.judge(std::slice::from_ref(&mine), now()), Ok(before));
             let renamed = DeviceHeld { name: "web2".parse().unwrap(), ..mine };
-            let refusal = Refusal::HostKeyTaken("web2".parse().unwrap());
-            assert_eq!(scene.judge(&[renamed], now()), Err(refusal));
+            match state {
+                DeviceState::Approved => assert!(matches!(scene.judge(&[renamed], now()), Ok(Redeemed::Before { .. }))),
+                _ => {
+                    let refusal = Refusal::HostKeyTaken("web2".parse().unwrap());
+                    assert_eq!(scene.judge(&[renamed], now()), Err(refusal));
+                }
+            }
         }
     }
 
@@ -203,14 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_taken_while_its_holder_lives() {
+    fn two_machines_never_wait_for_one_name_and_one_that_is_held_may_be_waited_for() {
         let scene = scene();
-        for state in [DeviceState::Pending, DeviceState::Approved] {
-            let refusal = Refusal::DeviceNameTaken { name: "web1".parse().unwrap(), state };
-            assert_eq!(scene.judge(&[scene.device(state)], now()), Err(refusal));
-        }
-        for state in [DeviceState::Revoked, DeviceState::Replaced] {
-            assert!(matches!(scene.judge(&[scene.device(state)], now()), Ok(Redeemed::Pending { .. })), "{state}");
+        let refusal = Refusal::DeviceNameTaken { name: "web1".parse().unwrap(), state: DeviceState::Pending };
+        assert_eq!(scene.judge(&[scene.device(DeviceState::Pending)], now()), Err(refusal));
+        for state in [DeviceState::Approved, DeviceState::Revoked, DeviceState::Replaced] {
+            let judged = scene.judge(&[scene.device(state)], now());
+            assert!(matches!(judged, Ok(Redeemed::Pending { replaces, .. }) if replaces.is_empty()), "{state}");
         }
     }
 
@@ -224,8 +229,6 @@ mod tests {
                 panic!("came before")
             };
             assert_eq!(replaces, [rival.join]);
-            let approved = DeviceHeld { state: DeviceState::Approved, ..rival };
-            assert!(scene.judge(&[approved], now()).is_err());
         }
     }
 }

@@ -31,7 +31,7 @@ pub mod words;
 #[cfg(test)]
 mod fixtures;
 
-pub use ask::{Ask, Bearer, Outcome, Outer, Verdict};
+pub use ask::{Ask, Bearer, Outcome, Outer, Recertified, Verdict};
 pub use device::{DeviceHeld, DeviceState};
 pub use draft::{Draft, Event};
 pub use event::What;

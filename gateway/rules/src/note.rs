@@ -29,6 +29,9 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::DevicePending { .. }
         | What::DeviceApproved { .. }
         | What::DeviceCarried { .. }
+        | What::DeviceReplaced { .. }
+        | What::DeviceRecertified { .. }
+        | What::PolicyRestarted { .. }
         | What::DeviceConnected { .. }
         | What::DeviceDisconnected { .. }
         | What::DeviceSuperseded { .. }

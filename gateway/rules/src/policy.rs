@@ -50,6 +50,34 @@ pub fn adopt(
     }))
 }
 
+/// May the operator begin the tenant's policy anew with `chain`, in the place of the one that begins with `lost`? The
+/// events: that it was begun anew, with `devices` left behind, and that version 0 was adopted.
+///
+/// # Errors
+/// When nothing is held, the chain held is another one, or `chain` is not a version 0, or is the very same.
+pub fn restart(
+    held: Option<&PolicyHeld>,
+    chain: &Chain,
+    signed: &Signed,
+    lost: Digest,
+    devices: u64,
+) -> Result<[Draft; 2], Refusal> {
+    let tenant = chain.tenant();
+    let held = held.ok_or_else(|| Refusal::PolicyMissing(tenant.clone()))?;
+    if chain.version() > 0 {
+        return Err(Refusal::PolicyMissing(tenant.clone()));
+    }
+    if held.policy0 != lost {
+        return Err(Refusal::RestartOther { held: held.policy0, meant: lost });
+    }
+    if chain.policy0() == held.policy0 {
+        return Err(Refusal::PolicyOlder { offered: 0, held: held.version });
+    }
+    let restarted =
+        What::PolicyRestarted { lost, lost_version: held.version, begun: chain.policy0(), devices_lost: devices };
+    Ok([restarted, adopted(chain, signed)?].map(|what| Draft::new(tenant.clone().into(), what)))
+}
+
 fn begins(tenant: &TenantName, chain: &Chain, bearer: &Bearer) -> Result<(), Refusal> {
     match bearer {
         Bearer::Person(_) => Err(Refusal::PolicyZeroIsLocal(tenant.clone())),
@@ -161,5 +189,26 @@ mod tests {
         assert_eq!(foreign, Err(Refusal::PolicyForeign { tenant: beta, offered: tenant() }));
         let early = adopt(&tenant(), None, &first, &one, &Bearer::Operator);
         assert_eq!(early, Err(Refusal::PolicyMissing(tenant())));
+    }
+
+    #[test]
+    fn a_chain_is_begun_anew_only_in_the_place_of_the_one_that_is_named() {
+        let (_, old) = Acme::new().begin();
+        let acme = Acme::new();
+        let (zero, new) = acme.begin();
+        let judge = |held: Option<&PolicyHeld>, lost| restart(held, &new, &zero, lost, 3);
+        let [first, second] = judge(Some(&held(&old)), old.policy0()).unwrap();
+        let What::PolicyRestarted { lost, begun, devices_lost, .. } = first.what else { panic!("{first:?}") };
+        assert_eq!((lost, begun, devices_lost), (old.policy0(), new.policy0(), 3));
+        assert_eq!(second.what.type_name(), "policy.adopted");
+        let meant = Digest::of(b"another");
+        let other = Refusal::RestartOther { held: old.policy0(), meant };
+        assert_eq!(judge(Some(&held(&old)), meant), Err(other));
+        assert_eq!(judge(None, meant), Err(Refusal::PolicyMissing(tenant())));
+        let same = Refusal::PolicyOlder { offered: 0, held: 0 };
+        assert_eq!(judge(Some(&held(&new)), new.policy0()), Err(same));
+        let one = acme.policy(1, Some(&zero), &[]);
+        let later = restart(Some(&held(&old)), &next(&new, &one), &one, old.policy0(), 3);
+        assert_eq!(later, Err(Refusal::PolicyMissing(tenant())));
     }
 }

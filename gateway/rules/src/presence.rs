@@ -17,10 +17,35 @@ pub struct Caller {
     pub name: DeviceName,
     /// Where it is in its life.
     pub state: DeviceState,
-    /// The serials of its device records, the newest first; the older ones may still be on their way.
-    pub serials: Vec<u64>,
+    /// Its device records, the newest first; what it said under the older ones may still be on its way.
+    pub records: Vec<RecordNamed>,
     /// The connection it has.
     pub line: Option<Line>,
+}
+
+/// One device record, as far as statements name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordNamed {
+    /// Its serial.
+    pub serial: u64,
+    /// The name it gives.
+    pub name: DeviceName,
+}
+
+impl Caller {
+    /// Whether this is its name, or was under an earlier record.
+    pub fn was_called(&self, name: &DeviceName) -> bool {
+        self.name == *name || self.records.iter().any(|record| record.name == *name)
+    }
+
+    /// Whether what it says is recorded: one that was revoked or replaced still says how its sessions ended.
+    pub(crate) fn may_speak(&self) -> bool {
+        match self.state {
+            DeviceState::Approved | DeviceState::Revoked => true,
+            DeviceState::Replaced => !self.records.is_empty(),
+            DeviceState::Pending => false,
+        }
+    }
 }
 
 /// A device's connection.
@@ -89,7 +114,7 @@ mod tests {
             tenant: "acme".parse().unwrap(),
             name: "web1".parse().unwrap(),
             state,
-            serials: vec![7],
+            records: vec![RecordNamed { serial: 7, name: "web1".parse().unwrap() }],
             line,
         }
     }

@@ -116,6 +116,27 @@ pub enum Refusal {
     /// Nobody asked under that name with that key.
     #[error("no machine with this host key waits to become {0}; list what waits with `belay pending`")]
     NotPending(DeviceName),
+    /// A device has the name, and the record does not say that it takes its place.
+    #[error(
+        "the name {name} belongs to the device with serial {serial}; to put this machine in its place, approve it with --replace"
+    )]
+    NameHeld {
+        /// The name.
+        name: DeviceName,
+        /// The serial of the device that has it.
+        serial: u64,
+    },
+    /// No approved device has a record with that serial.
+    #[error("no approved device has a record with serial {0}; list them with `belay devices`")]
+    NoSuchRecord(u64),
+    /// The operator means another chain than the one that is held.
+    #[error("the chain held here begins with {held}, not with {meant}; nothing was changed")]
+    RestartOther {
+        /// The version 0 held.
+        held: Digest,
+        /// The one the operator named.
+        meant: Digest,
+    },
     /// Another device has the serial.
     #[error("serial {serial} belongs to device {holder}; approve again, with the next free serial")]
     SerialTaken {

@@ -84,10 +84,10 @@ pub struct Case<'a> {
 pub fn judge(case: &Case<'_>) -> Result<Judgement, Refusal> {
     let Case { caller, head, earlier, signed, statement, outer, .. } = *case;
     let said = &statement.head;
-    if said.device.device != caller.name || said.device.tenant != caller.tenant {
+    if said.device.tenant != caller.tenant || !caller.was_called(&said.device.device) {
         return Err(Refusal::StatementForeign { said: said.device.to_string(), device: caller.name.clone() });
     }
-    if !matches!(caller.state, DeviceState::Approved | DeviceState::Revoked) {
+    if !caller.may_speak() {
         return Err(not_approved(caller));
     }
     let digest = Digest::of(signed.text.as_bytes());
@@ -141,7 +141,8 @@ fn continues(case: &Case<'_>) -> Result<(), Refusal> {
 fn fits(case: &Case<'_>) -> Result<(), Refusal> {
     let said = &case.statement.head;
     let seq = said.seq;
-    if !case.caller.serials.contains(&said.serial) {
+    // What it said under an earlier record, and so perhaps under an earlier name, may still be on its way.
+    if !case.caller.records.iter().any(|record| record.serial == said.serial && record.name == said.device.device) {
         return Err(Refusal::RecordUnknown { seq, serial: said.serial });
     }
     match (&said.checkpoint, case.seen) {
@@ -158,7 +159,7 @@ fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> R
         return Err(not_approved(caller));
     }
     let outer = outer
-        .filter(|outer| outer.access == intent.access && outer.device == caller.name)
+        .filter(|outer| outer.access == intent.access && outer.device == statement.head.device.device)
         .ok_or(Refusal::AccessUnknown(intent.access))?;
     if outer.person != intent.person {
         return Err(Refusal::PersonMismatch { outer: outer.person.clone(), said: intent.person.clone() });
@@ -207,7 +208,7 @@ fn entry(case: &Case<'_>, what: What) -> Draft {
     Draft {
         person: case.statement.person().cloned(),
         statement: Some(case.signed.clone()),
-        ..Draft::new(caller.tenant.clone().into(), what).on(caller.name.clone())
+        ..Draft::new(caller.tenant.clone().into(), what).on(case.statement.head.device.device.clone())
     }
 }
 

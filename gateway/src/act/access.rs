@@ -4,7 +4,7 @@ use super::{devices, shares::Counted, strangers};
 use crate::{Gateway, limits, relay::presence::Online, store::DeviceRow};
 use belay_certs::{DeviceAddress, Id, PersonRef, PublicKey, TenantName, policy::DeviceFacts};
 use belay_protocol::Open;
-use belay_rules::{Ask, Draft, LogName, Outer, What};
+use belay_rules::{Ask, DeviceState, Draft, LogName, Outer, What};
 use quinn::{RecvStream, SendStream};
 use std::{
     collections::HashMap,
@@ -152,8 +152,8 @@ pub(crate) async fn note_refused_here(gateway: &Gateway, caller: &Caller, target
 /// The device with what its labels grant, connected and approved; or exactly why not.
 async fn find(gateway: &Gateway, caller: &Caller, address: &DeviceAddress) -> Result<(DeviceFacts, Online), String> {
     let row = match devices::find(gateway, address).await {
-        Ok(Some(row)) => row,
-        Ok(None) => return Err(no_such_device(gateway, caller, address).await),
+        Ok(Some(row)) if row.state != DeviceState::Replaced => row,
+        Ok(_) => return Err(no_such_device(gateway, caller, address).await),
         Err(error) => {
             tracing::error!("a device could not be looked up: {error}");
             return Err("the gateway cannot look this up just now; try again later".to_owned());
@@ -180,6 +180,9 @@ fn offline(row: &DeviceRow, address: &DeviceAddress) -> String {
 /// Names near the one asked for, among those that the person has a grant on.
 async fn no_such_device(gateway: &Gateway, caller: &Caller, address: &DeviceAddress) -> String {
     let now = gateway.now();
+    if let Some(sentence) = renamed(gateway, caller, address).await {
+        return sentence;
+    }
     let rows = devices::all(gateway, &address.tenant).await.unwrap_or_default();
     let mut near: Vec<(usize, String)> = rows
         .iter()
@@ -196,6 +199,14 @@ async fn no_such_device(gateway: &Gateway, caller: &Caller, address: &DeviceAddr
     } else {
         format!("there is no device {address}; did you mean {}?", names.join(" or "))
     }
+}
+
+/// What a device is called now that had this name, for somebody with a grant on it.
+async fn renamed(gateway: &Gateway, caller: &Caller, address: &DeviceAddress) -> Option<String> {
+    let row = gateway.store.tenant(&address.tenant)?.once_called(&address.device).await.ok().flatten()?;
+    let facts = devices::facts(&row)?;
+    gateway.book.any_grant(&caller.key, &facts, gateway.now()).ok()?;
+    Some(format!("{address} is called {} now: `ssh {}`", facts.address, facts.address))
 }
 
 async fn note_refused(gateway: &Gateway, caller: &Caller, address: &DeviceAddress, person: &PersonRef, sentence: &str) {

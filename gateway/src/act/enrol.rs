@@ -1,10 +1,12 @@
-//! How a machine becomes a device: token, join, approval. Signatures are checked here, before the store is asked.
+//! How a machine comes to wait for approval: token and join. Signatures are checked here, before the store is asked.
+//!
+//! Not here: the approval (`approve.rs`).
 
-use super::{devices, strangers};
+use super::strangers;
 use crate::{Gateway, store::RecordError};
 use belay_certs::{
     Fault, Id, Invalid, Namespace, PersonRef, Signed, TenantName,
-    device::{self, Approval, DeviceRecord},
+    device::Approval,
     join::{self, SignedJoin},
     token::{self, Token},
     transport,
@@ -13,9 +15,8 @@ use belay_protocol::{
     JoinAccepted, JoinAsked, PolicyBytes, RecordOffered,
     limits::{JOIN_ACCEPTED_BODY_BYTES_MAX, JOIN_POLICIES_MAX},
 };
-use belay_rules::{Ask, DeviceState, Outcome};
-use serde::Deserialize;
-use std::{sync::Arc, time::Instant};
+use belay_rules::{Ask, Outcome};
+use std::time::Instant;
 
 /// The one text for a token that no person of its tenant has signed, whether there is such a tenant or not (P3).
 const STRANGE_TOKEN: &str =
@@ -77,7 +78,10 @@ async fn redeem(gateway: &Gateway, asked: JoinAsked, address: String) -> Result<
     })?;
     let join = match recorded.outcome {
         Outcome::JoinedBefore(earlier) => earlier,
-        _ => fresh,
+        _ => {
+            gateway.joined.send_modify(|count| *count += 1);
+            fresh
+        }
     };
     let issued = gateway.transport.for_device(&asked.csr, join, gateway.now());
     let chain = issued.map_err(NotJoined::Refused)?;
@@ -130,118 +134,6 @@ pub(crate) async fn issue_token(gateway: &Gateway, tenant: &TenantName, signed: 
     Ok(token)
 }
 
-/// What a person sends to approve devices: everything signed on their own machine.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SignedBatch {
-    /// The batch document.
-    batch: String,
-    /// Its armoured signature.
-    signature: String,
-    /// The device records, in the batch's order.
-    records: Vec<String>,
-    /// A host certificate for each.
-    certificates: Vec<String>,
-}
-
-/// One device that was approved.
-pub(crate) struct Approved {
-    /// `web1.acme`.
-    pub(crate) name: String,
-    /// The record's serial.
-    pub(crate) serial: u64,
-}
-
-/// Approves all devices of a batch in steps; each step is durable or not at all, and the same batch can be sent again.
-pub(crate) async fn approve(
-    gateway: &Gateway,
-    tenant: &TenantName,
-    sent: SignedBatch,
-) -> Result<Vec<Approved>, Invalid> {
-    let tenant = tenant.clone();
-    gateway.carry_through(|gateway| approve_all(gateway, tenant, sent)).await
-}
-
-async fn approve_all(gateway: Arc<Gateway>, tenant: TenantName, sent: SignedBatch) -> Result<Vec<Approved>, Invalid> {
-    let checking = {
-        let (gateway, tenant) = (Arc::clone(&gateway), tenant.clone());
-        // Thousands of signatures and certificates: not on a thread that relays.
-        tokio::task::spawn_blocking(move || check_batch(&gateway, &tenant, sent))
-    };
-    let Some(Checked { approvals, by }) = checking.await.map_err(|error| crate::broken(&error))?? else {
-        return Ok(Vec::new());
-    };
-    let mut approved = Vec::with_capacity(approvals.len());
-    for part in approvals.chunks(belay_rules::limits::APPROVALS_PER_ASK_MAX) {
-        let ask = Ask::Approve { tenant: tenant.clone(), approvals: part.to_vec(), by: by.clone() };
-        let recorded = gateway.record(ask).await;
-        // Also after a fault: it may have happened all the same.
-        if !matches!(recorded, Err(RecordError::Refused(_))) {
-            present(&gateway, &tenant, part).await;
-        }
-        recorded.map_err(refused)?;
-        approved.extend(
-            part.iter().map(|(record, _)| Approved { name: record.address.to_string(), serial: record.serial }),
-        );
-    }
-    Ok(approved)
-}
-
-/// Approvals of one batch whose signatures hold.
-struct Checked {
-    approvals: Vec<(DeviceRecord, Approval)>,
-    /// Who signed the batch.
-    by: PersonRef,
-}
-
-/// None when the batch is empty.
-fn check_batch(gateway: &Gateway, tenant: &TenantName, sent: SignedBatch) -> Result<Option<Checked>, Invalid> {
-    let records =
-        sent.records.iter().map(|text| DeviceRecord::parse(text.as_bytes())).collect::<Result<Vec<_>, _>>()?;
-    let batch = Signed { bytes: sent.batch.into_bytes(), signatures: vec![sent.signature] };
-    let made = device::approvals(&records, batch, &sent.certificates)?;
-    let mut approvals = Vec::with_capacity(made.len());
-    let mut signer = None;
-    for (record, approval) in records.iter().zip(made) {
-        let (record, by) = check_approval(gateway, tenant, &approval, record)?;
-        signer = Some(by);
-        approvals.push((record, approval));
-    }
-    Ok(signer.map(|by| Checked { approvals, by }))
-}
-
-fn check_approval(
-    gateway: &Gateway,
-    tenant: &TenantName,
-    approval: &Approval,
-    record: &DeviceRecord,
-) -> Result<(DeviceRecord, PersonRef), Invalid> {
-    let now = gateway.now();
-    gateway
-        .book
-        .with(tenant, |policies| device::check_approval(policies, approval, &record.host_key, None, now))
-        .unwrap_or_else(|| Err(Invalid::new(Fault::ForeignTenant, format!("tenant {tenant} has no policy here yet"))))
-}
-
-/// Approved devices that are connected can be reached from now on, and get their records.
-async fn present(gateway: &Gateway, tenant: &TenantName, approvals: &[(DeviceRecord, Approval)]) {
-    for (record, _) in approvals {
-        match devices::find(gateway, &record.address).await {
-            Ok(Some(row)) if row.state == DeviceState::Approved => {
-                gateway.presence.approve(row.join, record.address.clone());
-                gateway.presence.wake(row.join);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(
-                    "an approved device was not found again, so each of {tenant} looks for itself: {error}"
-                );
-                return gateway.presence.wake_tenant(tenant);
-            }
-        }
-    }
-}
-
 /// An approval as a device is sent it.
 pub(crate) fn record_offered(approval: Approval) -> Result<RecordOffered, String> {
     let [batch_signature] = approval.batch.signatures.as_slice() else {
@@ -257,7 +149,7 @@ pub(crate) fn record_offered(approval: Approval) -> Result<RecordOffered, String
     })
 }
 
-fn refused(error: RecordError) -> Invalid {
+pub(super) fn refused(error: RecordError) -> Invalid {
     match error {
         RecordError::Refused(refusal) => Invalid::new(Fault::Spent, refusal.to_string()),
         RecordError::Broken(why) => crate::broken(&why),

@@ -1,6 +1,7 @@
 //! What the gateway does, between doors and store: each file one act, asked for by any door the same way (P6).
 
 pub(crate) mod access;
+pub(crate) mod approve;
 pub(crate) mod devices;
 pub(crate) mod enrol;
 pub(crate) mod policies;

@@ -319,7 +319,8 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<Sta
 
 impl Link {
     fn draft(&self, what: What) -> Draft {
-        Draft::new(LogName::Tenant(self.row.tenant.clone()), what).on(self.row.name.clone())
+        let name = self.gateway.presence.called(self.join).map_or_else(|| self.row.name.clone(), |now| now.device);
+        Draft::new(LogName::Tenant(self.row.tenant.clone()), what).on(name)
     }
 
     /// One more thing that the device did wrong or turned down; too many end the connection, so that none fills the disk.

@@ -9,7 +9,8 @@ use crate::{
     limits,
     store::{Broken, DeviceRow},
 };
-use belay_protocol::{CloseCode, Hello, PolicyHeld, ToAgent};
+use belay_certs::Digest;
+use belay_protocol::{CloseCode, Hello, PolicyHeld, ToAgent, extensions::CERTIFICATE_HELD};
 use belay_rules::DeviceState;
 use std::{collections::HashMap, time::Duration};
 
@@ -39,6 +40,8 @@ struct Held {
     policies: HashMap<String, u64>,
     /// The serial of its record.
     serial: u64,
+    /// Of its host certificate, if it says so.
+    certificate: Option<[u8; 32]>,
     /// Its row, as it was last read.
     row: DeviceRow,
     /// Whether the row may have changed since.
@@ -53,7 +56,8 @@ pub(super) async fn offer(link: &Link, hello: Hello) -> Ending {
     }
     let policies = hello.policies.into_iter().map(|PolicyHeld { tenant, version, .. }| (tenant, version)).collect();
     // The row was read before the device was there to be woken: an approval in between is found by reading it again.
-    let mut held = Held { policies, serial: hello.record_serial, row: link.row.clone(), stale: true };
+    let certificate = hello.extensions.get(CERTIFICATE_HELD).and_then(|bytes| bytes.try_into().ok());
+    let mut held = Held { policies, serial: hello.record_serial, certificate, row: link.row.clone(), stale: true };
     loop {
         changes.borrow_and_update();
         let retry = match Box::pin(held.complete(link)).await {
@@ -129,18 +133,21 @@ impl Held {
         Ok(())
     }
 
-    /// The newest record of the device, if it has an older one or none.
+    /// The newest record of the device, if it has an older one or none, or another certificate for it.
     async fn offer_record(&mut self, link: &Link) -> Result<(), Halt> {
-        let newest = self.row.approved.as_ref().map_or(0, |approved| approved.serial);
-        if newest <= self.serial {
+        let Some(approved) = &self.row.approved else { return Ok(()) };
+        let newer = approved.serial > self.serial;
+        let recertified = self.certificate.is_some_and(|held| held != approved.certificate.0);
+        if !newer && (approved.serial < self.serial || !recertified) {
             return Ok(());
         }
         let Some(rows) = link.gateway.store.tenant(&link.row.tenant) else { return Ok(()) };
         if let Some(approval) = rows.approval(link.join).await? {
+            self.certificate = Some(Digest::of(approval.certificate.as_bytes()).0);
             let record = enrol::record_offered(approval).map_err(Broken::new)?;
             link.send(ToAgent::RecordOffered(record)).await?;
         }
-        self.serial = newest;
+        self.serial = self.row.approved.as_ref().map_or(0, |approved| approved.serial);
         Ok(())
     }
 }

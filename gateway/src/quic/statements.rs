@@ -3,7 +3,7 @@
 //! In order, because each names the one before it. Cut off half-way the device sends it again and gets the old receipt.
 
 use super::device::{Ending, Link};
-use crate::{act::devices, store::RecordError};
+use crate::store::RecordError;
 use belay_certs::{
     receipt::Receipt,
     statement::{self, Body, SignedStatement, Statement},
@@ -71,7 +71,8 @@ async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<T
     })?;
     let outer = match &said.body {
         Body::SessionOpened(intent) | Body::SessionRefused { intent, .. } => {
-            link.gateway.accesses.outer(intent.access, &devices::address(&link.row))
+            // Under the name that the statement says: the judge sees to it that it is, or was, the device's.
+            link.gateway.accesses.outer(intent.access, &said.head.device)
         }
         Body::SessionEnded { .. } => None,
     };

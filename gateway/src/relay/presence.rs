@@ -78,14 +78,21 @@ impl Presence {
         }
     }
 
-    /// A pending device was approved under `address`.
+    /// A device was approved under `address`, for the first time or under another name: the old one leads nowhere.
     pub(crate) fn approve(&self, join: Id, address: DeviceAddress) {
         let mut devices = self.lock();
-        if let Some(online) = devices.by_join.get_mut(&join) {
-            online.approved = true;
-            online.address = address.clone();
-            devices.by_address.insert(address, join);
+        let Some(online) = devices.by_join.get_mut(&join) else { return };
+        online.approved = true;
+        let old = std::mem::replace(&mut online.address, address.clone());
+        if old != address && devices.by_address.get(&old) == Some(&join) {
+            devices.by_address.remove(&old);
         }
+        devices.by_address.insert(address, join);
+    }
+
+    /// What a connected device is called now.
+    pub(crate) fn called(&self, join: Id) -> Option<DeviceAddress> {
+        self.lock().by_join.get(&join).map(|online| online.address.clone())
     }
 
     /// The device has news: it looks at its own row again.

@@ -5,11 +5,11 @@
 
 use super::broken::{Broken, RecordError};
 use super::heads::unsigned;
-use super::limits::{DEVICES_HELD_MAX, SERIALS_HELD_MAX};
+use super::limits::{DEVICES_HELD_MAX, RECORDS_HELD_MAX};
 use super::sql;
 use super::transaction::Transaction;
 use belay_certs::{Id, TenantName};
-use belay_rules::presence::{Caller, Line};
+use belay_rules::presence::{Caller, Line, RecordNamed};
 use belay_rules::statement::StatementHead;
 use belay_rules::{DeviceState, Refusal};
 use sqlx::any::AnyRow;
@@ -68,9 +68,10 @@ async fn read(connection: &mut AnyConnection, join: Id) -> Result<Option<Known>,
     let Some(row) = row else { return Ok(None) };
     let mut known = known(&row, join)?;
     if known.caller.state != DeviceState::Pending {
-        let query = sqlx::query(sql::CALLER_SERIALS).bind(join.to_string()).bind(SERIALS_HELD_MAX);
+        let query = sqlx::query(sql::CALLER_RECORDS).bind(join.to_string()).bind(RECORDS_HELD_MAX);
         for row in query.fetch_all(connection).await? {
-            known.caller.serials.push(unsigned(row.try_get(0)?)?);
+            let (serial, name) = (unsigned(row.try_get(0)?)?, row.try_get::<&str, _>(1)?.parse()?);
+            known.caller.records.push(RecordNamed { serial, name });
         }
     }
     Ok(Some(known))
@@ -90,7 +91,7 @@ fn known(row: &AnyRow, join: Id) -> Result<Known, Broken> {
     };
     let tenant: TenantName = row.try_get::<&str, _>(0)?.parse()?;
     let (name, state) = (row.try_get::<&str, _>(1)?.parse()?, row.try_get::<&str, _>(2)?.parse()?);
-    Ok(Known { caller: Caller { join, tenant, name, state, serials: Vec::new(), line: line(row)? }, said })
+    Ok(Known { caller: Caller { join, tenant, name, state, records: Vec::new(), line: line(row)? }, said })
 }
 
 /// The connection in a row of `CALLER`; a device that never connected has no row of its own there.

@@ -25,8 +25,8 @@ pub(super) const TILES_HELD_MAX: usize = 512;
 pub(super) const READERS_MAX: u32 = 4;
 /// Bytes of the write-ahead log written anew at a time when the store is opened.
 pub(super) const SETTLED_AT_ONCE_BYTES: usize = 256 << 10;
-/// Serials of one device that the writer remembers: the record in force and those that may still be on their way.
-pub(super) const SERIALS_HELD_MAX: i64 = 8;
+/// Records of one device that the writer remembers: the one in force and those under which it may still have something to say.
+pub(super) const RECORDS_HELD_MAX: i64 = 8;
 /// Rows that one list answers with at most; whoever wants more asks again from there.
 pub const ROWS_READ_MAX: u32 = 10_000;
 /// Entries that one read answers with at most: with [`belay_certs::limits::ENTRY_BYTES_MAX`] that is 16 MiB.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `record.rs` | the way in: an ask is queued, and answered when it is durable |
 //! | `writer.rs` | the one writer: a batch is one transaction; what happens when it fails |
-//! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
+//! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_rare.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
 //! | `stage.rs`, `rows.rs`, `transaction.rs` | what a transaction writes at its end, and how |
 //! | `devices.rs` | the devices that the writer remembers |
 //! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
@@ -31,6 +31,7 @@ mod transaction;
 mod turn;
 mod turn_devices;
 mod turn_live;
+mod turn_rare;
 mod turn_restart;
 mod writer;
 
@@ -40,7 +41,9 @@ mod tests;
 pub use broken::{Broken, RecordError};
 pub use export::Exported;
 pub use keys::LogKeys;
-pub use read::{ApprovedFacts, DeviceRow, PendingRow, PresenceFacts, TenantRow, TenantStore, TokenRow};
+pub use read::{
+    ApprovalRow, ApprovedFacts, DeviceRow, PendingRow, PendingWanted, PresenceFacts, TenantRow, TenantStore, TokenRow,
+};
 pub use record::Recorded;
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
 

@@ -67,6 +67,8 @@ pub struct ApprovedFacts {
     pub at: Timestamp,
     /// By whom.
     pub by: PersonRef,
+    /// Of the host certificate's line.
+    pub certificate: Digest,
 }
 
 /// A device's connection.
@@ -97,6 +99,32 @@ pub struct PendingRow {
     pub request: SignedJoin,
     /// The exact token it used, with its signature.
     pub token: Signed,
+    /// The index of the entry that says it asked.
+    pub entry: u64,
+    /// The approved device that has the name it proposes: its record's serial and the digest of its machine id.
+    pub holder: Option<(u64, Digest)>,
+}
+
+/// Which of the machines that wait are meant, and how many at once.
+#[derive(Debug, Clone, Default)]
+pub struct PendingWanted {
+    /// Names from behind this one; empty: from the first.
+    pub after: String,
+    /// Only those that came with the token of this id.
+    pub token: Option<Id>,
+    /// Only those whose entry is behind this one.
+    pub beyond: Option<u64>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The approval of a device that is in force, as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalRow {
+    /// Its name.
+    pub name: DeviceName,
+    /// What the device gets.
+    pub approval: Approval,
 }
 
 impl DeviceRow {
@@ -241,9 +269,31 @@ impl TenantStore {
         query.fetch_optional(self.store.readers()).await?.as_ref().map(approval).transpose()
     }
 
-    /// The machines that wait for approval, by name, from behind the name `after` (empty: from the first).
-    pub async fn pending(&self, after: &str, limit: u32) -> Result<Vec<PendingRow>, Broken> {
-        let query = sqlx::query(sql::PENDING).bind(self.tenant.as_str()).bind(after).bind(rows_max(limit));
+    /// The approved device that had this name before it got another.
+    pub async fn once_called(&self, name: &DeviceName) -> Result<Option<DeviceRow>, Broken> {
+        let query = sqlx::query(sql::DEVICE_ONCE_CALLED).bind(self.tenant.as_str()).bind(name.as_str());
+        let row = query.fetch_optional(self.store.readers()).await?;
+        row.map(|row| device(&row, &self.tenant)).transpose()
+    }
+
+    /// The approvals in force, by name, from behind the name `after` (empty: from the first).
+    pub async fn approvals(&self, after: &str, limit: u32) -> Result<Vec<ApprovalRow>, Broken> {
+        let query = sqlx::query(sql::APPROVALS).bind(self.tenant.as_str()).bind(after).bind(rows_max(limit));
+        let rows = query.fetch_all(self.store.readers()).await?;
+        rows.iter()
+            .map(|row| Ok(ApprovalRow { name: row.try_get::<&str, _>(6)?.parse()?, approval: approval(row)? }))
+            .collect()
+    }
+
+    /// The machines that wait for approval, by name.
+    pub async fn pending(&self, wanted: &PendingWanted) -> Result<Vec<PendingRow>, Broken> {
+        let beyond = wanted.beyond.map_or(Ok(-1), signed)?;
+        let query = sqlx::query(sql::PENDING)
+            .bind(self.tenant.as_str())
+            .bind(wanted.after.as_str())
+            .bind(wanted.token.map_or_else(String::new, |token| token.to_string()))
+            .bind(beyond)
+            .bind(rows_max(wanted.limit));
         query.fetch_all(self.store.readers()).await?.iter().map(pending).collect()
     }
 
@@ -281,6 +331,7 @@ fn approved(row: &AnyRow) -> Result<Option<ApprovedFacts>, Broken> {
         labels: serde_json::from_str(row.try_get(8)?)?,
         at: Timestamp::from_micros(row.try_get(9)?),
         by: row.try_get::<&str, _>(10)?.parse()?,
+        certificate: Digest::of(row.try_get::<&str, _>(15)?.as_bytes()),
     }))
 }
 
@@ -316,5 +367,10 @@ fn pending(row: &AnyRow) -> Result<PendingRow, Broken> {
         asked: Timestamp::from_micros(row.try_get(3)?),
         request: SignedJoin { bytes: row.try_get(4)?, by_join_key: row.try_get(5)?, by_host_key: row.try_get(6)? },
         token: Signed { bytes: row.try_get(7)?, signatures: vec![row.try_get(8)?] },
+        entry: unsigned(row.try_get(9)?)?,
+        holder: match (row.try_get::<Option<i64>, _>(10)?, row.try_get::<Option<&str>, _>(11)?) {
+            (Some(serial), Some(machine)) => Some((unsigned(serial)?, machine.parse()?)),
+            (Some(_), None) | (None, Some(_) | None) => None,
+        },
     })
 }

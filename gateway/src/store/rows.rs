@@ -227,7 +227,8 @@ fn kind_word(kind: belay_certs::statement::SessionKind) -> &'static str {
 #[derive(Debug)]
 pub(super) struct SessionEnd {
     pub(super) tenant: TenantName,
-    pub(super) device: String,
+    /// The device that says so: it may have had another name when the session began.
+    pub(super) join: Id,
     pub(super) session: Id,
     pub(super) at: Timestamp,
     pub(super) exit: Option<u32>,
@@ -252,8 +253,8 @@ impl Bound for SessionEnd {
             .bind(self.recording.map(|digest| digest.to_string()))
             .bind(self.files.as_deref())
             .bind(self.tenant.as_str())
-            .bind(self.device.as_str())
             .bind(self.session.to_string())
+            .bind(self.join.to_string())
     }
 }
 

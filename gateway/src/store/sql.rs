@@ -25,7 +25,7 @@ macro_rules! device_held {
 macro_rules! device_shown {
     () => {
         "SELECT d.join_id, d.tenant, d.name, d.state, d.host_key, d.machine_id, d.asked_us, d.serial, d.labels, \
-         d.approved_us, d.approved_by, p.connection, p.since_us, p.address, p.version \
+         d.approved_us, d.approved_by, p.connection, p.since_us, p.address, p.version, d.certificate \
          FROM device d LEFT JOIN presence p ON p.join_id = d.join_id "
     };
 }
@@ -82,10 +82,15 @@ texts! {
     DEVICE_STATE = "UPDATE device SET state = $1 WHERE join_id = $2";
     DEVICE_APPROVE = "UPDATE device SET state = $1, entry = $2, serial = $3, labels = $4, approved_us = $5, \
                       approved_by = $6, record = $7, place = $8, path = $9, batch = $10, batch_signature = $11, \
-                      certificate = $12 WHERE join_id = $13";
+                      certificate = $12, name = $13 WHERE join_id = $14";
+    DEVICE_CERTIFY = "UPDATE device SET certificate = $1, entry = $2 WHERE join_id = $3";
+    DEVICE_CERTIFICATE = "SELECT certificate FROM device WHERE join_id = $1";
+    DEVICE_HELD_BY_SERIAL = concat!(device_held!(), "WHERE tenant = $1 AND serial = $2 AND state = 'approved'");
+    DEVICES_LEFT = "SELECT join_id FROM device WHERE tenant = $1 AND state IN ('pending', 'approved', 'revoked')";
+    POLICIES_FORGET = "DELETE FROM policy WHERE tenant = $1";
     DEVICES_WITH_RECORD = "SELECT join_id, serial, state, name FROM device \
                            WHERE tenant = $1 AND serial IS NOT NULL AND state IN ('approved', 'revoked')";
-    NAME_IN_USE = "SELECT COUNT(*) FROM device WHERE tenant = $1 AND name = $2 AND state IN ('pending', 'approved')";
+    NAME_IN_USE = "SELECT COUNT(*) FROM device WHERE tenant = $1 AND name = $2 AND state = 'approved'";
     RECORD_ADD = "INSERT INTO record (tenant, serial, join_id, name, entry) VALUES ($1, $2, $3, $4, $5)";
     RECORD_HOLDER = "SELECT join_id, name FROM record WHERE tenant = $1 AND serial = $2";
     CALLER = "SELECT d.tenant, d.name, d.state, p.connection, p.address, p.version, s.seq, s.digest, s.entry FROM device d \
@@ -93,7 +98,7 @@ texts! {
               AND s.seq = (SELECT MAX(seq) FROM said WHERE join_id = d.join_id) WHERE d.join_id = $1";
     SAID_EARLIER = "SELECT digest, entry FROM said WHERE join_id = $1 AND seq = $2";
     SAID_FORGET = "DELETE FROM said WHERE join_id = $1 AND seq <= $2";
-    CALLER_SERIALS = "SELECT serial FROM record WHERE join_id = $1 ORDER BY serial DESC LIMIT $2";
+    CALLER_RECORDS = "SELECT serial, name FROM record WHERE join_id = $1 ORDER BY serial DESC LIMIT $2";
 
     // What a start finds open.
     PRESENT_BY_TENANT = "SELECT tenant, COUNT(*) FROM presence WHERE connection IS NOT NULL GROUP BY tenant ORDER BY tenant";
@@ -105,7 +110,8 @@ texts! {
     LOG_ADD = "INSERT INTO log (id, name, origin, vkey) VALUES (?, ?, ?, ?)";
     ACCESS_END = "UPDATE access SET ended_us = ?, bytes_up = ?, bytes_down = ?, reason = ? WHERE id = ? AND ended_us IS NULL";
     SESSION_END = "UPDATE session SET ended_us = ?, exit = ?, signal = ?, reason = ?, bytes_in = ?, bytes_out = ?, \
-                   recording = ?, files = ? WHERE tenant = ? AND device = ? AND id = ? AND ended_us IS NULL";
+                   recording = ?, files = ? WHERE tenant = ? AND id = ? AND ended_us IS NULL \
+                   AND device IN (SELECT name FROM record WHERE join_id = ?)";
 
     // Lists for doors.
     DEVICES = concat!(device_shown!(), "WHERE d.tenant = $1 AND d.name > $2 AND (d.state = 'approved' OR d.state = 'revoked' \
@@ -115,11 +121,17 @@ texts! {
     DEVICE_BY_JOIN = concat!(device_shown!(), "WHERE d.join_id = $1");
     DEVICE_BY_NAME = concat!(device_shown!(), "WHERE d.tenant = $1 AND d.name = $2 \
         ORDER BY CASE d.state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 WHEN 'revoked' THEN 2 ELSE 3 END, d.asked_us DESC LIMIT 1");
+    DEVICE_ONCE_CALLED = concat!(device_shown!(), "WHERE d.state = 'approved' AND d.join_id IN (SELECT r.join_id FROM record r \
+        WHERE r.tenant = $1 AND r.name = $2) ORDER BY d.serial DESC LIMIT 1");
+    APPROVALS = "SELECT record, place, path, batch, batch_signature, certificate, name FROM device \
+                 WHERE tenant = $1 AND name > $2 AND state = 'approved' ORDER BY name LIMIT $3";
     APPROVAL = "SELECT record, place, path, batch, batch_signature, certificate FROM device \
                 WHERE join_id = $1 AND tenant = $2 AND record IS NOT NULL";
-    PENDING = "SELECT d.join_id, d.name, d.address, d.asked_us, d.request, d.by_join_key, d.by_host_key, t.bytes, t.signature \
-               FROM device d JOIN token t ON t.tenant = d.tenant AND t.id = d.token \
-               WHERE d.tenant = $1 AND d.name > $2 AND d.state = 'pending' ORDER BY d.name LIMIT $3";
+    PENDING = "SELECT d.join_id, d.name, d.address, d.asked_us, d.request, d.by_join_key, d.by_host_key, t.bytes, t.signature, \
+               d.entry, h.serial, h.machine_id FROM device d JOIN token t ON t.tenant = d.tenant AND t.id = d.token \
+               LEFT JOIN device h ON h.tenant = d.tenant AND h.name = d.name AND h.state = 'approved' \
+               WHERE d.tenant = $1 AND d.name > $2 AND d.state = 'pending' AND ($3 = '' OR d.token = $3) AND d.entry > $4 \
+               ORDER BY d.name LIMIT $5";
     SERIAL_HIGHEST = "SELECT COALESCE(MAX(serial), 0) FROM record WHERE tenant = $1";
     SESSIONS = "SELECT id, device, access, person, account, kind, command, target, ticket, started_us, entry, ended_us, \
                 exit, signal, reason, bytes_in, bytes_out, recording, files FROM session \

@@ -137,6 +137,13 @@ impl Stage {
         }
     }
 
+    /// Whose session ended with the event that was entered last.
+    pub(super) fn ended_by(&mut self, join: Id) {
+        if let Some(end) = self.session_ends.last_mut() {
+            end.join = join;
+        }
+    }
+
     /// The newest statement of a device.
     pub(super) fn said(&mut self, row: SaidRow) {
         self.said.push(row);
@@ -181,7 +188,7 @@ impl Stage {
             What::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files } => {
                 self.session_ends.push(SessionEnd {
                     tenant: tenant.clone(),
-                    device,
+                    join: Id([0; 16]),
                     session: *session,
                     at: event.at,
                     exit: *exit,
@@ -201,6 +208,9 @@ impl Stage {
             | What::StrangersRefused { .. }
             | What::PolicyAdopted { .. }
             | What::PolicyRefused { .. }
+            | What::PolicyRestarted { .. }
+            | What::DeviceReplaced { .. }
+            | What::DeviceRecertified { .. }
             | What::TokenIssued { .. }
             | What::DevicePending { .. }
             | What::DeviceApproved { .. }

@@ -1,6 +1,7 @@
 //! One ask's turn in a transaction: read what bears on it, let the rules judge, stage what they say.
 //!
-//! Here: notes, tenants, policies and tokens. Devices are in `turn_devices.rs`, what they say in `turn_live.rs`.
+//! Here: notes, tenants, policies and tokens. Devices are in `turn_devices.rs`, what they say in `turn_live.rs`,
+//! what happens once in years in `turn_rare.rs`.
 
 use super::broken::{Broken, RecordError};
 use super::devices::Devices;
@@ -73,6 +74,8 @@ impl Turn<'_> {
             Ask::IssueToken { signed, token, by } => self.issue(&signed, &token, &by, now).await,
             Ask::Redeem { join, request, signed, address } => self.redeem(join, &request, &signed, &address, now).await,
             Ask::Approve { tenant, approvals, by } => self.approve(&tenant, &approvals, &by, now).await,
+            Ask::Recertify { tenant, certificates, by } => self.recertify(&tenant, &certificates, &by, now).await,
+            Ask::RestartPolicy { chain, signed, lost } => self.restart_policy(&chain, &signed, lost, now).await,
             Ask::Connect { join, connection, address, version } => {
                 self.connect(join, Line { connection, address, version }, now).await
             }
@@ -165,7 +168,12 @@ impl Turn<'_> {
         Ok(Answer::New(entered, Outcome::Recorded))
     }
 
-    async fn write_policy(&mut self, chain: &Chain, document: &Signed, entered: Entered) -> Result<(), Broken> {
+    pub(super) async fn write_policy(
+        &mut self,
+        chain: &Chain,
+        document: &Signed,
+        entered: Entered,
+    ) -> Result<(), Broken> {
         if chain.version() == 0 {
             let query =
                 sqlx::query(sql::TENANT_POLICY0).bind(chain.policy0().to_string()).bind(chain.tenant().as_str());

@@ -10,12 +10,23 @@ use super::turn::{Answer, Turn};
 use belay_certs::device::{Approval, DeviceRecord};
 use belay_certs::join::{JoinRequest, SignedJoin};
 use belay_certs::{DeviceName, Id, PersonRef, TenantName, Timestamp};
-use belay_rules::device::{Approved, SerialHolder};
+use belay_rules::device::{Approved, SerialHolder, Standing};
 use belay_rules::join::{Facts, Redeemed};
 use belay_rules::limits::APPROVALS_PER_ASK_MAX;
+use belay_rules::presence::RecordNamed;
 use belay_rules::{DeviceHeld, DeviceState, LogName, Outcome, Refusal, Verdict, device, join};
 use sqlx::Row;
 use std::collections::HashSet;
+
+/// An approval that was judged, and waits for the rest of its ask.
+struct Admitted<'a> {
+    join: Id,
+    record: &'a DeviceRecord,
+    approval: &'a Approval,
+    ready: Ready,
+    /// The device that loses its name by it.
+    replaced: Option<(Id, Ready)>,
+}
 
 impl Turn<'_> {
     pub(super) async fn redeem(
@@ -94,7 +105,7 @@ impl Turn<'_> {
         Ok(())
     }
 
-    async fn set_state(&mut self, join: Id, state: DeviceState) -> Result<(), Broken> {
+    pub(super) async fn set_state(&mut self, join: Id, state: DeviceState) -> Result<(), Broken> {
         let query = sqlx::query(sql::DEVICE_STATE).bind(state.as_str()).bind(join.to_string());
         query.execute(self.transaction.sql().await?).await?;
         if let Some(known) = self.devices.remembered(join) {
@@ -114,26 +125,38 @@ impl Turn<'_> {
         if approvals.len() > APPROVALS_PER_ASK_MAX {
             return Err(Refusal::TooManyApprovals(approvals.len()).into());
         }
-        let mut ready: Vec<(_, _, &Approval, Ready)> = Vec::with_capacity(approvals.len());
+        let mut ready: Vec<Admitted<'_>> = Vec::with_capacity(approvals.len());
         let mut again = None;
-        let mut serials = HashSet::new();
+        let (mut serials, mut names) = (HashSet::new(), HashSet::new());
         for (record, approval) in approvals {
+            if !names.insert(&record.address.device) {
+                return Err(Refusal::ApprovedTwice(record.address.device.clone()).into());
+            }
             if !serials.insert(record.serial) {
                 let holder = record.address.device.clone();
                 return Err(Refusal::SerialTaken { serial: record.serial, holder }.into());
             }
             match self.judge_approval(tenant, record, approval, by).await? {
                 Verdict::Again(index) => again = again.or(Some(index)),
-                Verdict::Record(Approved { join, .. }) if ready.iter().any(|(other, ..)| *other == join) => {
+                Verdict::Record(Approved { join, .. }) if ready.iter().any(|other| other.join == join) => {
                     return Err(Refusal::ApprovedTwice(record.address.device.clone()).into());
                 }
-                Verdict::Record(Approved { join, draft }) => {
-                    ready.push((join, record, approval, Ready::new(draft, now)?));
+                Verdict::Record(Approved { join, draft, replaced, formerly: _ }) => {
+                    let replaced = match replaced {
+                        Some((old, draft)) => Some((old, Ready::new(draft, now)?)),
+                        None => None,
+                    };
+                    ready.push(Admitted { join, record, approval, ready: Ready::new(draft, now)?, replaced });
                 }
             }
         }
         let mut first = None;
-        for (join, record, approval, ready) in ready {
+        for Admitted { join, record, approval, ready, replaced } in ready {
+            // The old one first: a name is one approved device's at any moment.
+            if let Some((old, ready)) = replaced {
+                self.enter(ready)?;
+                self.set_state(old, DeviceState::Replaced).await?;
+            }
             let entered = self.enter(ready)?;
             first = first.or(Some(entered));
             self.write_approval(join, record, approval, by, entered, now).await?;
@@ -152,7 +175,10 @@ impl Turn<'_> {
         approval: &Approval,
         by: &PersonRef,
     ) -> Result<Verdict<Approved>, RecordError> {
-        let named = self.devices_held(sql::DEVICES_HELD_BY_NAME, tenant, record.address.device.as_str()).await?;
+        let name = &record.address.device;
+        let mut devices = self.devices_held(sql::DEVICES_HELD_BY_NAME, tenant, name.as_str()).await?;
+        let same_key = self.devices_held(sql::DEVICES_HELD_BY_KEY, tenant, &record.host_key.fingerprint()).await?;
+        devices.extend(same_key.into_iter().filter(|device| device.name != *name));
         let query = sqlx::query(sql::RECORD_HOLDER).bind(tenant.as_str()).bind(signed(record.serial)?);
         let row = query.fetch_optional(self.transaction.sql().await?).await.map_err(Broken::from)?;
         let holder = match &row {
@@ -164,7 +190,8 @@ impl Turn<'_> {
                 Some(SerialHolder { join: join.parse().map_err(Broken::from)?, name })
             }
         };
-        Ok(device::approve(tenant, &named, holder.as_ref(), record, approval, by)?)
+        let standing = Standing { devices: &devices, holder: holder.as_ref() };
+        Ok(device::approve(tenant, &standing, record, approval, by)?)
     }
 
     async fn write_approval(
@@ -193,6 +220,7 @@ impl Turn<'_> {
             .bind(approval.batch.bytes.as_slice())
             .bind(batch_signature)
             .bind(approval.certificate.as_str())
+            .bind(record.address.device.as_str())
             .bind(join.to_string());
         query.execute(self.transaction.sql().await?).await?;
         let query = sqlx::query(sql::RECORD_ADD)
@@ -203,8 +231,10 @@ impl Turn<'_> {
             .bind(signed(entered.index)?);
         query.execute(self.transaction.sql().await?).await?;
         if let Some(known) = self.devices.remembered(join) {
+            let name = record.address.device.clone();
             known.caller.state = DeviceState::Approved;
-            known.caller.serials.insert(0, record.serial);
+            known.caller.name = name.clone();
+            known.caller.records.insert(0, RecordNamed { serial: record.serial, name });
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::rows::{PresenceRow, SaidRow};
 use super::sql;
 use super::stage::Entered;
 use super::turn::{Answer, Turn};
-use belay_certs::statement::{SignedStatement, Statement};
+use belay_certs::statement::{Body, SignedStatement, Statement};
 use belay_certs::tlog::life;
 use belay_certs::{Digest, Id, Timestamp};
 use belay_rules::presence::Line;
@@ -115,6 +115,9 @@ impl Turn<'_> {
             judgement => written(&case, judgement, now)?,
         };
         let entered = self.enter(ready)?;
+        if let (Body::SessionEnded { .. }, Outcome::Recorded) = (&said.body, &judgement) {
+            self.stage.ended_by(join);
+        }
         match judgement {
             Outcome::Rejected(_) => {
                 self.stage.keep(entered, text.text.as_bytes());

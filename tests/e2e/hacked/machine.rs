@@ -49,15 +49,28 @@ pub fn ask(port: u16, asked: &JoinAsked) -> JoinAnswer {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let endpoint = Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let answer = ask_over(&endpoint, port, asked).await;
+        endpoint.wait_idle().await;
+        answer
+    })
+}
+
+/// Asks the gateway on a loopback port over this endpoint.
+pub fn ask_over(
+    endpoint: &Endpoint,
+    port: u16,
+    asked: &JoinAsked,
+) -> impl Future<Output = JoinAnswer> + Send + 'static {
+    let (endpoint, frame) = (endpoint.clone(), encode_frame(asked).unwrap());
+    async move {
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let connection = endpoint.connect_with(config(), to, "gw.example").unwrap().await.unwrap();
         let (mut send, recv) = connection.open_bi().await.unwrap();
-        send.write_all(&encode_frame(asked).unwrap()).await.unwrap();
+        send.write_all(&frame).await.unwrap();
         let frame = Frames::new(recv, AgentPhase::AwaitingAnswer).next().await.unwrap();
         connection.close(VarInt::from_u32(CloseCode::Finished.code()), b"");
-        endpoint.wait_idle().await;
         JoinAnswer::decode(&frame).unwrap().unwrap()
-    })
+    }
 }
 
 /// Asks, and must be refused: the gateway's sentence.

@@ -41,6 +41,7 @@ impl Device {
             host_key: key.public().clone(),
             labels: vec![],
             serial,
+            replaces: None,
             issued: Timestamp::from_seconds(0),
         };
         Self { key, record, seq: 0, previous: None }
@@ -256,6 +257,23 @@ fn a_new_record_for_the_same_key_goes_on_and_a_new_key_begins_again() {
     entries.extend([reinstalled.approved(), reinstalled.opens(), device.opens()]);
     let report = Log::of(entries).report().unwrap();
     assert_eq!((report.devices, report.statements), (1, 4));
+}
+
+#[test]
+fn a_renamed_device_goes_on_with_one_chain_and_may_still_say_what_it_said_under_its_old_name() {
+    let mut device = Device::new("web1.acme", 7);
+    let mut entries = vec![device.approved(), device.opens()];
+    // Said under the old name, delivered after the new record was approved.
+    let late = device.opens();
+    let old = device.record.address.clone();
+    (device.record.address, device.record.serial) = ("web2.acme".parse().unwrap(), 8);
+    entries.extend([device.approved(), late, device.opens()]);
+    let report = Log::of(entries.clone()).report().unwrap();
+    assert_eq!((report.statements, report.devices), (3, 2));
+    // The old name with the new serial never was.
+    let mixed = device.says(ended(), |head| head.device = old);
+    entries.push(mixed);
+    assert!(Log::of(entries).report().is_err());
 }
 
 #[test]

@@ -1,37 +1,52 @@
 //! `belay approve`: checks, shows one table, asks once, certifies, signs one document over all records, sends.
 //!
-//! The device CA and the person's key are used on this machine only.
+//! The device CA and the person's key are used on this machine only. Not here: keeping and sending (`batch`), machines that
+//! are still to come (`watch`).
+
+pub mod batch;
+mod watch;
 
 use super::{
-    devices, now,
-    pending::{self, Candidate, Found},
+    now,
+    pending::{self, Candidate, Found, Wanted},
 };
 use crate::{
     failure::{Outcome, While, refused, usage},
-    gateway::{Gateway, Route},
     home::Home,
     keygen,
+    limits::SIGNING_LASTS,
     screen::{confirm, note, say},
+    ssh_agent::Signing,
     trusted::Trusted,
 };
+use batch::{Kept, Keys, Sent, finish_all, first_serial};
 use belay_certs::{
-    DeviceAddress, Invalid, Namespace, PublicKey, TenantName,
-    device::{Batch, DeviceRecord},
+    Invalid, PublicKey, TenantName, Timestamp,
+    device::DeviceRecord,
     limits::BATCH_RECORDS_MAX,
     policy::{Action, DeviceFacts, Glob, Question, decide},
 };
-use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// `belay approve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Which machines: web1.acme, 'acme/*', 'acme/web*', 'web*.acme', '*'
-    #[arg(required = true, value_name = "PATTERN", value_parser = pattern)]
+    #[arg(required_unless_present = "token", value_name = "PATTERN", value_parser = pattern)]
     patterns: Vec<Glob>,
+    /// Only machines that came with this token: its id, if it was made here, or its file
+    #[arg(long, value_name = "ID|FILE")]
+    token: Option<String>,
+    /// Go on approving machines of --token as they come, for so long: 90m, 4h
+    #[arg(long, value_name = "TIME", requires = "token", value_parser = watch::span)]
+    watch: Option<Duration>,
+    /// Put machines in the place of those whose names they ask for
+    #[arg(long)]
+    replace: bool,
     /// The device CA, or the .pub of one that your ssh-agent holds [default: tenants/TENANT/keys/device-ca of the home]
     #[arg(long, value_name = "KEY")]
     ca: Option<PathBuf>,
@@ -55,34 +70,56 @@ fn pattern(text: &str) -> Result<Glob, Invalid> {
 pub fn run(home: &Home, args: &Args) -> Outcome {
     let identity = home.signing_identity()?;
     let me = keygen::public(identity)?;
-    let Found { trusted, rows, outcome } = pending::fetch(home, None)?;
+    let earlier = finish_all(home)?;
+    if args.watch.is_some() {
+        return watch::run(home, args, identity, &me);
+    }
+    let wanted = match &args.token {
+        Some(named) => Wanted::of_token(watch::find_token(home, named)?.0),
+        None => Wanted::default(),
+    };
+    let Found { trusted, rows, outcome } = pending::fetch(home, &wanted)?;
     let (candidates, rejected) = select(rows, &args.patterns);
     let broken = rejected.len();
     pending::tell_rejected(rejected.into_iter());
-    let mut candidates = distinct(candidates)?;
+    let candidates = distinct(candidates)?;
+    let (candidates, held_back) = without_replacements(candidates, args.replace);
+    if candidates.is_empty() && earlier.done > 0 {
+        return settle(earlier, broken, held_back).and(outcome);
+    }
     if candidates.is_empty() {
         outcome?;
-        return Err(refused(if broken > 0 {
-            "nothing that matches verifies, so nothing was approved"
-        } else {
-            "no machine that matches is waiting, or you may not approve it: see `belay pending`"
+        return Err(refused(match (broken, held_back) {
+            (0, 0) => "no machine that matches is waiting, or you may not approve it: see `belay pending`",
+            (_, 0) => "nothing that matches verifies, so nothing was approved",
+            _ => "all that match ask for names that are taken: add --replace to put them in those machines' place",
         }));
     }
-    remark_replaced(home, &trusted, &mut candidates);
-    let tenants = by_tenant(candidates);
     let mut works = Vec::new();
-    for (tenant, candidates) in tenants {
+    for (tenant, candidates) in by_tenant(candidates) {
         works.push(prepare(home, &trusted, args, &me, tenant, candidates)?);
     }
+    let left_out: usize = works.iter().map(|work| work.left_out).sum();
     show(&works, identity);
     confirm("Certify and approve these machines?", args.yes)?;
+    let mut total = earlier;
+    let mut signing = Signing::default();
     for work in &works {
-        approve(home, &trusted, identity, work)?;
+        let sent = work.approve(home, &trusted, &mut signing, identity)?;
+        total = Sent { done: total.done + sent.done, refused: total.refused + sent.refused };
     }
-    if broken > 0 {
-        return Err(refused(format!("{broken} that matched did not verify and stayed out")));
+    settle(total, broken + left_out, held_back).and(outcome)
+}
+
+/// Whether all that matched was approved.
+fn settle(sent: Sent, broken: usize, held_back: usize) -> Outcome {
+    if sent.refused > 0 {
+        return Err(refused(format!("{} machines were refused by the gateway; see above", sent.refused)));
     }
-    outcome
+    if broken + held_back > 0 {
+        return Err(refused(format!("{} that matched stayed out; see above", broken + held_back)));
+    }
+    Ok(())
 }
 
 /// What one tenant's batch is made of.
@@ -91,6 +128,8 @@ struct Work {
     ca: PathBuf,
     candidates: Vec<Candidate>,
     records: Vec<DeviceRecord>,
+    /// Machines that this person may not approve.
+    left_out: usize,
 }
 
 /// Those that match, verified and not.
@@ -98,7 +137,8 @@ fn select(
     found: Vec<Result<Candidate, pending::Rejected>>,
     patterns: &[Glob],
 ) -> (Vec<Candidate>, Vec<pending::Rejected>) {
-    let meant = |name: &str| patterns.iter().any(|pattern| pattern.matches(name));
+    // Without a pattern, all that the token brought are meant.
+    let meant = |name: &str| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(name));
     let (mut good, mut bad) = (Vec::new(), Vec::new());
     for one in found {
         match one {
@@ -131,18 +171,17 @@ fn distinct(candidates: Vec<Candidate>) -> Outcome<Vec<Candidate>> {
     Ok(candidates)
 }
 
-/// A new machine under the name of one that is there takes its place: that must be read before saying yes.
-fn remark_replaced(home: &Home, trusted: &Trusted, candidates: &mut [Candidate]) {
-    let rows = devices::find(home, trusted, None, None).map(|(rows, _)| rows).unwrap_or_default();
-    let there: BTreeSet<DeviceAddress> = rows
-        .iter()
-        .filter(|row| row.get("state").and_then(Value::as_str) != Some("pending"))
-        .filter_map(|row| row.get("name").and_then(Value::as_str)?.parse().ok())
-        .collect();
-    for one in candidates.iter_mut().filter(|one| there.contains(&one.device)) {
-        let more = if one.remark.is_empty() { String::new() } else { format!("; {}", one.remark) };
-        one.remark = format!("REPLACES the machine of this name{more}");
+/// A new machine under the name of one that is there takes its place: that must be said, a pattern must not do it.
+fn without_replacements(candidates: Vec<Candidate>, replace: bool) -> (Vec<Candidate>, usize) {
+    if replace {
+        return (candidates, 0);
     }
+    let (free, taken): (Vec<_>, Vec<_>) = candidates.into_iter().partition(|one| one.holder.is_none());
+    for one in &taken {
+        let whose = one.replaces().unwrap_or_default();
+        note(&format!("belay: {} stays out: it {whose}; add --replace if it shall", one.device));
+    }
+    (free, taken.len())
 }
 
 fn by_tenant(candidates: Vec<Candidate>) -> BTreeMap<TenantName, Vec<Candidate>> {
@@ -173,33 +212,39 @@ fn prepare(
         )));
     }
     let now = now();
-    let records = number(&candidates, &policies.tenant.policy().devices.revoked, now.whole_second())?;
-    for record in &records {
-        let device =
-            DeviceFacts { address: record.address.clone(), labels: record.labels.clone(), serial: record.serial };
+    let may = |one: &Candidate| {
+        let device = DeviceFacts { address: one.device.clone(), labels: one.labels.clone(), serial: one.serial_next };
         let question = Question { key: me.clone(), device, account: None, action: Action::Enrol, ticket: None };
-        decide(&policies, &question, now).during(|| format!("you may not approve {}", record.address))?;
+        decide(&policies, &question, now).during(|| format!("you may not approve {}", one.device))
+    };
+    let (mut mine, mut refusals) = (Vec::new(), Vec::new());
+    for one in candidates {
+        match may(&one) {
+            Ok(_) => mine.push(one),
+            Err(failure) => refusals.push(failure),
+        }
     }
-    Ok(Work { tenant, ca, candidates, records })
+    refusals.iter().for_each(|failure| note(&format!("belay: {}", failure.sentence())));
+    let left_out = refusals.len();
+    if let (true, Some(first)) = (mine.is_empty(), refusals.into_iter().next()) {
+        return Err(first);
+    }
+    let records = number(&mine, &policies.tenant.policy().devices.revoked, now.whole_second())?;
+    Ok(Work { tenant, ca, candidates: mine, records, left_out })
 }
 
-/// Serials above everything the gateway knows of, each used once: a revoked serial names one machine.
-fn number(candidates: &[Candidate], revoked: &[u64], issued: belay_certs::Timestamp) -> Outcome<Vec<DeviceRecord>> {
-    let highest = revoked.iter().copied().max().unwrap_or(0);
-    let first = candidates.iter().map(|one| one.serial_next).max().unwrap_or(1).max(highest.saturating_add(1)).max(1);
-    let record = |(at, one): (u64, &Candidate)| {
-        let serial = first.checked_add(at).filter(|serial| i64::try_from(*serial).is_ok());
-        Ok(DeviceRecord {
-            address: one.device.clone(),
-            host_key: one.host_key.clone(),
-            labels: one.labels.clone(),
-            serial: serial.ok_or_else(|| {
-                refused(format!("the gateway's next serial {first} leaves no room: it is not believed"))
-            })?,
-            issued,
-        })
+fn number(candidates: &[Candidate], revoked: &[u64], issued: Timestamp) -> Outcome<Vec<DeviceRecord>> {
+    let next = candidates.iter().map(|one| one.serial_next).max().unwrap_or(1);
+    let first = first_serial(next, revoked, candidates.len())?;
+    let record = |(serial, one): (u64, &Candidate)| DeviceRecord {
+        address: one.device.clone(),
+        host_key: one.host_key.clone(),
+        labels: one.labels.clone(),
+        serial,
+        replaces: one.holder.as_ref().map(|holder| holder.serial),
+        issued,
     };
-    (0..).zip(candidates).map(record).collect()
+    Ok((first..).zip(candidates).map(record).collect())
 }
 
 fn show(works: &[Work], identity: &Path) {
@@ -216,21 +261,23 @@ fn show(works: &[Work], identity: &Path) {
     }
 }
 
-fn approve(home: &Home, trusted: &Trusted, identity: &Path, work: &Work) -> Outcome {
-    let held = trusted.tenant(&work.tenant)?;
-    let certificates = work
-        .records
-        .iter()
-        .map(|record| keygen::certify(&work.ca, &record.address, &record.host_key, record.serial))
-        .collect::<Outcome<Vec<_>>>()?;
-    let batch = Batch::over(&work.records, held.chain.version(), held.chain.digest(), now().whole_second())?.to_text();
-    let signature = keygen::sign(identity, Namespace::Device, batch.as_bytes())?;
-    let records: Vec<String> = work.records.iter().map(DeviceRecord::to_text).collect();
-    let sent = json!({"batch": batch, "signature": signature, "records": records, "certificates": certificates});
-    let answer = Gateway::new(home, Route::of(held.policy())?)
-        .run(&["approve", work.tenant.as_str()], sent.to_string().as_bytes())?;
-    say(String::from_utf8_lossy(&answer).trim_end());
-    Ok(())
+impl Work {
+    /// Asks for each key's passphrase once, signs, keeps and sends.
+    fn approve(&self, home: &Home, trusted: &Trusted, signing: &mut Signing, identity: &Path) -> Outcome<Sent> {
+        signing.add(&self.ca, SIGNING_LASTS)?;
+        signing.add(identity, SIGNING_LASTS)?;
+        let keys = Keys { ca: &self.ca, identity };
+        let (kept, path) = Kept::sign(home, trusted, signing, keys, &self.records)?;
+        let sent = kept.send(home, trusted, &path)?;
+        for serial in self.records.iter().filter_map(|record| record.replaces) {
+            note(&format!(
+                "what was serial {serial} keeps its key and its certificate: `belay device revoke --tenant {} --serial {serial} \
+                 --root KEY` makes them worthless",
+                self.tenant
+            ));
+        }
+        Ok(sent)
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +295,8 @@ mod tests {
             serial_next,
             seen_from: "192.0.2.1:5".into(),
             since: "2026-11-21T09:00:00Z".into(),
+            holder: None,
+            token: Digest::of(b"token"),
             remark: String::new(),
         }
     }
@@ -268,9 +317,16 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_cannot_run_the_serials_out() {
-        assert!(number(&[candidate("a.acme", u64::MAX)], &[], at()).is_err());
-        assert!(number(&[candidate("a.acme", i64::MAX as u64), candidate("b.acme", 1)], &[], at()).is_err());
+    fn a_machine_that_asks_for_a_taken_name_is_left_out_unless_it_was_said() {
+        let mut taken = candidate("a.acme", 7);
+        taken.holder = Some(pending::Holder { serial: 3, machine_id: Digest::of(b"machine") });
+        let both = || vec![taken.clone(), candidate("b.acme", 7)];
+        let (free, held_back) = without_replacements(both(), false);
+        assert_eq!((free.len(), held_back), (1, 1));
+        let (all, held_back) = without_replacements(both(), true);
+        assert_eq!((all.len(), held_back), (2, 0));
+        let records = number(&all, &[], at()).unwrap();
+        assert_eq!((records[0].replaces, records[1].replaces), (Some(3), None));
     }
 
     #[test]

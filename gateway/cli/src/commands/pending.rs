@@ -2,15 +2,17 @@
 //!
 //! Only signed bytes are believed; what the gateway says about itself (`seen from`, `since`) is shown as its word.
 
-use super::{ask_all, now};
+use super::now;
 use crate::{
-    failure::{Outcome, While, refused},
+    failure::{Failure, Outcome, While, refused},
+    gateway::Gateway,
     home::Home,
+    limits::{PENDING_MAX, ROWS_AT_ONCE},
     screen::{json, note, say, table},
     trusted::Trusted,
 };
 use belay_certs::{
-    DeviceAddress, Digest, Fault, Namespace, PersonRef, PublicKey, Signed, TenantName, Timestamp,
+    DeviceAddress, Digest, Fault, Id, Namespace, PersonRef, PublicKey, Signed, TenantName, Timestamp,
     join::{self, JoinRequest, SignedJoin},
     policy::{ActionKind, Policies, may_anywhere},
     token::{self, Token},
@@ -40,6 +42,33 @@ struct Row {
     token: SentToken,
     request: SentRequest,
     serial_next: u64,
+    #[serde(default)]
+    holder: Option<Holder>,
+}
+
+/// A device that has the name a machine asks for, as the gateway says.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Holder {
+    /// Its record's.
+    pub serial: u64,
+    /// The digest of its machine id.
+    pub machine_id: Digest,
+}
+
+/// Which machines that wait are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// Only this tenant's.
+    pub tenant: Option<TenantName>,
+    /// Only those that came with this token.
+    pub token: Option<Id>,
+}
+
+impl Wanted {
+    /// Those that came with a token.
+    pub fn of_token(token: Token) -> Self {
+        Self { tenant: Some(token.tenant), token: Some(token.id) }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -70,6 +99,10 @@ pub struct Candidate {
     pub machine_id: Digest,
     /// The next serial the gateway knows of.
     pub serial_next: u64,
+    /// The device that has its name, as the gateway says.
+    pub holder: Option<Holder>,
+    /// The digest of the token it came with.
+    pub token: Digest,
     /// Where it called from, as the gateway says.
     pub seen_from: String,
     /// Since when it waits, as the gateway says.
@@ -101,19 +134,66 @@ pub struct Found {
 ///
 /// # Errors
 /// Nothing is trusted here.
-pub fn fetch(home: &Home, tenant: Option<&TenantName>) -> Outcome<Found> {
-    let mut words = vec!["pending"];
-    if let Some(tenant) = tenant {
-        words.extend(["--tenant", tenant.as_str()]);
-    }
-    words.push("--json");
-    let (rows, outcome) = ask_all(home, &Trusted::load(home)?, &words)?;
+pub fn fetch(home: &Home, wanted: &Wanted) -> Outcome<Found> {
+    let (rows, outcome) = ask_in_pieces(home, &Trusted::load(home)?, wanted)?;
+    judge_all(home, rows, outcome)
+}
+
+/// Verifies rows under the newest policies of the tenants they are of.
+///
+/// # Errors
+/// Nothing is trusted here.
+pub fn judge_all(home: &Home, rows: Vec<Value>, outcome: Outcome) -> Outcome<Found> {
     let named = |row: &Value| row.get("name").and_then(Value::as_str)?.parse::<DeviceAddress>().ok();
     let tenants: BTreeSet<TenantName> = rows.iter().filter_map(named).map(|device| device.tenant).collect();
     let trusted = Trusted::refresh_only(home, &tenants)?;
     let now = now();
     let rows = rows.into_iter().map(|row| judge(&trusted, row, now)).collect();
     Ok(Found { trusted, rows, outcome })
+}
+
+/// Everything that waits at every gateway, piece by piece. The failure of one is given back beside the rows of the others.
+fn ask_in_pieces(home: &Home, trusted: &Trusted, wanted: &Wanted) -> Outcome<(Vec<Value>, Outcome)> {
+    let (mut rows, mut outcome) = (Vec::new(), Ok(()));
+    for gateway in trusted.gateways(home)? {
+        if let Err(failure) = ask_one(&gateway, wanted, &mut rows) {
+            outcome = Err(failure);
+        }
+    }
+    if outcome.is_err() && !rows.is_empty() {
+        note("belay: a gateway did not answer, so this list is not complete");
+    }
+    Ok((rows, outcome))
+}
+
+fn ask_one(gateway: &Gateway<'_>, wanted: &Wanted, rows: &mut Vec<Value>) -> Outcome {
+    let limit = ROWS_AT_ONCE.to_string();
+    let token = wanted.token.map(|token| token.to_string());
+    // Tenant and name of the last one: the gateway's order, which must rise, or we would ask for ever.
+    let mut last: Option<(TenantName, DeviceAddress)> = None;
+    loop {
+        let after = last.as_ref().map(|(_, device)| device.to_string());
+        let mut words = vec!["pending", "--json", "--limit", &limit];
+        for (option, value) in [
+            ("--tenant", wanted.tenant.as_ref().map(TenantName::as_str)),
+            ("--token", token.as_deref()),
+            ("--after", after.as_deref()),
+        ] {
+            words.extend(value.into_iter().flat_map(|value| [option, value]));
+        }
+        let piece: Vec<Value> = gateway.ask(&words)?;
+        let count = piece.len();
+        let end = piece.last().and_then(|row| row.get("name")?.as_str()?.parse::<DeviceAddress>().ok());
+        rows.extend(piece);
+        if count < ROWS_AT_ONCE {
+            return Ok(());
+        }
+        let next = end.map(|device| (device.tenant.clone(), device)).filter(|next| last.as_ref() < Some(next));
+        if next.is_none() || rows.len() > PENDING_MAX {
+            return Err(Failure::Gateway("the gateway's list of machines has no end: it is not believed".to_owned()));
+        }
+        last = next;
+    }
 }
 
 fn judge(trusted: &Trusted, row: Value, now: Timestamp) -> Result<Candidate, Rejected> {
@@ -151,6 +231,8 @@ fn verify<'a>(
         invited_by,
         machine_id: request.machine_id,
         serial_next: row.serial_next,
+        holder: row.holder.clone(),
+        token: Digest::of(&signed.bytes),
         seen_from: row.address.clone().unwrap_or_else(|| "-".to_owned()),
         since: row.since.clone().unwrap_or_else(|| "-".to_owned()),
         remark,
@@ -183,6 +265,21 @@ fn invited(
     }
 }
 
+impl Candidate {
+    /// Whose place it would take: to be read before saying yes.
+    pub fn replaces(&self) -> Option<String> {
+        let Holder { serial, machine_id } = self.holder.as_ref()?;
+        let what = if *machine_id == self.machine_id { "the same machine, installed anew" } else { "ANOTHER machine" };
+        Some(format!("REPLACES serial {serial} of this name ({what})"))
+    }
+
+    fn remarks(&self) -> String {
+        let remarks: Vec<String> =
+            self.replaces().into_iter().chain((!self.remark.is_empty()).then(|| self.remark.clone())).collect();
+        remarks.join("; ")
+    }
+}
+
 /// The table that is shown before anybody approves.
 pub fn candidates_table(candidates: &[Candidate]) -> String {
     let rows: Vec<Vec<String>> = candidates
@@ -198,7 +295,7 @@ pub fn candidates_table(candidates: &[Candidate]) -> String {
                 one.invited_by.to_string(),
                 one.seen_from.clone(),
                 one.since.clone(),
-                one.remark.clone(),
+                one.remarks(),
             ]
         })
         .collect();
@@ -210,7 +307,7 @@ pub fn candidates_table(candidates: &[Candidate]) -> String {
 /// # Errors
 /// A gateway cannot be asked.
 pub fn run(home: &Home, args: &Args) -> Outcome {
-    let Found { rows, outcome, .. } = fetch(home, args.tenant.as_ref())?;
+    let Found { rows, outcome, .. } = fetch(home, &Wanted { tenant: args.tenant.clone(), token: None })?;
     if args.json {
         json(&Value::Array(rows.iter().map(row_json).collect()));
         return outcome;
@@ -236,7 +333,7 @@ fn row_json(row: &Result<Candidate, Rejected>) -> Value {
         Ok(one) => json!({
             "name": one.device, "host_key": one.host_key, "fingerprint": one.host_key.fingerprint(), "labels": one.labels,
             "machine_id": one.machine_id, "token_by": one.invited_by, "address": one.seen_from, "since": one.since,
-            "remark": one.remark, "verified": true,
+            "remark": one.remarks(), "verified": true,
         }),
         Err(one) => json!({"name": one.name, "verified": false, "reason": one.sentence}),
     }

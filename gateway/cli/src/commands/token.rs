@@ -6,7 +6,7 @@ use super::now;
 use crate::{
     failure::{Outcome, usage},
     gateway::{Gateway, Route},
-    home::{Home, write_new},
+    home::{Home, write_new, write_whole},
     keygen,
     screen::{note, say},
     trusted::Trusted,
@@ -82,13 +82,15 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let answer = Gateway::new(home, Route::of(held.policy())?)
         .run(&["token", args.tenant.as_str()], &envelope::join(&signed))
         .inspect_err(|_| drop(std::fs::remove_file(&args.output)))?;
+    // For `belay approve --token ID`: what it says is shown there before the person says yes.
+    write_whole(&home.token(&token.id), &envelope::join(&signed), 0o600)?;
     say(String::from_utf8_lossy(&answer).trim_end());
     say(&format!("{} is a secret; on each machine: belay-agent join --token-file FILE", args.output.display()));
     Ok(())
 }
 
 /// `90m`, `24h`, `7d` in microseconds.
-fn parse_span(text: &str) -> Result<i64, String> {
+pub(super) fn parse_span(text: &str) -> Result<i64, String> {
     let wrong = || format!("{text:?} is not a time: write 90m, 24h or 7d");
     let (digits, unit) = match text.char_indices().next_back() {
         Some((at, 'm')) => (text.get(..at), 60 * SECOND),

@@ -40,6 +40,7 @@ fn every_event() -> Vec<What> {
         What::StrangersRefused { count: 9, since: now(), until: now(), sample: vec![text()] },
         What::PolicyAdopted { version: 1, digest, signers: vec![text()], signatures: vec![digest] },
         What::PolicyRefused { version: 1, digest, sentence: text() },
+        What::PolicyRestarted { lost: digest, lost_version: 4, begun: digest, devices_lost: 2 },
         What::TokenIssued {
             token: ID,
             digest,
@@ -93,6 +94,7 @@ fn device_events() -> Vec<What> {
             serial: 4,
             host_key,
             labels: vec![text()],
+            formerly: Some("web0".parse().unwrap()),
             batch: digest,
             batch_signature: digest,
             place: 0,
@@ -110,6 +112,8 @@ fn device_events() -> Vec<What> {
             path: vec![digest],
             certificate: digest,
         },
+        What::DeviceReplaced { join: ID, serial: 3, by: ID },
+        What::DeviceRecertified { join: ID, serial: 3, certificate: digest, ca: text() },
         What::DeviceConnected { join: ID, connection: ID, address: text(), version: text() },
         What::DeviceDisconnected { join: ID, connection: ID, reason: text() },
         What::DeviceSuperseded { join: ID, connection: ID, address: text() },
@@ -142,7 +146,7 @@ fn every_type_is_dotted_past_tense_and_its_own() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((names.len(), count), (25, 25));
+    assert_eq!((names.len(), count), (28, 28));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fixtures::{Speaker, ann, ended, intent};
-use crate::presence::Caller;
+use crate::presence::{Caller, RecordNamed};
 use belay_certs::statement::CheckpointSeen;
 
 const SESSION: Id = Id([1; 16]);
@@ -14,7 +14,9 @@ fn caller() -> Caller {
         tenant: "acme".parse().unwrap(),
         name: "web1".parse().unwrap(),
         state: DeviceState::Approved,
-        serials: vec![7, 6],
+        records: [(7, "web1"), (6, "web1"), (5, "www")]
+            .map(|(serial, name)| RecordNamed { serial, name: name.parse().unwrap() })
+            .to_vec(),
         line: None,
     }
 }
@@ -98,6 +100,30 @@ fn a_record_that_the_device_never_had_is_rejected() {
         panic!("not rejected")
     };
     assert_eq!(refusal, Refusal::RecordUnknown { seq: 1, serial: 8 });
+}
+
+#[test]
+fn what_a_device_said_under_its_old_name_is_recorded_under_that_name_and_no_other() {
+    let mut device = Speaker::new("www", 5);
+    let old_way = Outer { device: "www".parse().unwrap(), ..outer() };
+    let opened = device.say(shell());
+    let Judgement::Record(draft) = judged(&StatementHead::NONE, &opened, Some(&old_way)) else {
+        panic!("not recorded")
+    };
+    assert_eq!(draft.device.unwrap().as_str(), "www");
+    (device.name, device.serial) = ("web1", 7);
+    let ended = device.say(ended(SESSION));
+    let Judgement::Record(draft) = judged(&head(&opened, 4), &ended, None) else { panic!("not recorded") };
+    assert_eq!(draft.device.unwrap().as_str(), "web1", "one chain goes on over both names");
+    // The old name under the new serial, and the other way round, is no record of its.
+    for (name, serial) in [("www", 7), ("web1", 5)] {
+        let mixed = Speaker::new(name, serial).say(shell());
+        let Judgement::Reject(_, refusal) = judged(&StatementHead::NONE, &mixed, None) else { panic!("not rejected") };
+        assert_eq!(refusal, Refusal::RecordUnknown { seq: 1, serial });
+    }
+    // Nor does a way to the new name permit what the old name asks.
+    let other_way = Speaker::new("www", 5).say(shell());
+    assert!(matches!(judged(&StatementHead::NONE, &other_way, Some(&outer())), Judgement::Withhold(..)));
 }
 
 #[test]

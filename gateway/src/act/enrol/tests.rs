@@ -5,7 +5,7 @@ use crate::limits;
 use crate::scene::{Scene, acme, key, now, sign};
 use belay_certs::{PrivateKey, time::DAY, transport::ClientKey};
 use belay_rules::LogName;
-use std::pin::pin;
+use std::sync::Arc;
 
 /// What a machine called `name` is told that joins with this token; none when it may.
 async fn told(scene: &Scene, token: &Signed, name: &str) -> Option<String> {
@@ -62,26 +62,4 @@ async fn whom_a_person_of_the_tenant_vouches_for_is_told_exactly_and_counted() {
     let entries = scene.entries(LogName::System).await;
     let refused: Vec<_> = entries.iter().filter(|entry| entry.kind == "strangers.refused").collect();
     assert_eq!(refused.iter().map(|entry| &entry.detail["count"]).collect::<Vec<_>>(), [cases.len()]);
-}
-
-#[tokio::test]
-async fn an_approval_goes_on_although_the_approver_is_gone() {
-    let scene = Scene::new().await;
-    let machine = scene.machine("web1").await;
-    let approvals = scene.approval(&machine, 1);
-    let [(record, approval)] = approvals.as_slice() else { panic!("one was approved") };
-    let sent = SignedBatch {
-        batch: String::from_utf8(approval.batch.bytes.clone()).unwrap(),
-        signature: approval.batch.signatures[0].clone(),
-        records: vec![record.to_text()],
-        certificates: vec![scene.certify(record)],
-    };
-    {
-        let acme = acme();
-        let mut approving = pin!(approve(&scene.gateway, &acme, sent));
-        assert!(futures_util::poll!(approving.as_mut()).is_pending());
-    }
-    scene.settled().await;
-    let row = devices::find(&scene.gateway, &record.address).await.unwrap().unwrap();
-    assert_eq!(row.state, DeviceState::Approved);
 }

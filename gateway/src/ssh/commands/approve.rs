@@ -1,22 +1,26 @@
-//! `approve TENANT`: a batch that a person signed on their own machine makes pending machines devices.
+//! `approve TENANT`: devices of a batch that a person signed on their own machine. `recertify TENANT`: new host certificates.
 
 use super::{
-    Call, Failure, Input, input,
+    Call, Failure, Input, Output, input,
     show::{self, Form},
 };
 use crate::{
-    act::enrol::{self, Approved, SignedBatch},
+    act::approve::{self, Settled},
     limits::COMMAND_INPUT_BYTES_MAX,
 };
 use belay_certs::{TenantName, policy::ActionKind};
 use serde::Serialize;
 use std::fmt::Write;
+use tokio::io::AsyncWriteExt;
 
-/// One approved device, as JSON.
+/// One device, as JSON.
 #[derive(Serialize)]
 struct Row<'a> {
     name: &'a str,
     serial: u64,
+    /// Why it was not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<&'a str>,
 }
 
 pub(super) async fn run(
@@ -24,22 +28,46 @@ pub(super) async fn run(
     tenant: &TenantName,
     form: Form,
     stdin: &mut Input<'_>,
+    stdout: &mut Output<'_>,
 ) -> Result<String, Failure> {
     call.holding(tenant, ActionKind::Enrol).await?;
-    let bytes = input::read(stdin, COMMAND_INPUT_BYTES_MAX).await?;
-    let sent: SignedBatch = serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::Refused(format!("this is not an approval as `belay approve` sends it: {error}")))?;
-    drop(bytes);
-    let approved = enrol::approve(call.gateway, tenant, sent).await?;
-    match form {
-        Form::Json => Ok(show::json(&approved.iter().map(row).collect::<Vec<_>>())?),
-        Form::Table => Ok(approved.iter().fold(String::new(), |mut out, Approved { name, serial }| {
-            let _ = writeln!(out, "{name} approved with serial {serial}");
-            out
-        })),
+    let sent = input::read(stdin, COMMAND_INPUT_BYTES_MAX).await?;
+    let settled = approve::approve(call.gateway, tenant, sent).await?;
+    report(&settled, "approved", form, stdout).await
+}
+
+pub(super) async fn recertify(
+    call: &Call<'_>,
+    tenant: &TenantName,
+    form: Form,
+    stdin: &mut Input<'_>,
+    stdout: &mut Output<'_>,
+) -> Result<String, Failure> {
+    call.holding(tenant, ActionKind::Enrol).await?;
+    let sent = input::read(stdin, COMMAND_INPUT_BYTES_MAX).await?;
+    let settled = approve::recertify(call.gateway, tenant, sent, call.caller.key.clone()).await?;
+    report(&settled, "recertified", form, stdout).await
+}
+
+/// A line for each device. For people the status says whether all was done; a program reads it from the rows.
+async fn report(settled: &[Settled], done: &str, form: Form, stdout: &mut Output<'_>) -> Result<String, Failure> {
+    if form == Form::Json {
+        return Ok(show::json(&settled.iter().map(row).collect::<Vec<_>>())?);
+    }
+    let lines = settled.iter().fold(String::new(), |mut out, Settled { name, serial, refused }| {
+        let _ = match refused {
+            None => writeln!(out, "{name} {done} with serial {serial}"),
+            Some(sentence) => writeln!(out, "{name} not {done}: {}", show::escape(sentence)),
+        };
+        out
+    });
+    stdout.write_all(lines.as_bytes()).await?;
+    match settled.iter().filter(|one| one.refused.is_some()).count() {
+        0 => Ok(String::new()),
+        count => Err(Failure::Refused(format!("{count} of {} were not {done}; each line says why", settled.len()))),
     }
 }
 
-fn row(Approved { name, serial }: &Approved) -> Row<'_> {
-    Row { name, serial: *serial }
+fn row(Settled { name, serial, refused }: &Settled) -> Row<'_> {
+    Row { name, serial: *serial, refused: refused.as_deref() }
 }

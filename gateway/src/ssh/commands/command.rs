@@ -3,8 +3,8 @@
 //! Only what is said, never whether it is allowed or true.
 
 use super::show::Form;
-use crate::limits::{SESSIONS_MAX, TAIL_MAX};
-use belay_certs::{DeviceAddress, TenantName};
+use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, SESSIONS_MAX, TAIL_MAX};
+use belay_certs::{DeviceAddress, Id, TenantName};
 use std::{iter::Peekable, slice::Iter, str::FromStr};
 
 /// Sessions shown when nobody says how many.
@@ -12,14 +12,20 @@ const SESSIONS_DEFAULT: u64 = 100;
 /// Entries shown when nobody says how many.
 const TAIL_DEFAULT: u64 = 20;
 
+/// How `pending` is written.
+const PENDING: &str =
+    "pending [--tenant T] [--after D] [--limit N] [--token ID] [--beyond N] [--wait SECONDS] [--json]";
+
 /// What `help` prints.
 pub(super) const HELP: &str = "\
 Commands of this gateway, as `ssh gw COMMAND`:
   help                                                       this text
   devices [TEXT] [--tenant T] [--json]                       devices you have a grant on
-  pending [--tenant T] [--json]                              machines that wait for approval
+  pending [--tenant T] [--token ID] [--json]                 machines that wait for approval
   token TENANT                                               record a signed token (standard input)
   approve TENANT [--json]                                    record a signed approval (standard input)
+  records TENANT [--device D] [--after D] [--limit N]        device records in force with their proofs (JSON)
+  recertify TENANT [--json]                                  record new host certificates (standard input)
   policy show TENANT [--from N] [--json]                     the newest policy; as JSON all versions from N on
   policy fetch                                               news of all policies you may see (JSON on standard input)
   policy push TENANT                                         bring a signed policy (standard input)
@@ -30,6 +36,23 @@ Commands of this gateway, as `ssh gw COMMAND`:
 A device's shell: `ssh ACCOUNT@DEVICE.TENANT`. On your own machine `belay` does all this, checks it and signs.
 ";
 
+/// Which machines that wait are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct PendingWords {
+    /// Only this tenant's.
+    pub(super) tenant: Option<TenantName>,
+    /// Only those behind this one, by tenant and name.
+    pub(super) after: Option<DeviceAddress>,
+    /// At most so many; none: all.
+    pub(super) limit: Option<u64>,
+    /// Only those that came with this token.
+    pub(super) token: Option<Id>,
+    /// Only those whose log entry is behind this one.
+    pub(super) beyond: Option<u64>,
+    /// Seconds to wait for the first one.
+    pub(super) wait_seconds: u64,
+}
+
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
@@ -38,7 +61,11 @@ pub(super) enum Command {
     /// Devices that the caller has any grant on.
     Devices { text: Option<String>, tenant: Option<TenantName>, form: Form },
     /// Machines that wait for approval.
-    Pending { tenant: Option<TenantName>, form: Form },
+    Pending { wanted: PendingWords, form: Form },
+    /// The approvals in force, as JSON.
+    Records { tenant: TenantName, device: Option<DeviceAddress>, after: Option<DeviceAddress>, limit: u64 },
+    /// New host certificates follow.
+    Recertify { tenant: TenantName, form: Form },
     /// A signed token document follows.
     Token { tenant: TenantName },
     /// A signed approval batch follows.
@@ -72,6 +99,8 @@ pub(super) fn parse(words: &[String]) -> Result<Command, String> {
         "pending" => pending(rest),
         "token" => alone(rest, "token TENANT", |tenant| Command::Token { tenant }),
         "approve" => approve(rest),
+        "records" => records(rest),
+        "recertify" => recertify(rest),
         "policy" => policy(rest),
         "sessions" => sessions(rest),
         "log" => log(rest),
@@ -85,8 +114,38 @@ fn devices(rest: Rest<'_>) -> Result<Command, String> {
 }
 
 fn pending(rest: Rest<'_>) -> Result<Command, String> {
-    let said = rest.read("pending [--tenant T] [--json]", 0, &["--tenant", "--json"])?;
-    Ok(Command::Pending { tenant: said.tenant, form: said.form })
+    let options = ["--tenant", "--after", "--limit", "--token", "--beyond", "--wait", "--json"];
+    let said = rest.read(PENDING, 0, &options)?;
+    if let (Some(tenant), Some(after)) = (&said.tenant, &said.after)
+        && after.tenant != *tenant
+    {
+        return Err(format!("{after} is not a name of {tenant}; write `{PENDING}`"));
+    }
+    let wanted = PendingWords {
+        tenant: said.tenant,
+        after: said.after,
+        limit: said.limit,
+        token: said.token,
+        beyond: said.beyond,
+        wait_seconds: said.wait.unwrap_or(0).min(PENDING_WAIT_SECONDS_MAX),
+    };
+    Ok(Command::Pending { wanted, form: said.form })
+}
+
+fn records(rest: Rest<'_>) -> Result<Command, String> {
+    let usage = "records TENANT [--device D] [--after D] [--limit N] [--json]";
+    let said = rest.read(usage, 1, &["--device", "--after", "--limit", "--json"])?;
+    let (device, after, limit) = (said.device.clone(), said.after.clone(), said.limit);
+    let tenant = said.one_tenant(usage)?;
+    if let Some(other) = [&device, &after].into_iter().flatten().find(|named| named.tenant != tenant) {
+        return Err(format!("{other} is not a device of {tenant}; write `{usage}`"));
+    }
+    Ok(Command::Records { tenant, device, after, limit: limit.unwrap_or(RECORDS_MAX).min(RECORDS_MAX) })
+}
+
+fn recertify(rest: Rest<'_>) -> Result<Command, String> {
+    let said = rest.read("recertify TENANT [--json]", 1, &["--json"])?;
+    Ok(Command::Recertify { form: said.form, tenant: said.one_tenant("recertify TENANT [--json]")? })
 }
 
 fn approve(rest: Rest<'_>) -> Result<Command, String> {
@@ -161,6 +220,7 @@ struct Rest<'a> {
 }
 
 /// What a command was given.
+#[derive(Default)]
 struct Said {
     /// Words that are no options.
     plain: Vec<String>,
@@ -168,14 +228,17 @@ struct Said {
     device: Option<DeviceAddress>,
     limit: Option<u64>,
     from: Option<u64>,
+    after: Option<DeviceAddress>,
+    token: Option<Id>,
+    beyond: Option<u64>,
+    wait: Option<u64>,
     form: Form,
 }
 
 impl Rest<'_> {
     /// Reads all words: at most `plain_max` that are no options, and the `options` that this command has.
     fn read(mut self, usage: &str, plain_max: usize, options: &[&str]) -> Result<Said, String> {
-        let mut said =
-            Said { plain: Vec::new(), tenant: None, device: None, limit: None, from: None, form: Form::Table };
+        let mut said = Said::default();
         while let Some(word) = self.words.next() {
             let (name, value) = match word.split_once('=') {
                 Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
@@ -203,6 +266,10 @@ impl Rest<'_> {
                 "--device" => once(&mut said.device, name, &value)?,
                 "--limit" => once(&mut said.limit, name, &value)?,
                 "--from" => once(&mut said.from, name, &value)?,
+                "--after" => once(&mut said.after, name, &value)?,
+                "--token" => once(&mut said.token, name, &value)?,
+                "--beyond" => once(&mut said.beyond, name, &value)?,
+                "--wait" => once(&mut said.wait, name, &value)?,
                 _ => return Err(format!("{name} takes no value; write `{usage}`")),
             }
         }
@@ -248,7 +315,36 @@ mod tests {
                 "devices 'web 1' --json --tenant acme",
                 Command::Devices { text: Some("web 1".into()), tenant: Some(acme()), form: Form::Json },
             ),
-            ("pending --tenant=acme", Command::Pending { tenant: Some(acme()), form: Form::Table }),
+            (
+                "pending --tenant=acme",
+                Command::Pending {
+                    wanted: PendingWords { tenant: Some(acme()), ..PendingWords::default() },
+                    form: Form::Table,
+                },
+            ),
+            (
+                "pending --after web1.acme --limit 9 --beyond 4 --wait 9999 --json",
+                Command::Pending {
+                    wanted: PendingWords {
+                        after: Some("web1.acme".parse().unwrap()),
+                        limit: Some(9),
+                        beyond: Some(4),
+                        wait_seconds: PENDING_WAIT_SECONDS_MAX,
+                        ..PendingWords::default()
+                    },
+                    form: Form::Json,
+                },
+            ),
+            (
+                "records acme --device web1.acme",
+                Command::Records {
+                    tenant: acme(),
+                    device: Some("web1.acme".parse().unwrap()),
+                    after: None,
+                    limit: RECORDS_MAX,
+                },
+            ),
+            ("recertify acme --json", Command::Recertify { tenant: acme(), form: Form::Json }),
             ("token acme", Command::Token { tenant: acme() }),
             ("approve acme --json", Command::Approve { tenant: acme(), form: Form::Json }),
             ("policy show acme", Command::PolicyShow { tenant: acme(), from: 0, form: Form::Table }),
@@ -286,6 +382,9 @@ mod tests {
             ("devices --tenant com", "cannot be a tenant name"),
             ("devices --tenant acme --tenant acme", "given twice"),
             ("devices -x", "no option \"-x\""),
+            ("pending --tenant globex --after web1.acme", "not a name of globex"),
+            ("records globex --after web1.acme", "not a device of globex"),
+            ("records", "a tenant is missing"),
             ("token", "a tenant is missing"),
             ("token Acme", "not a tenant name"),
             ("token acme --json", "no option"),
@@ -308,6 +407,8 @@ mod tests {
             "pending",
             "token",
             "approve",
+            "records",
+            "recertify",
             "policy show",
             "policy fetch",
             "policy push",

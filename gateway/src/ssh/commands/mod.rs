@@ -13,6 +13,7 @@ mod input;
 mod log;
 mod pending;
 mod policy;
+mod records;
 mod sessions;
 mod show;
 mod token;
@@ -143,9 +144,13 @@ impl Call<'_> {
             Command::Devices { text, tenant, form } => {
                 devices::run(self, text.as_deref(), tenant.as_ref(), form).await?
             }
-            Command::Pending { tenant, form } => pending::run(self, tenant.as_ref(), form).await?,
+            Command::Pending { wanted, form } => pending::run(self, &wanted, form).await?,
+            Command::Records { tenant, device, after, limit } => {
+                records::run(self, &tenant, device.as_ref(), after.as_ref(), limit).await?
+            }
+            Command::Recertify { tenant, form } => approve::recertify(self, &tenant, form, stdin, stdout).await?,
             Command::Token { tenant } => token::run(self, &tenant, stdin).await?,
-            Command::Approve { tenant, form } => approve::run(self, &tenant, form, stdin).await?,
+            Command::Approve { tenant, form } => approve::run(self, &tenant, form, stdin, stdout).await?,
             Command::PolicyShow { tenant, from, form } => policy::show(self, &tenant, from, form, stdout).await?,
             Command::PolicyFetch => fetch::run(self, stdin, stdout).await?,
             Command::PolicyPush { tenant } => policy::push(self, &tenant, stdin).await?,

@@ -2,13 +2,18 @@
 
 use super::{
     Call, Failure, Place,
+    command::PendingWords,
     show::{self, Form},
 };
-use crate::store::{Broken, PendingRow, TenantStore, limits::ROWS_READ_MAX};
+use crate::{
+    limits::PENDING_PAGE,
+    store::{Broken, PendingRow, PendingWanted, TenantStore},
+};
 use belay_certs::{
     Digest, Id, PublicKey, Signed, TenantName, Timestamp, join::JoinRequest, policy::ActionKind, token::Token,
 };
 use serde::Serialize;
+use std::time::{Duration, Instant};
 
 /// One machine, as JSON. What is signed is there whole; the rest only repeats it for people.
 #[derive(Serialize)]
@@ -28,8 +33,22 @@ struct Row {
     request: Request,
     /// A serial that no device of the tenant has, a different one for each row.
     serial_next: u64,
+    /// The log entry that says it asked.
+    entry: u64,
+    /// The approved device that has the name it proposes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<Holder>,
     /// As the token proposes.
     labels: Vec<String>,
+}
+
+/// A device whose name another machine proposes.
+#[derive(Serialize)]
+struct Holder {
+    /// Its record's.
+    serial: u64,
+    /// The same for the new one: the machine was installed anew.
+    machine_id: Digest,
 }
 
 /// The exact token document and its signature.
@@ -47,15 +66,59 @@ struct Request {
     by_host_key: String,
 }
 
-pub(super) async fn run(call: &Call<'_>, tenant: Option<&TenantName>, form: Form) -> Result<String, Failure> {
-    let mut places = call.granted(tenant).await?;
+pub(super) async fn run(call: &Call<'_>, wanted: &PendingWords, form: Form) -> Result<String, Failure> {
+    let mut places = call.granted(wanted.tenant.as_ref()).await?;
     places.retain(|place| call.holds(place, ActionKind::Enrol));
     if places.is_empty() {
-        return Err(call.lacks(tenant, ActionKind::Enrol));
+        return Err(call.lacks(wanted.tenant.as_ref(), ActionKind::Enrol));
     }
+    places.sort_by(|one, other| one.tenant.cmp(&other.tenant));
+    let deadline = Instant::now() + Duration::from_secs(wanted.wait_seconds);
+    let mut joined = call.gateway.joined.subscribe();
+    let mut rows = find(call, &places, wanted).await?;
+    while rows.is_empty() && Instant::now() < deadline {
+        tokio::select! {
+            _ = joined.changed() => {}
+            () = tokio::time::sleep_until(deadline.into()) => {}
+            () = call.gateway.stop.cancelled() => break,
+        }
+        places.retain(|place| call.holds(place, ActionKind::Enrol));
+        rows = find(call, &places, wanted).await?;
+    }
+    // Hundreds of documents are read and written: not on a thread that relays.
+    let answer = tokio::task::spawn_blocking(move || answer(rows, form));
+    Ok(answer.await.map_err(|error| Failure::Refused(crate::broken(&error).sentence))??)
+}
+
+/// What waits in each tenant, with the serials that are free there.
+type Found = Vec<(TenantName, u64, Vec<PendingRow>)>;
+
+async fn find(call: &Call<'_>, places: &[Place], wanted: &PendingWords) -> Result<Found, Failure> {
+    let mut left = wanted.limit.unwrap_or(u64::MAX);
+    let mut found = Vec::new();
+    for Place { tenant, .. } in places {
+        let after = match &wanted.after {
+            Some(after) if after.tenant > *tenant => continue,
+            Some(after) if after.tenant == *tenant => after.device.to_string(),
+            Some(_) | None => String::new(),
+        };
+        let Some(store) = call.gateway.store.tenant(tenant) else { continue };
+        let wanted = PendingWanted { after, token: wanted.token, beyond: wanted.beyond, limit: 0 };
+        let rows = some(&store, wanted, left).await?;
+        left = left.saturating_sub(u64::try_from(rows.len()).unwrap_or(u64::MAX));
+        if !rows.is_empty() {
+            found.push((tenant.clone(), store.highest_serial().await?.saturating_add(1), rows));
+        }
+    }
+    Ok(found)
+}
+
+fn answer(found: Found, form: Form) -> Result<String, Broken> {
     let mut rows = Vec::new();
-    for place in places {
-        rows.extend(waiting(call, &place).await?);
+    for (tenant, free, waiting) in found {
+        for (serial, device) in (free..).zip(waiting) {
+            rows.push(row(&tenant, serial, device)?);
+        }
     }
     match form {
         Form::Json => Ok(show::json(&rows)?),
@@ -66,23 +129,24 @@ pub(super) async fn run(call: &Call<'_>, tenant: Option<&TenantName>, form: Form
     }
 }
 
-async fn waiting(call: &Call<'_>, place: &Place) -> Result<Vec<Row>, Failure> {
-    let Some(store) = call.gateway.store.tenant(&place.tenant) else { return Ok(Vec::new()) };
-    let free = store.highest_serial().await?.saturating_add(1);
-    let rows = all(&store).await?;
-    Ok((free..).zip(rows).map(|(serial, device)| row(&place.tenant, serial, device)).collect::<Result<_, Broken>>()?)
-}
-
 /// Every machine that waits in a tenant, by name.
 pub(super) async fn all(store: &TenantStore) -> Result<Vec<PendingRow>, Broken> {
+    some(store, PendingWanted::default(), u64::MAX).await
+}
+
+/// Machines that wait in a tenant, by name, at most `left`; read page by page.
+async fn some(store: &TenantStore, mut wanted: PendingWanted, mut left: u64) -> Result<Vec<PendingRow>, Broken> {
     let mut rows: Vec<PendingRow> = Vec::new();
     loop {
-        let after = rows.last().map_or(String::new(), |row| row.name.to_string());
-        let page = store.pending(&after, ROWS_READ_MAX).await?;
-        let last = page.len() < ROWS_READ_MAX as usize;
+        wanted.limit = u32::try_from(left).unwrap_or(u32::MAX).min(PENDING_PAGE);
+        let page = store.pending(&wanted).await?;
+        let read = u32::try_from(page.len()).unwrap_or(u32::MAX);
+        left = left.saturating_sub(read.into());
+        let last = read < PENDING_PAGE || left == 0;
         rows.extend(page);
-        if last {
-            return Ok(rows);
+        match rows.last() {
+            Some(row) if !last => wanted.after = row.name.to_string(),
+            Some(_) | None => return Ok(rows),
         }
     }
 }
@@ -106,6 +170,8 @@ fn row(tenant: &TenantName, serial_next: u64, device: PendingRow) -> Result<Row,
             by_host_key: device.request.by_host_key,
         },
         serial_next,
+        entry: device.entry,
+        holder: device.holder.map(|(serial, machine_id)| Holder { serial, machine_id }),
         labels: token.labels,
     })
 }

@@ -9,9 +9,10 @@ use std::{
 };
 
 /// How somebody wants an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Form {
     /// A table for people.
+    #[default]
     Table,
     /// `--json`.
     Json,

@@ -2,7 +2,7 @@
 
 use super::fixtures::key;
 use super::*;
-use crate::store::RecordError;
+use crate::store::{PendingWanted, RecordError};
 use belay_certs::policy::{Policies, Step};
 use belay_certs::{Digest, device, join, token};
 use belay_rules::{DeviceState, Refusal};
@@ -24,7 +24,7 @@ async fn a_machine_joins_and_is_approved_and_every_paper_is_kept() {
     token::check_issued(&policies, &token.signed, now()).unwrap();
     let (host_key, join) = (key("web1"), Id([7; 16]));
     world.record(redeem(&acme, &document, join, "web1", &host_key)).await;
-    let pending = rows.pending("", 10).await.unwrap();
+    let pending = rows.pending(&PendingWanted { limit: 10, ..PendingWanted::default() }).await.unwrap();
     assert_eq!((pending.len(), pending[0].join, &pending[0].token), (1, join, &document));
     join::check(&pending[0].request, &issued, &pending[0].token.bytes).unwrap();
     let approvals = acme.approve(vec![record("web1", &host_key, 1)]);
@@ -42,7 +42,13 @@ async fn a_machine_joins_and_is_approved_and_every_paper_is_kept() {
         (approved.serial, approved.labels.as_slice(), &approved.by),
         (1, ["server".to_owned()].as_slice(), &ann())
     );
-    assert_eq!((rows.pending("", 10).await.unwrap().len(), rows.highest_serial().await.unwrap()), (0, 1));
+    assert_eq!(
+        (
+            rows.pending(&PendingWanted { limit: 10, ..PendingWanted::default() }).await.unwrap().len(),
+            rows.highest_serial().await.unwrap()
+        ),
+        (0, 1)
+    );
     let types = ["log.started", "policy.adopted", "token.issued", "device.pending", "device.approved"];
     assert_eq!(world.types(&acme_log()).await, types);
     // Policy, token and batch with a signature each, the request with two, the certificate.
@@ -92,7 +98,13 @@ async fn approvals_are_all_recorded_or_none() {
     let absent = refusal(&world, approve(three)).await;
     assert_eq!(absent, Refusal::NotPending("web3".parse().unwrap()));
     let rows = world.store.tenant(&tenant()).unwrap();
-    assert_eq!((rows.pending("", 10).await.unwrap().len(), rows.highest_serial().await.unwrap()), (2, 0));
+    assert_eq!(
+        (
+            rows.pending(&PendingWanted { limit: 10, ..PendingWanted::default() }).await.unwrap().len(),
+            rows.highest_serial().await.unwrap()
+        ),
+        (2, 0)
+    );
     let two = acme.approve(vec![record("web1", &keys[0], 1), record("web2", &keys[1], 2)]);
     let first = world.record(approve(two.clone())).await;
     assert_eq!(first.index, 5);

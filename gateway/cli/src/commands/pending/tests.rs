@@ -61,6 +61,7 @@ impl Scene {
                 by_host_key: sent.by_host_key,
             },
             serial_next: 1,
+            holder: None,
         }
     }
 

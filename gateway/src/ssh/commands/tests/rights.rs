@@ -6,13 +6,15 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 15] = [
+const COMMANDS: [(&str, &[&str]); 17] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
     ("pending --tenant globex", &["globex"]),
     ("token acme", &["acme"]),
     ("approve acme", &["acme"]),
+    ("records acme", &["acme"]),
+    ("recertify acme", &["acme"]),
     ("policy show acme", &["acme"]),
     ("policy show acme --from 0 --json", &["acme"]),
     ("policy push acme", &["acme"]),
@@ -97,6 +99,8 @@ async fn each_command_wants_the_grant_that_it_is_for() {
         refused("audit", "pending", "`enrol`"),
         refused("audit", "token acme", "`enrol`"),
         refused("audit", "approve acme", "`enrol`"),
+        refused("audit", "records acme", "`enrol`"),
+        refused("audit", "recertify acme", "`enrol`"),
         refused("guest", "log tail acme", "`audit`"),
         refused("guest", "log export acme", "`audit`"),
     ];

@@ -1,10 +1,12 @@
 //! A gateway with two tenants and some people, on a real store in a directory of its own.
 
 use super::super::run;
-use crate::{Gateway, act::access::Caller, act::policies, admin::directory::Directory, config::Config, serve};
+use crate::{
+    Gateway, act::access::Caller, act::policies, admin::directory::Directory, config::Config, scene::sent, serve,
+};
 use belay_certs::{
     Digest, Id, Namespace, PrivateKey, Signed, TenantName, Timestamp,
-    device::{Batch, DeviceRecord},
+    device::{Batch, DeviceRecord, approvals},
     entry::Entry,
     envelope,
     join::{self, JoinRequest},
@@ -16,7 +18,7 @@ use belay_certs::{
 };
 use belay_protocol::JoinAsked;
 use belay_rules::{Ask, LogName};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{collections::HashMap, sync::Arc};
 use tempfile::TempDir;
 
@@ -232,6 +234,7 @@ impl World {
                 host_key: row["host_key"].as_str().unwrap().parse().unwrap(),
                 labels: serde_json::from_value(row["labels"].clone()).unwrap(),
                 serial: row["serial_next"].as_u64().unwrap(),
+                replaces: None,
                 issued: now(),
             })
             .collect();
@@ -239,11 +242,7 @@ impl World {
         let batch = Batch::over(&records, chain.version(), chain.digest(), now()).unwrap().to_text();
         let signed = self.sign(Namespace::Device, batch.clone(), &self.tech);
         let certificates: Vec<String> = records.iter().map(|record| self.certify(record)).collect();
-        let records: Vec<String> = records.iter().map(DeviceRecord::to_text).collect();
-        let sent = json!({
-            "batch": batch, "signature": signed.signatures[0], "records": records, "certificates": certificates,
-        });
-        sent.to_string().into_bytes()
+        sent(&approvals(&records, signed, &certificates).unwrap())
     }
 
     /// The host certificate that `ssh-keygen -s` makes.

@@ -1,0 +1,22 @@
+//! Maxima of what `belay` keeps and sends about devices, with their reasons (P7). The others stand where they are used.
+
+use std::time::Duration;
+
+/// A signed batch with its certificates, kept until the gateway has it, in bytes: 10,000 devices at some 2 KiB.
+pub const KEPT_BATCH_BYTES_MAX: u64 = 64 << 20;
+/// Batches that are kept at once: one for each tenant of a provider, and some.
+pub const KEPT_BATCHES_MAX: usize = 1_000;
+/// Devices sent to the gateway in one piece: some 2 MiB, a few seconds on a slow line, and what a cut costs at most.
+pub const SENT_AT_ONCE_MAX: usize = 500;
+/// Machines asked for in one piece of `pending`, and devices in one of `records`: some 2 MiB.
+pub const ROWS_AT_ONCE: usize = 500;
+/// Machines that wait, of all gateways and tenants, before somebody floods us.
+pub const PENDING_MAX: usize = 100_000;
+/// How long keys stay ready for one command: ten thousand certificates take under a minute.
+pub const SIGNING_LASTS: Duration = Duration::from_secs(900);
+/// Longest `--watch`: a working day. Whoever wants more asks again, so that nobody forgets that it runs.
+pub const WATCH_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How long the gateway is asked to wait for the next machine; then it is asked again.
+pub const WATCH_WAIT_SECONDS: u64 = 300;
+/// The first pause after a gateway did not answer, and the longest.
+pub const WATCH_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
