@@ -79,7 +79,7 @@ fn a_fleet_is_approved_with_one_signature_cut_off_and_gone_on_with_and_each_stan
     let mut first = approve(&world, &tech);
     first.args(["acme/*", "--yes"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut first = first.spawn().unwrap();
-    until("the signed batch", GENEROUS, || {
+    until("the signed batch", GENEROUS * 10, || {
         let kept = fs::read_dir(&batches)?.filter_map(Result::ok);
         let whole = kept.filter(|entry| entry.path().extension().is_some_and(|kind| kind == "json")).count();
         anyhow::ensure!(whole == 1, "nothing is kept yet");
