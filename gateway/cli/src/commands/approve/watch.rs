@@ -130,7 +130,7 @@ impl Watch<'_> {
                         note(&format!("belay: {sentence}; trying again"));
                     }
                     quiet = true;
-                    thread::sleep(pause.min(left));
+                    thread::park_timeout(pause.min(left));
                     pause = (pause * 2).min(WATCH_PAUSES.1);
                 }
                 Err(failure) => return Err(failure),
