@@ -1,6 +1,6 @@
 //! The command line. Secrets come from files, never from here: anyone on the machine can read a process's arguments.
 
-use belay_certs::DeviceName;
+use belay_certs::{DeviceName, TenantName};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -62,8 +62,12 @@ pub enum What {
         #[arg(long)]
         uid: u32,
     },
-    /// Set this machine's keys and policies aside, so that it can join anew. Nothing is deleted.
+    /// Set this machine's keys and policies aside, so that it can join anew: the only way back when the tenant's root keys
+    /// are lost. Nothing is deleted. The agent must not run.
     Forget {
+        /// The tenant that the machine leaves: said aloud, so that nobody forgets the wrong one.
+        #[arg(long)]
+        tenant: TenantName,
         /// Where they are kept.
         #[arg(long, default_value = STATE_DIR)]
         state: PathBuf,

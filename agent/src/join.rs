@@ -14,7 +14,7 @@ use crate::{
     state::{
         Broken, StateDir,
         clock::Clock,
-        files,
+        files, forgetting,
         identity::{self, Identity, Pin, Transport},
         policies::PolicyFiles,
     },
@@ -22,7 +22,7 @@ use crate::{
 };
 use answer::{Verified, verify};
 use belay_certs::{
-    DeviceAddress, DeviceName, Digest, Id, Invalid, PrivateKey, Timestamp,
+    DeviceAddress, DeviceName, Digest, Id, Invalid, PrivateKey, TenantName, Timestamp,
     join::{self, JoinRequest},
     token::{Token, TokenFile},
     transport::{self, ClientKey},
@@ -42,7 +42,7 @@ pub enum NotJoined {
     /// The machine belongs to another chain.
     #[error(
         "this machine belongs to {held}, and a machine never leaves its tenant by a token: if it is meant to, run \
-         `belay-agent forget` here first"
+         `belay-agent forget --tenant {}` here first", held.tenant
     )]
     Pinned {
         /// What it is now.
@@ -101,6 +101,7 @@ pub async fn join(token_file: &Path, state: &Path, name: Option<DeviceName>) -> 
     let file = read_token(token_file)?;
     let token = Token::parse(&file.token.bytes).map_err(|refused| NotJoined::Token(refused.sentence))?;
     let dir = StateDir::open(state)?;
+    forgetting::finish(&dir)?;
     let clock = Clock::open(dir.at("clock"))?;
     check_token(&token, clock.now())?;
     if let Some(joined) = check_pin(&dir, &token, clock.now())? {
@@ -125,13 +126,78 @@ pub async fn join(token_file: &Path, state: &Path, name: Option<DeviceName>) -> 
     Ok(Joined { address, fingerprint: keys.host.public().fingerprint(), before: false })
 }
 
-/// Sets the state at `state` aside, so that the machine can join anew. Returns where it went.
+/// Why the machine forgot nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum NotForgotten {
+    /// There is nothing to forget.
+    #[error("this machine belongs to no tenant: nothing was changed")]
+    Nothing,
+    /// The person means another tenant.
+    #[error("this machine belongs to {held}, not to a tenant {meant}: nothing was changed")]
+    Other {
+        /// What it is.
+        held: DeviceAddress,
+        /// What the person said.
+        meant: TenantName,
+    },
+    /// It is in use, or cannot be moved.
+    #[error(transparent)]
+    Broken(#[from] Broken),
+}
+
+/// What the machine forgot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Where everything is.
+    pub aside: PathBuf,
+    /// Statements of its sessions that the gateway never answered for; none when that cannot be told.
+    pub undelivered: Option<usize>,
+}
+
+impl fmt::Display for Forgotten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "this machine has forgotten its tenant; everything it held is in {}", self.aside.display())?;
+        match self.undelivered {
+            Some(0) => Ok(()),
+            Some(count) => write!(
+                f,
+                "\n{count} statements about its sessions were never delivered, and will not be: they stay there, in `outbox`"
+            ),
+            None => {
+                write!(f, "\nwhether statements about its sessions are among it cannot be told: `outbox` is damaged")
+            }
+        }
+    }
+}
+
+/// Sets the state at `state` aside, so that the machine can join anew. The person names the tenant, so that nobody forgets the
+/// wrong one.
+///
+/// Cut off at any point, kill -9 included: the machine belongs to its tenant as before, or it has forgotten and can join.
 ///
 /// # Errors
-/// When it is in use or cannot be moved.
-pub fn forget(state: &Path) -> Result<PathBuf, Broken> {
+/// [`NotForgotten`]; an agent that runs holds the state.
+pub fn forget(state: &Path, tenant: &TenantName) -> Result<Forgotten, NotForgotten> {
+    if !state.exists() {
+        return Err(NotForgotten::Nothing);
+    }
     let dir = StateDir::open(state)?;
-    identity::set_aside(&dir, Timestamp::from_system(std::time::SystemTime::now()))
+    let aside = match forgetting::finish(&dir)? {
+        Some(aside) => aside,
+        None => {
+            match Pin::load(&dir) {
+                Ok(None) => return Err(NotForgotten::Nothing),
+                Ok(Some(pin)) if pin.tenant != *tenant => {
+                    return Err(NotForgotten::Other { held: pin.address(), meant: tenant.clone() });
+                }
+                // A pin that cannot be read is one more reason to begin anew.
+                Ok(Some(_)) | Err(_) => {}
+            }
+            forgetting::set_aside(&dir, Timestamp::from_system(std::time::SystemTime::now()))?
+        }
+    };
+    let undelivered = forgetting::undelivered(&aside).ok();
+    Ok(Forgotten { aside, undelivered })
 }
 
 /// The machine's own keys.
@@ -169,7 +235,7 @@ fn check_pin(dir: &StateDir, token: &Token, now: Timestamp) -> Result<Option<Joi
         let fingerprint = identity::host_key(dir)?.public().fingerprint();
         return Ok(Some(Joined { address: pin.address(), fingerprint, before: true }));
     }
-    let aside = identity::set_aside(dir, now)?;
+    let aside = forgetting::set_aside(dir, now)?;
     tracing::warn!(aside = %aside.display(), "this machine is a copy of {}: it makes new keys and asks for itself", pin.address());
     Ok(None)
 }

@@ -65,9 +65,9 @@ async fn act(what: What) -> Result<(), String> {
         // Served before there is a runtime.
         What::FileSession { .. } => {}
         What::Run { state } => run::run(&state).await.map_err(|error| error.to_string())?,
-        What::Forget { state } => {
-            let aside = join::forget(&state).map_err(|error| error.to_string())?;
-            println!("this machine has forgotten its tenant; everything is in {}", aside.display());
+        What::Forget { state, tenant } => {
+            let forgotten = join::forget(&state, &tenant).map_err(|error| error.to_string())?;
+            println!("{forgotten}");
         }
     }
     Ok(())

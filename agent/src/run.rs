@@ -11,6 +11,7 @@ use crate::{
     state::{
         Broken, StateDir,
         clock::Clock,
+        forgetting,
         identity::{self, Identity, Pin},
     },
 };
@@ -60,6 +61,7 @@ impl Agent {
     /// [`CannotRun`].
     pub fn open(state: &Path) -> Result<Self, CannotRun> {
         let dir = StateDir::open(state)?;
+        forgetting::finish(&dir)?;
         let pin = Pin::load(&dir)?.ok_or(CannotRun::NotJoined)?;
         if pin.machine != identity::machine_id() {
             return Err(CannotRun::Cloned(pin.tenant));

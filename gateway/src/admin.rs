@@ -23,7 +23,7 @@ use crate::{
 use acts::{Identity, Request};
 use anyhow::{Context, bail, ensure};
 use belay_certs::{
-    TenantName, Timestamp, envelope,
+    Digest, TenantName, Timestamp, envelope,
     limits::{POLICY_BYTES_MAX, ROOT_KEYS_MAX, SIGNATURE_BYTES_MAX},
     sshsig,
     tlog::{NoteVerifier, Report},
@@ -75,6 +75,26 @@ pub async fn tenant_invite(directory: &Path, tenant: TenantName) -> anyhow::Resu
 /// # Errors
 /// It does not verify, or another one was adopted.
 pub async fn tenant_adopt(directory: &Path, tenant: TenantName, policy: &Path) -> anyhow::Result<String> {
+    let (text, signatures) = read_signed(policy)?;
+    answer(directory, &Request::AdoptPolicy { tenant, text, signatures }).await
+}
+
+/// Begins a tenant's policy anew, with this version 0 in the place of the chain that begins with `lost`: for lost root keys.
+///
+/// # Errors
+/// When the file is no signed version 0, or `lost` is not the chain held here.
+pub async fn tenant_restart(
+    directory: &Path,
+    tenant: TenantName,
+    policy: &Path,
+    lost: Digest,
+) -> anyhow::Result<String> {
+    let (text, signatures) = read_signed(policy)?;
+    answer(directory, &Request::RestartPolicy { tenant, text, signatures, lost }).await
+}
+
+/// A policy's text, and the signatures beside it in `FILE.sig`.
+fn read_signed(policy: &Path) -> anyhow::Result<(String, Vec<String>)> {
     let bytes = read(policy, POLICY_BYTES_MAX)?;
     let named = || policy.display().to_string();
     let text = sshsig::text(&bytes, POLICY_BYTES_MAX).with_context(named)?.to_owned();
@@ -82,7 +102,7 @@ pub async fn tenant_adopt(directory: &Path, tenant: TenantName, policy: &Path) -
     let armored = read(&beside, ROOT_KEYS_MAX * (SIGNATURE_BYTES_MAX + 2))?;
     let armored = String::from_utf8(armored).with_context(|| format!("{} is not text", beside.display()))?;
     let signatures = envelope::signatures(&armored).with_context(|| beside.display().to_string())?;
-    answer(directory, &Request::AdoptPolicy { tenant, text, signatures }).await
+    Ok((text, signatures))
 }
 
 /// All tenants, as a table or as JSON.

@@ -48,6 +48,17 @@ impl Book {
         self.changed.send_modify(|version| *version += 1);
     }
 
+    /// A tenant's policy begins anew: the chain before has ended, whatever its version was. The change is durable already.
+    pub fn restart(&self, chain: Chain) {
+        {
+            let mut held = self.chains.write().unwrap_or_else(PoisonError::into_inner);
+            let mut by_tenant = held.by_tenant.clone();
+            by_tenant.insert(chain.tenant().clone(), chain);
+            *held = Arc::new(Chains::index(by_tenant));
+        }
+        self.changed.send_modify(|version| *version += 1);
+    }
+
     /// Tells whenever a policy changed.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()

@@ -138,7 +138,7 @@ impl Gateway {
     pub(crate) fn barred(&self, row: &DeviceRow) -> Option<String> {
         if row.state == DeviceState::Replaced {
             return Some(format!(
-                "device {}.{} was replaced or left behind; let the machine `belay-agent forget` and join again",
+                "device {0}.{1} was replaced or left behind; let the machine `belay-agent forget --tenant {1}` and join again",
                 row.name, row.tenant
             ));
         }

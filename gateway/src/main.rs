@@ -1,7 +1,7 @@
 //! `belay-gateway`: the relay, and its operator's commands. This file reads the command line; the library does the rest.
 
 use anyhow::Context;
-use belay_certs::{TenantName, digest::hex};
+use belay_certs::{Digest, TenantName, digest::hex};
 use belay_gateway::{
     admin::{self, TransportCaChange},
     config::{self, Config, Limits, QuicDoor, SshDoor},
@@ -146,6 +146,19 @@ enum Tenant {
         #[command(flatten)]
         place: Place,
     },
+    /// Begin a tenant's policy anew, because its root keys are lost: FILE is another version 0, its signatures in FILE.sig
+    ///
+    /// The old chain ends. Its devices are turned away until each is made to forget it, by hand, as root. The tenant's log says so.
+    Restart {
+        name: TenantName,
+        /// The policy: made by `belay init` with `belay-gateway tenant invite`
+        file: PathBuf,
+        /// The hash of version 0 of the chain that ends, as `tenant list --json` shows it
+        #[arg(long, value_name = "HASH")]
+        lost: Digest,
+        #[command(flatten)]
+        place: Place,
+    },
     /// List the tenants
     List {
         /// Print JSON
@@ -241,6 +254,9 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Tenant(Tenant::Invite { name, place }) => say(&admin::tenant_invite(&place.dir, name).await?),
         Command::Tenant(Tenant::Adopt { name, file, place }) => {
             say(&admin::tenant_adopt(&place.dir, name, &file).await?)
+        }
+        Command::Tenant(Tenant::Restart { name, file, lost, place }) => {
+            say(&admin::tenant_restart(&place.dir, name, &file, lost).await?)
         }
         Command::Tenant(Tenant::List { json, place }) => say(&admin::tenant_list(&place.dir, json).await?),
         Command::Log(Log::Restart { name, place }) => say(&admin::log_restart(&place.dir, name).await?),

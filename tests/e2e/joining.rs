@@ -69,7 +69,7 @@ fn does_not_join(world: &World, device: &str, token: &Path, reason: &str) {
 }
 
 fn agent(world: &World, command: &str, device: &str) -> Said {
-    run(programs().unwrap().agent().arg(command).arg("--state").arg(world.agent_dir(device)), b"").unwrap()
+    run(programs().unwrap().agent().args(command.split(' ')).arg("--state").arg(world.agent_dir(device)), b"").unwrap()
 }
 
 /// Entries of one type about one device, oldest first.
@@ -310,7 +310,8 @@ fn a_machine_of_one_tenant_never_joins_another_unless_it_was_told_to_forget() {
     let impostor = resigned(&ours, &world.person("tech"), |token| token.policy0 = Digest::of(b"another"));
     world.join("p1.acme", &write(&world, "impostor", &impostor)).unwrap().must_refuse(REFUSED, &[reason]);
     assert_eq!(fs::read(world.agent_dir("p1.acme").join("pin.json")).unwrap(), pin);
-    agent(&world, "forget", "p1.acme").must();
+    agent(&world, "forget --tenant globex", "p1.acme").must_refuse(REFUSED, &["this machine belongs to p1.acme"]);
+    agent(&world, "forget --tenant acme", "p1.acme").must();
     let joined = world.join("p1.acme", &theirs).unwrap().must();
     assert!(joined.out().contains("p1.globex is pending"), "{}", joined.story());
 }

@@ -163,8 +163,16 @@ async fn joining_again_changes_nothing_and_another_tenant_is_refused() {
     let refused = bench.join(&other).await.unwrap_err();
     assert!(matches!(&refused, NotJoined::Pinned { .. }), "{refused}");
     assert!(refused.to_string().contains("belay-agent forget"));
-    let aside = forget(&bench.state()).unwrap();
-    assert!(bench.pin().is_none() && aside.join("pin.json").exists());
+    let meant = forget(&bench.state(), &"umbrella".parse().unwrap()).unwrap_err();
+    assert!(matches!(meant, NotForgotten::Other { .. }) && bench.pin().is_some());
+    let tenant = bench.pin().unwrap().tenant;
+    let held = crate::state::StateDir::open(&bench.state()).unwrap();
+    assert!(forget(&bench.state(), &tenant).unwrap_err().to_string().contains("another belay-agent"));
+    drop(held);
+    let forgotten = forget(&bench.state(), &tenant).unwrap();
+    assert!(bench.pin().is_none() && forgotten.aside.join("pin.json").exists());
+    assert_eq!(forgotten.undelivered, Some(0));
+    assert!(matches!(forget(&bench.state(), &tenant), Err(NotForgotten::Nothing)));
 }
 
 #[tokio::test]

@@ -36,7 +36,10 @@ impl Broken {
     /// The file at `path` is there and is not what we wrote.
     pub(crate) fn damaged(path: &Path, why: impl std::fmt::Display) -> Self {
         Self::new(
-            format!("{} is damaged; restore it, or set the state aside with `belay-agent forget`", path.display()),
+            format!(
+                "{} is damaged; restore it, or set the state aside with `belay-agent forget --tenant T`",
+                path.display()
+            ),
             io::Error::new(io::ErrorKind::InvalidData, why.to_string()),
         )
     }

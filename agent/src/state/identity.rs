@@ -250,32 +250,6 @@ pub fn machine_id() -> Digest {
     Digest::of(format!("belay machine id\n{}\n", text.trim()).as_bytes())
 }
 
-/// Moves everything in `dir` into a directory of its own beside it, so that the machine can join again as a new one.
-/// Returns where it went.
-///
-/// The host key goes first and the pin last: a crash between leaves a machine that is pinned and has no key, which does not
-/// run and can be set aside again; never one that would join with the old key.
-///
-/// # Errors
-/// When something cannot be moved.
-pub fn set_aside(dir: &StateDir, now: Timestamp) -> Result<PathBuf, Broken> {
-    let aside = dir.at(format!("aside-{}", now.micros()));
-    files::make_directory(&aside)?;
-    let failed = |error| Broken::new(format!("the state cannot be moved to {}", aside.display()), error);
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir.path()).map_err(failed)? {
-        names.push(entry.map_err(failed)?.file_name());
-    }
-    names.retain(|name| !name.to_string_lossy().starts_with("aside-") && *name != *"lock");
-    names.sort_by_key(|name| (*name == *PIN, *name != *HOST_KEY));
-    for name in names {
-        fs::rename(dir.at(&name), aside.join(&name)).map_err(failed)?;
-        files::sync_parent(&aside.join(&name))?;
-        files::sync_parent(&aside)?;
-    }
-    Ok(aside)
-}
-
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Broken> {
     let Some(bytes) = files::read(path, STATE_FILE_BYTES_MAX)? else { return Ok(None) };
     serde_json::from_slice(&bytes).map(Some).map_err(|error| Broken::damaged(path, error))
@@ -386,33 +360,5 @@ mod tests {
             assert_eq!(at(&identity), seconds, "{jitter}");
         }
         assert_eq!(identity.patience().as_secs(), 30 * 86_400 / 12);
-    }
-
-    #[test]
-    fn a_state_set_aside_leaves_a_machine_that_can_join_as_a_new_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = StateDir::open(&dir.path().join("state")).unwrap();
-        let old = host_key(&dir).unwrap();
-        pin().keep(&dir).unwrap();
-        files::make_directory(&dir.at("policies")).unwrap();
-        let aside = set_aside(&dir, now()).unwrap();
-        assert!(Pin::load(&dir).unwrap().is_none());
-        assert!(aside.join(PIN).exists() && aside.join("policies").exists());
-        assert_ne!(host_key(&dir).unwrap().public(), old.public());
-    }
-
-    #[test]
-    fn a_crash_while_setting_aside_never_leaves_the_old_key_without_the_pin() {
-        let dir = tempfile::tempdir().unwrap();
-        let dir = StateDir::open(&dir.path().join("state")).unwrap();
-        host_key(&dir).unwrap();
-        pin().keep(&dir).unwrap();
-        // The first step of `set_aside` is a rename of the host key; a directory in its way stops it there.
-        let aside = dir.at(format!("aside-{}", now().micros()));
-        fs::create_dir_all(aside.join(HOST_KEY).join("x")).unwrap();
-        assert!(set_aside(&dir, now()).is_err());
-        assert!(Pin::load(&dir).unwrap().is_some(), "still pinned");
-        set_aside(&dir, now().plus(1)).unwrap();
-        assert!(Pin::load(&dir).unwrap().is_none());
     }
 }

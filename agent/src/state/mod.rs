@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod files;
+pub mod forgetting;
 pub mod identity;
 pub(crate) mod log_view;
 pub(crate) mod outbox;

@@ -10,7 +10,7 @@ use crate::{
     screen::note,
 };
 use belay_certs::{
-    Digest, Signed, TenantName, envelope,
+    Digest, PublicKey, Signed, TenantName, envelope,
     policy::{Chain, Policy, Step},
 };
 use std::{
@@ -84,6 +84,17 @@ pub fn cached(home: &Home, tenant: &TenantName, pin: &Digest) -> Outcome<Option<
     let (held, _) = follow(pin, None, documents).map_err(|failure| failure.of(dir.display()))?;
     check_tenant(&held, tenant)?;
     Ok(Some(held))
+}
+
+/// The device CAs that earlier versions in the cache named and `now` does not. Every document there was verified when it came.
+pub fn device_cas_gone(home: &Home, tenant: &TenantName, now: &[PublicKey]) -> Vec<PublicKey> {
+    let documents = read_dir(&home.policies(tenant)).unwrap_or_default();
+    let policies = documents.iter().filter_map(|signed| Policy::parse(&signed.bytes).ok());
+    let mut gone: Vec<PublicKey> =
+        policies.flat_map(|policy| policy.devices.ca).filter(|key| !now.contains(key)).collect();
+    gone.sort();
+    gone.dedup();
+    gone
 }
 
 /// The chain from a directory of policy files, and its documents for the cache.

@@ -11,6 +11,7 @@ mod gateway;
 mod home;
 mod invite;
 mod keygen;
+mod krl;
 mod limits;
 mod next_version;
 mod policy_edit;

@@ -229,6 +229,23 @@ impl Edit {
         Ok(())
     }
 
+    /// Revokes the record with this serial.
+    ///
+    /// # Errors
+    /// It is revoked already, or `[devices]` has no list `revoked` to add it to.
+    pub fn revoke_serial(&mut self, serial: u64) -> Outcome {
+        let number = i64::try_from(serial).during(|| "cannot write the serial".to_owned())?;
+        let devices = self.0.get_mut("devices").and_then(Item::as_table_like_mut);
+        let devices = devices.ok_or_else(|| refused("the policy has no [devices]"))?;
+        let revoked = devices.entry("revoked").or_insert_with(|| value(Array::new())).as_array_mut();
+        let revoked = revoked.ok_or_else(|| refused("`revoked` in [devices] is no list"))?;
+        if revoked.iter().any(|entry| entry.as_integer() == Some(number)) {
+            return Err(refused(format!("serial {serial} is revoked already")));
+        }
+        revoked.push(number);
+        Ok(())
+    }
+
     /// The text now.
     pub fn text(&self) -> String {
         self.0.to_string()

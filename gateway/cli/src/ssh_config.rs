@@ -5,6 +5,7 @@
 use crate::{
     failure::{Outcome, usage},
     gateway::Route,
+    krl,
 };
 use belay_certs::{PublicKey, TenantName};
 use std::{fmt::Write, path::Path};
@@ -18,6 +19,10 @@ pub struct Tenant {
     pub route: Route,
     /// The keys that certify its devices.
     pub device_ca: Vec<PublicKey>,
+    /// Keys that did, under an earlier version.
+    pub device_ca_gone: Vec<PublicKey>,
+    /// Serials of device records that the policy revokes.
+    pub revoked: Vec<u64>,
 }
 
 /// Paths that go into the fragment.
@@ -50,6 +55,9 @@ pub struct Written {
     pub fragment: String,
     /// `known_hosts`.
     pub known_hosts: String,
+    /// Lists of revoked host certificates, each for the devices of one tenant: the file's name in the folder [`REVOKED`]
+    /// beside the known hosts, and its bytes.
+    pub revoked: Vec<(TenantName, Vec<u8>)>,
     /// Tenants that are in neither, and why.
     pub left_out: Vec<String>,
 }
@@ -59,6 +67,9 @@ const CIPHERS: &str =
     "aes256-gcm@openssh.com,aes128-gcm@openssh.com,chacha20-poly1305@openssh.com,aes256-ctr,aes192-ctr,aes128-ctr";
 /// The only host key type a device has, always certified.
 const DEVICE_ALGORITHMS: &str = "ssh-ed25519-cert-v01@openssh.com";
+
+/// The folder of the lists of revoked certificates, beside the known hosts.
+pub const REVOKED: &str = "revoked";
 
 /// One gateway and the tenants that reach their devices through it.
 struct Group<'a> {
@@ -91,7 +102,14 @@ pub fn write(tenants: &[Tenant], paths: &Paths<'_>) -> Outcome<Written> {
     for group in &groups {
         fragment.push_str(&devices_block(group, &common));
     }
-    Ok(Written { fragment, known_hosts: known_hosts(&groups), left_out })
+    let mut revoked = Vec::new();
+    for tenant in kept.iter().filter(|tenant| !tenant.revoked.is_empty()) {
+        let path = paths.known_hosts.with_file_name(REVOKED).join(tenant.name.as_str());
+        let path = quoted(&path.display().to_string())?;
+        let _ = write!(fragment, "\nHost *.{}\n    RevokedHostKeys {path}\n", tenant.name);
+        revoked.push((tenant.name.clone(), krl::write(&tenant.device_ca, &tenant.revoked)));
+    }
+    Ok(Written { fragment, known_hosts: known_hosts(&groups), revoked, left_out })
 }
 
 /// How known hosts name a host: port 22 is written without brackets.
@@ -231,6 +249,9 @@ fn known_hosts(groups: &[Group<'_>]) -> String {
     for tenant in groups.iter().flat_map(|group| &group.tenants) {
         for key in &tenant.device_ca {
             out.push_str(&known_hosts_line(&format!("@cert-authority *.{}", tenant.name), key));
+        }
+        for key in &tenant.device_ca_gone {
+            out.push_str(&known_hosts_line(&format!("@revoked *.{}", tenant.name), key));
         }
     }
     out

@@ -99,7 +99,9 @@ pub enum Refusal {
     #[error("this host key belongs to device {0} already; a copied machine makes new keys before it joins")]
     HostKeyTaken(DeviceName),
     /// The host key was a device's, and the policy revokes it.
-    #[error("this host key was device {0}'s and is revoked; let the machine make new keys with `belay-agent forget`")]
+    #[error(
+        "this host key was device {0}'s and is revoked; let the machine make new keys with `belay-agent forget --tenant T`"
+    )]
     HostKeyRevoked(DeviceName),
     /// More approvals than one ask takes.
     #[error("{0} approvals at once are too many; send them in smaller parts")]

@@ -73,6 +73,39 @@ pub(crate) async fn adopt_first(gateway: &Gateway, tenant: &TenantName, signed: 
     adopt(gateway, chain, signed, Bearer::Operator).await
 }
 
+/// A version 0 in the place of the chain that begins with `lost`, by the operator on the gateway itself.
+pub(crate) async fn restart(
+    gateway: &Gateway,
+    tenant: &TenantName,
+    signed: Signed,
+    lost: Digest,
+) -> Result<(), Invalid> {
+    let chain = Chain::begin(&signed)?;
+    if chain.tenant() != tenant {
+        return Err(foreign(tenant, chain.tenant()));
+    }
+    let log = gateway.store.log_identity(&LogName::Tenant(tenant.clone()));
+    if log.as_ref().is_none_or(|log| !chain.policy().gateway.logs.contains(log)) {
+        let sentence =
+            format!("this policy names another log than {tenant} has here: make it with `belay-gateway tenant invite`");
+        return Err(Invalid::new(Fault::Mismatch, sentence));
+    }
+    check_keys(gateway, &chain)?;
+    let ask = Ask::RestartPolicy { chain: Box::new(chain.clone()), signed, lost };
+    gateway
+        .carry_through(|gateway| async move {
+            gateway.record(ask).await.map_err(|error| match error {
+                RecordError::Refused(refusal) => Invalid::new(Fault::Mismatch, refusal.to_string()),
+                RecordError::Broken(why) => crate::broken(&why),
+            })?;
+            let tenant = chain.tenant().clone();
+            gateway.book.restart(chain);
+            gateway.presence.wake_tenant(&tenant);
+            Ok(())
+        })
+        .await
+}
+
 /// A later version, by anyone known in the policy; validity comes from the signatures alone.
 pub(crate) async fn push(
     gateway: &Gateway,

@@ -32,6 +32,8 @@ pub(super) enum Request {
     Invite { tenant: TenantName },
     /// Version 0 of a tenant's policy: there is no network route for it.
     AdoptPolicy { tenant: TenantName, text: String, signatures: Vec<String> },
+    /// A version 0 in the place of a chain whose root keys are lost: `lost` is that chain's version 0.
+    RestartPolicy { tenant: TenantName, text: String, signatures: Vec<String>, lost: Digest },
     /// All tenants.
     ListTenants { json: bool },
     /// A tenant's log begins anew, because entries of it were lost. Answered with what its next policy must say.
@@ -103,6 +105,9 @@ impl Operator {
             Request::Invite { tenant } => self.invite(&tenant)?,
             Request::AdoptPolicy { tenant, text, signatures } => {
                 self.adopt(&tenant, Signed { bytes: text.into_bytes(), signatures }).await?
+            }
+            Request::RestartPolicy { tenant, text, signatures, lost } => {
+                self.restart(&tenant, Signed { bytes: text.into_bytes(), signatures }, lost).await?
             }
             Request::ListTenants { json } => self.list(json).await?,
             Request::RestartLog { tenant } => self.restart_log(tenant).await?,
@@ -184,6 +189,18 @@ impl Operator {
             }
             Adopted::Already(version) => format!("{tenant}: version {version} is adopted already\n"),
         })
+    }
+
+    /// The old chain ends here and everywhere that this gateway reaches; its devices go, and each stays as it is until
+    /// somebody makes it forget.
+    async fn restart(&self, tenant: &TenantName, signed: Signed, lost: Digest) -> anyhow::Result<String> {
+        self.known(&LogName::Tenant(tenant.clone()))?;
+        let digest = Digest::of(&signed.bytes);
+        policies::restart(&self.gateway, tenant, signed, lost).await?;
+        Ok(format!(
+            "{tenant}: a new chain has begun, the one of {lost} has ended. On each device, as root: belay-agent forget --tenant \
+             {tenant}, then join with a new token. On each laptop: take {tenant} out of trust.toml, then belay trust {digest}\n"
+        ))
     }
 
     async fn list(&self, json: bool) -> anyhow::Result<String> {

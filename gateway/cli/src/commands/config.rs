@@ -3,11 +3,12 @@
 
 use super::now;
 use crate::{
+    chain,
     failure::{Outcome, refused},
     gateway::Route,
     home::{Home, write_whole},
     screen::{document, note, say},
-    ssh_config::{self, Paths, Reader, Tenant, Written},
+    ssh_config::{self, Paths, REVOKED, Reader, Tenant, Written},
     trusted::Trusted,
 };
 use std::path::{Path, PathBuf};
@@ -72,7 +73,12 @@ fn tenants(home: &Home, trusted: &Trusted) -> Outcome<(Vec<Tenant>, Vec<String>)
     for held in trusted.reached() {
         let name = held.chain.tenant().clone();
         match Route::of(held.policy()) {
-            Ok(route) => tenants.push(Tenant { name, route, device_ca: held.policy().devices.ca.clone() }),
+            Ok(route) => {
+                let devices = &held.policy().devices;
+                let device_ca_gone = chain::device_cas_gone(home, &name, &devices.ca);
+                let (device_ca, revoked) = (devices.ca.clone(), devices.revoked.clone());
+                tenants.push(Tenant { name, route, device_ca, device_ca_gone, revoked });
+            }
             Err(failure) => left_out.push(format!("{name}: {}: left out", failure.sentence())),
         }
     }
@@ -91,6 +97,7 @@ fn write_own(home: &Home, tenants: &[Tenant], args: &Args, identity_named: bool)
     }
     // Known hosts first: the fragment names that file and must never find it older than itself.
     write_whole(&known_hosts, written.known_hosts.as_bytes(), 0o600)?;
+    write_revoked(&written, home.dir())?;
     write_whole(&home.ssh_config(), written.fragment.as_bytes(), 0o600)?;
     if identity_named {
         home.keep_config()?;
@@ -98,11 +105,20 @@ fn write_own(home: &Home, tenants: &[Tenant], args: &Args, identity_named: bool)
     Ok(written)
 }
 
+/// Before the fragment, for the same reason: ssh refuses every host when the list that it names is missing.
+fn write_revoked(written: &Written, dir: &Path) -> Outcome {
+    for (tenant, list) in &written.revoked {
+        write_whole(&dir.join(REVOKED).join(tenant.as_str()), list, 0o644)?;
+    }
+    Ok(())
+}
+
 /// The folder: nothing in it is secret, and nothing of this laptop.
 fn hand_over(tenants: &[Tenant], folder: &Path) -> Outcome<Written> {
     let known_hosts = Path::new(FOLDER).join("known_hosts");
     let written = ssh_config::write(tenants, &Paths { known_hosts: &known_hosts, reader: Reader::Colleague })?;
     write_whole(&folder.join("known_hosts"), written.known_hosts.as_bytes(), 0o644)?;
+    write_revoked(&written, folder)?;
     write_whole(&folder.join("ssh_config"), written.fragment.as_bytes(), 0o644)?;
     write_whole(&folder.join("README.txt"), readme(tenants).as_bytes(), 0o644)?;
     say(&format!("{}: ssh_config, known_hosts and README.txt for {} tenants", folder.display(), tenants.len()));

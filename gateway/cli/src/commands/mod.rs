@@ -2,6 +2,7 @@
 
 mod approve;
 mod config;
+mod device;
 mod devices;
 mod draft;
 mod init;
@@ -47,6 +48,9 @@ pub enum Command {
     Pending(pending::Args),
     /// Certify and admit machines that ask to join
     Approve(approve::Args),
+    /// Rename, relabel, recertify and revoke devices
+    #[command(subcommand)]
+    Device(device::Command),
     /// List the devices you have a grant on
     Devices(devices::Args),
     /// Open ssh to the only device that matches
@@ -77,6 +81,7 @@ impl Command {
             Self::Token(args) => token::run(home, &args),
             Self::Pending(args) => pending::run(home, &args),
             Self::Approve(args) => approve::run(home, &args),
+            Self::Device(command) => device::run(home, command),
             Self::Devices(args) => devices::run(home, &args),
             Self::Ssh(args) => ssh::run(home, &args),
             Self::Who(args) => who::run(home, &args),

@@ -15,6 +15,8 @@ fn tenant(name: &str, address: &str, gateway_key: usize, ca: &[usize]) -> Tenant
         name: name.parse().unwrap(),
         route: Route::new(address, &[KEYS[gateway_key].parse().unwrap()]).unwrap(),
         device_ca: ca.iter().map(|at| KEYS[*at].parse().unwrap()).collect(),
+        device_ca_gone: Vec::new(),
+        revoked: Vec::new(),
     }
 }
 
@@ -136,4 +138,21 @@ fn a_colleagues_folder_names_nothing_of_this_laptop() {
     assert!(
         device.iter().any(|line| line.starts_with("userknownhostsfile /") && line.ends_with("/.ssh/belay/known_hosts"))
     );
+}
+
+#[test]
+fn revoked_serials_and_old_device_cas_are_told_of_their_own_tenant_only() {
+    let mut acme = tenant("acme", "gw.example:2222", 0, &[1]);
+    acme.revoked = vec![7];
+    acme.device_ca_gone = vec![KEYS[2].parse().unwrap()];
+    // Globex names the same device CA, and revokes nothing.
+    let globex = tenant("globex", "gw.example:2222", 0, &[1]);
+    let written = write(&[acme, globex], &paths()).unwrap();
+    let names: Vec<&str> = written.revoked.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["acme"]);
+    let block = written.fragment.split("\nHost ").find(|block| block.contains("RevokedHostKeys")).unwrap();
+    assert!(block.starts_with("*.acme\n") && block.contains("/revoked/acme\""), "{block}");
+    let revoked: Vec<&str> = written.known_hosts.lines().filter(|line| line.starts_with("@revoked")).collect();
+    assert_eq!(revoked.len(), 1, "{revoked:?}");
+    assert!(revoked[0].starts_with("@revoked *.acme ssh-ed25519 "), "{revoked:?}");
 }

@@ -183,13 +183,21 @@ fn only_approved_devices_speak_and_only_for_themselves() {
             outer: None,
         })
     };
-    for state in [DeviceState::Pending, DeviceState::Replaced] {
-        let refusal = judge(&Caller { state, ..caller() }).unwrap_err();
-        assert_eq!(refusal, Refusal::NotApproved { name: "web1".parse().unwrap(), state });
+    let unheard = [
+        Caller { state: DeviceState::Pending, ..caller() },
+        Caller { state: DeviceState::Replaced, records: Vec::new(), ..caller() },
+    ];
+    for caller in unheard {
+        let (name, state) = ("web1".parse().unwrap(), caller.state);
+        assert_eq!(judge(&caller).unwrap_err(), Refusal::NotApproved { name, state });
     }
-    for other in
-        [Caller { name: "web2".parse().unwrap(), ..caller() }, Caller { tenant: "beta".parse().unwrap(), ..caller() }]
-    {
+    // One that lost its name still says how its sessions ended, and starts none.
+    let replaced = Caller { state: DeviceState::Replaced, ..caller() };
+    assert!(matches!(judge(&replaced), Ok(Judgement::Withhold(..))));
+    for other in [
+        Caller { name: "web2".parse().unwrap(), records: Vec::new(), ..caller() },
+        Caller { tenant: "beta".parse().unwrap(), ..caller() },
+    ] {
         let device = other.name.clone();
         assert_eq!(judge(&other), Err(Refusal::StatementForeign { said: "web1.acme".to_owned(), device }));
     }

@@ -1,0 +1,101 @@
+//! A device's record as the gateway has it, and what of it can be believed.
+//!
+//! That this host key has this name and this serial, the host certificate proves: a device CA of the policy signed it. The
+//! labels are believed only as far as the approval still verifies: whoever signed it may have left since.
+
+use crate::{
+    failure::{Outcome, While, refused},
+    gateway::{Gateway, Route},
+    home::Home,
+    trusted::Trusted,
+};
+use belay_certs::{
+    DeviceAddress, Digest, PublicKey, Signed, Timestamp,
+    device::{Approval, DeviceRecord, check_approval},
+    host_certificate,
+    policy::Policies,
+};
+use serde::Deserialize;
+
+/// One row of `records`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Row {
+    pub(super) name: String,
+    record: String,
+    index: u64,
+    path: Vec<Digest>,
+    batch: String,
+    signature: String,
+    certificate: String,
+    serial_next: u64,
+}
+
+/// A record whose name, host key and serial a device CA vouches for.
+#[derive(Debug)]
+pub(super) struct HeldRecord {
+    /// Its labels are the gateway's word: see [`HeldRecord::labels`].
+    pub(super) record: DeviceRecord,
+    /// The device CA that signed the certificate.
+    pub(super) ca: PublicKey,
+    /// The next serial the gateway knows of.
+    pub(super) serial_next: u64,
+    approval: Approval,
+}
+
+impl HeldRecord {
+    /// The record of this device.
+    ///
+    /// # Errors
+    /// There is none, it cannot be had, or no device CA vouches for it.
+    pub(super) fn of(home: &Home, trusted: &Trusted, device: &DeviceAddress) -> Outcome<Self> {
+        let held = trusted.tenant(&device.tenant)?;
+        let gateway = Gateway::new(home, Route::of(held.policy())?);
+        let words = ["records", device.tenant.as_str(), "--device", &device.to_string(), "--json"];
+        let rows: Vec<Row> = gateway.ask(&words)?;
+        let row = rows.into_iter().find(|row| row.name == device.to_string());
+        let row =
+            row.ok_or_else(|| refused(format!("{device} has no record: see `belay devices` and `belay pending`")))?;
+        Self::check(row, &held.policy().devices.ca)
+    }
+
+    /// Checks a row.
+    ///
+    /// # Errors
+    /// No key of `ca` vouches for it.
+    pub(super) fn check(row: Row, ca: &[PublicKey]) -> Outcome<Self> {
+        let record = DeviceRecord::parse(row.record.as_bytes())?;
+        if record.address.to_string() != row.name {
+            return Err(refused(format!(
+                "the gateway calls it {:?}, but its record says {}",
+                row.name, record.address
+            )));
+        }
+        let certificate =
+            host_certificate::check(&row.certificate, &record.address, &record.host_key, record.serial, ca)
+                .during(|| format!("what the gateway says about {} is not believed", record.address))?;
+        let signer = ca.iter().find(|key| key.as_ssh().key_data() == certificate.signature_key());
+        let ca = signer.cloned().ok_or_else(|| refused("the certificate's device CA is not in the policy"))?;
+        let approval = Approval {
+            record: row.record.into_bytes(),
+            index: row.index,
+            path: row.path.into_iter().map(|digest| digest.0).collect(),
+            batch: Signed { bytes: row.batch.into_bytes(), signatures: vec![row.signature] },
+            certificate: row.certificate,
+        };
+        Ok(Self { record, ca, serial_next: row.serial_next, approval })
+    }
+
+    /// Its labels, if a person who may enrol it signed them.
+    ///
+    /// # Errors
+    /// Nobody vouches for them any more: they must be given anew.
+    pub(super) fn labels(&self, policies: &Policies<'_>, now: Timestamp) -> Outcome<Vec<String>> {
+        let checked = check_approval(policies, &self.approval, &self.record.host_key, None, now);
+        checked.map(|(record, _)| record.labels).map_err(|invalid| {
+            refused(format!(
+                "{}: its labels cannot be carried over: give them with `belay device relabel {} --label …` first",
+                invalid.sentence, self.record.address
+            ))
+        })
+    }
+}
