@@ -69,11 +69,12 @@ impl Shares {
                 LogName::Tenant(tenant) => tenant,
                 LogName::System => return,
             },
-            Ask::AdoptPolicy { tenant, .. } | Ask::Approve { tenant, .. } => tenant,
+            Ask::AdoptPolicy { tenant, .. } | Ask::Approve { tenant, .. } | Ask::Recertify { tenant, .. } => tenant,
             Ask::IssueToken { token, .. } => &token.tenant,
             Ask::Redeem { request, .. } => &request.tenant,
             Ask::AddTenant { .. }
             | Ask::RestartLog { .. }
+            | Ask::RestartPolicy { .. }
             | Ask::StartUp { .. }
             | Ask::Connect { .. }
             | Ask::Disconnect { .. }
