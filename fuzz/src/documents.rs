@@ -113,7 +113,7 @@ pub(crate) fn transport(input: &[u8]) {
     }
     let Some(ca) = CA.get_or_init(|| TransportCa::generate("gw.example", now.plus(-DAY)).ok()) else { return };
     let id = Id([7; 16]);
-    let issued = ca.issue_client(input, id, now, 30).ok();
+    let issued = ca.issue_client(input, id, now, DAY).ok();
     let named = issued.and_then(|chain| tls::client_id(chain.first()?).ok());
     assert_eq!(named, Some(id), "a good request gets a certificate that names the device");
 }
