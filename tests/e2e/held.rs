@@ -90,8 +90,7 @@ impl Bench {
                 held.as_secs()
             );
         });
-        let done = done.lock().clone();
-        done
+        done.lock().clone()
     }
 
     fn check(&self, done: &[String]) {

@@ -84,8 +84,8 @@ fn inputs(world: &World, fed: Fed, tenant: &str) -> Vec<Vec<u8>> {
         Fed::Text(text) => vec![text.replace("TENANT", tenant).into_bytes()],
         Fed::Stolen => {
             let dir = world.tenant_dir(VICTIM);
-            let policies = files(&dir).into_iter().filter(|file| file.extension().is_some_and(|end| end == "toml"));
-            let newest = policies.filter(|file| file.to_string_lossy().contains("policy-")).next_back().unwrap();
+            let mut policies = files(&dir).into_iter().filter(|file| file.extension().is_some_and(|end| end == "toml"));
+            let newest = policies.rfind(|file| file.to_string_lossy().contains("policy-")).unwrap();
             vec![
                 Vec::new(),
                 b"no document".to_vec(),

@@ -122,7 +122,7 @@ impl Watch<'_> {
                 note(&format!("the time is over; {} machines were approved", self.approved));
                 return Ok(());
             }
-            match self.round(left.as_secs().min(WATCH_WAIT_SECONDS).max(1)) {
+            match self.round(left.as_secs().clamp(1, WATCH_WAIT_SECONDS)) {
                 Ok(()) => (pause, quiet) = (WATCH_PAUSES.0, false),
                 // It may be restarting. Whatever was signed is kept, and sent first when it is back.
                 Err(Failure::Gateway(sentence) | Failure::Unreachable(sentence)) => {
