@@ -4,11 +4,15 @@
 //! Not here: how a machine comes to wait for approval (`enrol.rs`).
 
 use super::{devices, enrol::refused};
-use crate::{Gateway, store::RecordError};
+use crate::{
+    Gateway,
+    store::{DeviceRow, RecordError},
+};
 use belay_certs::{
-    Digest, Fault, Invalid, PersonRef, PublicKey, Signed, TenantName,
+    Digest, Fault, Id, Invalid, PersonRef, PublicKey, Signed, TenantName,
     device::{Approval, CheckedBatch, DeviceRecord},
     host_certificate,
+    limits::BATCH_RECORDS_MAX,
     policy::{Action, DeviceFacts, Question, decide},
 };
 use belay_rules::{Ask, DeviceState, Recertified, limits::APPROVALS_PER_ASK_MAX};
@@ -167,7 +171,7 @@ async fn record(gateway: &Gateway, tenant: &TenantName, part: &[Checked]) -> Res
 }
 
 /// The machines whose names go to others: each looks at its own row again afterwards, and goes.
-async fn replaced(gateway: &Gateway, tenant: &TenantName, part: &[Checked]) -> Vec<belay_certs::Id> {
+async fn replaced(gateway: &Gateway, tenant: &TenantName, part: &[Checked]) -> Vec<Id> {
     let mut joins = Vec::new();
     for one in part.iter().filter(|one| one.record.replaces.is_some()) {
         match devices::find(gateway, &one.record.address).await {
@@ -220,36 +224,76 @@ async fn recertify_all(
     sent: Vec<u8>,
     key: PublicKey,
 ) -> Result<Vec<Settled>, Invalid> {
-    let sent: SentCertificates = parse(&sent, "a list of certificates as `belay device recertify` sends it")?;
-    let mut settled = Vec::with_capacity(sent.certificates.len());
-    for part in sent.certificates.chunks(APPROVALS_PER_ASK_MAX) {
-        let mut rows = Vec::with_capacity(part.len());
-        for one in part {
-            rows.push(devices::find(&gateway, &one.name).await.map_err(|why| crate::broken(&why))?);
-        }
-        let checking: Vec<_> = part
-            .iter()
-            .zip(&rows)
-            .map(|(one, row)| check_certificate(&gateway, &tenant, one, row.as_ref(), &key))
-            .collect();
-        let good: Vec<(Recertified, PersonRef)> =
-            checking.iter().filter_map(|one| one.as_ref().ok().cloned()).collect();
-        if let Some((_, by)) = good.first() {
-            let certificates = good.iter().map(|(certificate, _)| certificate.clone()).collect();
+    let parsing = tokio::task::spawn_blocking(move || parse_certificates(&sent));
+    let mut left = parsing.await.map_err(|error| crate::broken(&error))??.into_iter();
+    let mut settled = Vec::with_capacity(left.len());
+    while left.len() > 0 {
+        let part: Vec<SentCertificate> = left.by_ref().take(APPROVALS_PER_ASK_MAX).collect();
+        let checked = check_certificates(&gateway, &tenant, part, &key).await?;
+        let good: Vec<&Given> = checked.iter().filter_map(|(_, given)| given.as_ref().ok()).collect();
+        if let Some(Given { by, .. }) = good.first() {
+            let certificates = good.iter().map(|given| given.certificate.clone()).collect();
             let ask = Ask::Recertify { tenant: tenant.clone(), certificates, by: by.clone() };
             let recorded = gateway.record(ask).await;
             if !matches!(recorded, Err(RecordError::Refused(_))) {
-                rows.iter().flatten().for_each(|row| gateway.presence.wake(row.join));
+                good.iter().for_each(|given| gateway.presence.wake(given.join));
             }
             recorded.map_err(refused)?;
         }
-        settled.extend(part.iter().zip(checking).map(|(one, checked)| Settled {
+        settled.extend(checked.into_iter().map(|(one, given)| Settled {
             name: one.name.to_string(),
             serial: one.serial,
-            refused: checked.err().map(|invalid| invalid.sentence),
+            refused: given.err().map(|invalid| invalid.sentence),
         }));
     }
     Ok(settled)
+}
+
+/// As many as one approval can have: each one costs a look into the database.
+fn parse_certificates(sent: &[u8]) -> Result<Vec<SentCertificate>, Invalid> {
+    let sent: SentCertificates = parse(sent, "a list of certificates as `belay device recertify` sends it")?;
+    let count = sent.certificates.len();
+    if count > BATCH_RECORDS_MAX {
+        let sentence = format!("these are {count} certificates, but at most {BATCH_RECORDS_MAX} are taken at once");
+        return Err(Invalid::new(Fault::TooLarge, sentence));
+    }
+    Ok(sent.certificates)
+}
+
+/// A certificate that may be given.
+struct Given {
+    certificate: Recertified,
+    by: PersonRef,
+    /// Its device.
+    join: Id,
+}
+
+/// Checks a part, each with the row of its device. Nobody's devices but the tenant's are looked at: neither the answer nor
+/// its time says which others there are.
+async fn check_certificates(
+    gateway: &Arc<Gateway>,
+    tenant: &TenantName,
+    part: Vec<SentCertificate>,
+    key: &PublicKey,
+) -> Result<Vec<(SentCertificate, Result<Given, Invalid>)>, Invalid> {
+    let mut found = Vec::with_capacity(part.len());
+    for one in part {
+        let row = match one.name.tenant == *tenant {
+            true => devices::find(gateway, &one.name).await.map_err(|why| crate::broken(&why))?,
+            false => None,
+        };
+        found.push((one, row));
+    }
+    let (gateway, tenant, key) = (Arc::clone(gateway), tenant.clone(), key.clone());
+    // Hundreds of signatures: not on a thread that relays.
+    let checking = tokio::task::spawn_blocking(move || {
+        let check = |(one, row): (SentCertificate, Option<DeviceRow>)| {
+            let given = check_certificate(&gateway, &tenant, &one, row.as_ref(), &key);
+            (one, given)
+        };
+        found.into_iter().map(check).collect()
+    });
+    checking.await.map_err(|error| crate::broken(&error))
 }
 
 /// The certificate is by a device CA of the policy, for the key and the record of an approved device that the person may enrol.
@@ -257,9 +301,9 @@ fn check_certificate(
     gateway: &Gateway,
     tenant: &TenantName,
     sent: &SentCertificate,
-    row: Option<&crate::store::DeviceRow>,
+    row: Option<&DeviceRow>,
     key: &PublicKey,
-) -> Result<(Recertified, PersonRef), Invalid> {
+) -> Result<Given, Invalid> {
     let gone = || Invalid::new(Fault::Mismatch, format!("{} is no approved device with that record", sent.name));
     let row = row.filter(|row| row.tenant == *tenant && row.state == DeviceState::Approved).ok_or_else(gone)?;
     let facts: DeviceFacts = devices::facts(row).filter(|facts| facts.serial == sent.serial).ok_or_else(gone)?;
@@ -272,7 +316,8 @@ fn check_certificate(
         let certificate = host_certificate::check(&sent.certificate, &sent.name, &host_key, sent.serial, ca)?;
         let ca = certificate.signature_key().fingerprint(Default::default()).to_string();
         let certificate = sent.certificate.trim().to_owned();
-        Ok((Recertified { serial: sent.serial, certificate, ca }, grant.person().clone()))
+        let certificate = Recertified { serial: sent.serial, certificate, ca };
+        Ok(Given { certificate, by: grant.person().clone(), join: row.join })
     });
     checked.unwrap_or_else(|| Err(no_policy(tenant)))
 }

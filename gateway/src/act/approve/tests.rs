@@ -151,3 +151,36 @@ async fn a_certificate_comes_anew_for_the_record_in_force_and_from_a_device_ca_o
     assert_eq!(rows.approval(machine.join).await.unwrap().unwrap().certificate, second.trim());
     assert_eq!(scene.count(acme().into(), "device.recertified").await, 1);
 }
+
+#[tokio::test]
+async fn certificates_for_devices_of_another_tenant_are_refused_without_a_look_at_them() {
+    let scene = Scene::new().await;
+    let machine = scene.machine("web1").await;
+    approve_now(&scene, &batch(&scene, &[record(&machine, 1)])).await;
+    let bring = |name: &str| json!({"certificates": [{"name": name, "serial": 1, "certificate": "x"}]}).to_string();
+    let beta: TenantName = "beta".parse().unwrap();
+    scene.gateway.record(Ask::AddTenant { tenant: beta.clone() }).await.unwrap();
+    let key = scene.keys.tech.public();
+    // Nothing can be looked at any more: whoever tries is told that the gateway is broken.
+    scene.gateway.store.close().await;
+    let ask = async |name: &str| recertify(&scene.gateway, &beta, bring(name).into_bytes(), key.clone()).await;
+    for name in ["web1.acme", "web2.acme", "web1.nobody"] {
+        let refused = ask(name).await.unwrap().remove(0).refused;
+        assert_eq!(refused, Some(format!("{name} is no approved device with that record")));
+    }
+    ask("web1.beta").await.unwrap_err();
+}
+
+#[tokio::test]
+async fn more_certificates_than_an_approval_can_have_are_not_looked_at() {
+    let scene = Scene::new().await;
+    let key = scene.keys.tech.public();
+    let bring = async |count: usize| {
+        let one = json!({"name": "web1.beta", "serial": 1, "certificate": "x"});
+        let sent = json!({"certificates": vec![one; count]}).to_string();
+        recertify(&scene.gateway, &acme(), sent.into_bytes(), key.clone()).await
+    };
+    assert_eq!(bring(BATCH_RECORDS_MAX).await.unwrap().len(), BATCH_RECORDS_MAX);
+    let refused = bring(BATCH_RECORDS_MAX + 1).await.unwrap_err().sentence;
+    assert!(refused.contains("at most 10000 are taken at once"), "{refused}");
+}

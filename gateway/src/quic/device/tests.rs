@@ -203,6 +203,32 @@ async fn only_the_device_with_news_looks_again_and_gets_its_record() {
 }
 
 #[tokio::test]
+async fn only_a_device_that_got_its_certificate_is_woken() {
+    let bench = Bench::new().await;
+    let (scene, gateway) = (&bench.scene, &bench.scene.gateway);
+    let quic = bench.dial(None, ALPN_JOIN).await;
+    let (mut sent, mut news) = (Vec::new(), Vec::new());
+    for (serial, name) in (1..).zip(["web1", "web2"]) {
+        let machine = scene.machine(name).await;
+        let approvals = scene.approval(&machine, serial);
+        let certificate = scene.certify(&approvals[0].0);
+        sent.push(serde_json::json!({"name": format!("{name}.acme"), "serial": serial, "certificate": certificate}));
+        scene.approve_unheard(&machine, serial).await;
+        let online = Online { address: format!("{name}.acme").parse().unwrap(), ..online(1, 1, &quic) };
+        news.push(Arc::clone(&online.news));
+        gateway.presence.arrive(machine.join, online).unwrap();
+    }
+    sent[1]["certificate"] = "none".into();
+    let sent = serde_json::json!({ "certificates": sent }).to_string().into_bytes();
+    let key = scene.keys.tech.public().clone();
+    let settled = crate::act::approve::recertify(gateway, &acme(), sent, key).await.unwrap();
+    assert_eq!(settled.iter().map(|one| one.refused.is_none()).collect::<Vec<_>>(), [true, false], "{settled:?}");
+    for (news, woken) in news.iter().zip([true, false]) {
+        assert_eq!(futures_util::poll!(std::pin::pin!(news.notified())).is_ready(), woken);
+    }
+}
+
+#[tokio::test]
 async fn a_long_chain_is_offered_whole_and_a_strange_claim_gets_nothing() {
     let bench = Bench::new().await;
     let machine = bench.scene.machine("web1").await;
