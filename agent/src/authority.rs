@@ -222,7 +222,7 @@ impl Authority {
             }
         };
         let Step::Next(next) = step else { return Ok(Taken::Same) };
-        self.files.keep(&next, signed)?;
+        self.files.keep(&next, &signed.bytes)?;
         let mut new = Held::clone(&held);
         new.unreadable.remove(&next.policy0());
         if next.tenant() == new.chain.tenant() {

@@ -343,7 +343,7 @@ fn check_certificate(accepted: &JoinAccepted, key: &ClientKey, join: Id) -> Resu
 fn keep(dir: &StateDir, pin: &Pin, key: &ClientKey, chain: Vec<Vec<u8>>, verified: &Verified) -> Result<(), Broken> {
     let files = PolicyFiles::open(dir.at("policies"))?;
     for (policy, signed) in &verified.policies {
-        files.keep(policy, signed)?;
+        files.keep(policy, &signed.bytes)?;
     }
     Identity::keep_first(dir, key, chain)?;
     pin.keep(dir)

@@ -240,7 +240,7 @@ impl Machine {
         let host_key = identity::host_key(&dir).unwrap();
         let files = PolicyFiles::open(dir.at("policies")).unwrap();
         for (chain, signed) in tenant.chains() {
-            files.keep(&chain, signed).unwrap();
+            files.keep(&chain, &signed.bytes).unwrap();
         }
         let pin = Pin {
             tenant: tenant.name(),

@@ -4,7 +4,7 @@
 
 use crate::{
     invalid::{Fault, Invalid, malformed},
-    limits::{ROOT_KEYS_MAX, SIGNATURE_BYTES_MAX},
+    limits::{POLICY_SIGNATURES_MAX, SIGNATURE_BYTES_MAX},
     sshsig::Signed,
 };
 
@@ -44,7 +44,7 @@ pub fn split(stream: &[u8], bytes_max: usize) -> Result<Signed, Invalid> {
 /// The armoured signatures of a `.sig` file, in order.
 ///
 /// # Errors
-/// When one is cut off or too large, when there is none, or when there are more than a policy can have roots.
+/// When one is cut off or too large, when there is none, or when there are more than [`POLICY_SIGNATURES_MAX`].
 pub fn signatures(armored: &str) -> Result<Vec<String>, Invalid> {
     let mut rest = armored.trim();
     let mut out = Vec::new();
@@ -55,7 +55,7 @@ pub fn signatures(armored: &str) -> Result<Vec<String>, Invalid> {
             .map(|at| at + END.len())
             .ok_or_else(|| malformed(format!("signature {} is cut off or is no SSH signature", out.len() + 1)))?;
         let (one, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
-        if one.len() > SIGNATURE_BYTES_MAX || out.len() == ROOT_KEYS_MAX {
+        if one.len() > SIGNATURE_BYTES_MAX || out.len() == POLICY_SIGNATURES_MAX {
             return Err(Invalid::new(Fault::TooLarge, "too many or too large signatures"));
         }
         out.push(one.to_owned());
@@ -100,7 +100,8 @@ mod tests {
         assert_eq!(split(b"a = 1\n", 100).unwrap_err().fault, Fault::Unsigned);
         assert_eq!(split(format!("a\n{BEGIN}\nAAAA").as_bytes(), 100).unwrap_err().fault, Fault::Malformed);
         assert_eq!(split(format!("aaaa\n{}", signature("A")).as_bytes(), 3).unwrap_err().fault, Fault::TooLarge);
-        let many: String = (0..=ROOT_KEYS_MAX).map(|_| signature("A") + "\n").collect();
-        assert_eq!(signatures(&many).unwrap_err().fault, Fault::TooLarge);
+        let many = |count: usize| (signature("A") + "\n").repeat(count);
+        assert_eq!(signatures(&many(POLICY_SIGNATURES_MAX)).unwrap().len(), POLICY_SIGNATURES_MAX);
+        assert_eq!(signatures(&many(POLICY_SIGNATURES_MAX + 1)).unwrap_err().fault, Fault::TooLarge);
     }
 }

@@ -170,8 +170,15 @@ fn read(armored: &str) -> Result<SshSig, Invalid> {
             "the signature does not start with {ARMOUR:?}: give what `ssh-keygen -Y sign` wrote"
         )));
     };
-    // As ssh-keygen reads it: lines of any length. What stands behind the last line is not of the signature.
-    let (lines, _) = rest.split_once(ARMOUR_END).ok_or_else(|| malformed("the signature is cut off: it has no end"))?;
+    // As ssh-keygen reads it: lines of any length. It passes over what stands behind the last line; we do not, for who keeps
+    // signatures one behind the other would read that as more of them.
+    let (lines, behind) =
+        rest.split_once(ARMOUR_END).ok_or_else(|| malformed("the signature is cut off: it has no end"))?;
+    if behind.bytes().any(|byte| !byte.is_ascii_whitespace()) {
+        return Err(malformed(
+            "the signature has something behind its last line: give what `ssh-keygen -Y sign` wrote",
+        ));
+    }
     let base64: String = lines.chars().filter(|c| !c.is_ascii_whitespace()).collect();
     let blob = STANDARD.decode(base64).map_err(|_| malformed("the signature does not read: it is not base64"))?;
     let signature = SshSig::decode(&mut blob.as_slice())

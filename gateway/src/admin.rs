@@ -24,7 +24,7 @@ use acts::{Identity, Request};
 use anyhow::{Context, bail, ensure};
 use belay_certs::{
     Digest, TenantName, Timestamp, envelope,
-    limits::{POLICY_BYTES_MAX, ROOT_KEYS_MAX, SIGNATURE_BYTES_MAX},
+    limits::{POLICY_BYTES_MAX, POLICY_SIGNATURES_MAX, SIGNATURE_BYTES_MAX},
     sshsig,
     tlog::{NoteVerifier, Report},
 };
@@ -99,7 +99,7 @@ fn read_signed(policy: &Path) -> anyhow::Result<(String, Vec<String>)> {
     let named = || policy.display().to_string();
     let text = sshsig::text(&bytes, POLICY_BYTES_MAX).with_context(named)?.to_owned();
     let beside = beside(policy, ".sig");
-    let armored = read(&beside, ROOT_KEYS_MAX * (SIGNATURE_BYTES_MAX + 2))?;
+    let armored = read(&beside, POLICY_SIGNATURES_MAX * (SIGNATURE_BYTES_MAX + 2))?;
     let armored = String::from_utf8(armored).with_context(|| format!("{} is not text", beside.display()))?;
     let signatures = envelope::signatures(&armored).with_context(|| beside.display().to_string())?;
     Ok((text, signatures))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testbed::{Machine, Tenant, key, now};
-use belay_certs::time::SECOND;
+use belay_certs::{Namespace, limits::SIGNATURE_BYTES_MAX, sshsig, time::SECOND};
 use std::sync::atomic::Ordering;
 
 fn root() -> AccountName {
@@ -49,6 +49,35 @@ fn an_approved_machine_answers_by_its_policy_and_so_it_does_after_a_restart() {
         assert_eq!(authority.device().unwrap().labels, ["server"]);
         assert!(authority.host_certificate().is_some());
         assert_eq!(authority.log().unwrap(), tenant.log.identity());
+    }
+}
+
+#[test]
+fn what_a_hacked_gateway_puts_beside_a_genuine_policy_does_not_stop_the_next_start() {
+    let mut tenant = Tenant::new("acme");
+    let machine = Machine::joined(&tenant);
+    let authority = machine.approved(&tenant);
+    let stranger = key("");
+    let full = |armored: &str| armored.replacen('\n', &"\n".repeat(SIGNATURE_BYTES_MAX + 1 - armored.len()), 1);
+    let flood = |good: &Signed| -> Vec<Vec<String>> {
+        let valid = good.signatures[0].clone();
+        let by_stranger = sshsig::sign(Namespace::Policy, &good.bytes, &stranger).unwrap();
+        let armour = "-----BEGIN SSH SIGNATURE-----";
+        vec![
+            vec![valid.clone(), "x".to_owned(), armour.repeat(70)],
+            vec![full(&valid); 64],
+            [vec![valid.clone()], vec![full(&by_stranger); 63]].concat(),
+            vec![valid.clone() + &armour.repeat(70), valid],
+        ]
+    };
+    let mut version = 0;
+    for at in 0..4 {
+        let mut offered = tenant.publish(|_| {});
+        offered.signatures = flood(&offered).swap_remove(at);
+        assert_eq!(authority.take_policy(&tenant.name(), &offered).unwrap(), Taken::Next, "{at}");
+        version += 1;
+        let again = machine.authority();
+        assert_eq!(shell(&again, tenant.alice.public()).unwrap().versions()[0].1, version, "{at}");
     }
 }
 

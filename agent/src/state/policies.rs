@@ -7,15 +7,15 @@ use super::files::{self, Broken};
 use crate::limits::POLICY_VERSIONS_MAX;
 use belay_certs::{
     Digest, Signed, TenantName,
-    limits::{POLICY_BYTES_MAX, SIGNATURE_BYTES_MAX},
+    limits::{POLICY_BYTES_MAX, POLICY_SIGNATURES_MAX, SIGNATURE_BYTES_MAX},
     policy::{Chain, Step},
 };
 use std::path::{Path, PathBuf};
 
 /// The first line of each armoured signature.
 const ARMOR: &str = "-----BEGIN SSH SIGNATURE-----";
-/// All signatures of one version: 64 of the largest.
-const SIGNATURES_BYTES_MAX: u64 = (64 * SIGNATURE_BYTES_MAX) as u64;
+/// All signatures of one version, each with its line end.
+const SIGNATURES_BYTES_MAX: u64 = (POLICY_SIGNATURES_MAX * (SIGNATURE_BYTES_MAX + 1)) as u64;
 
 /// The directory of chains.
 #[derive(Debug, Clone)]
@@ -53,14 +53,15 @@ impl PolicyFiles {
         Ok(Some(chain))
     }
 
-    /// Keeps the version that made `chain` what it is.
+    /// Keeps the version that made `chain` what it is: its bytes and, of what came with them, only the signatures that count.
+    /// What else the gateway put beside them would be read with them at the next start.
     ///
     /// Crash before the signatures are written, or between signatures and document: the chain ends one version earlier, for
     /// a version counts when its document is there; the gateway offers it again. Crash after: the version is held.
     ///
     /// # Errors
     /// When a file cannot be written; the chain on disk is then the old one or the new one, never a broken one.
-    pub(crate) fn keep(&self, chain: &Chain, signed: &Signed) -> Result<(), Broken> {
+    pub(crate) fn keep(&self, chain: &Chain, bytes: &[u8]) -> Result<(), Broken> {
         if chain.version() >= POLICY_VERSIONS_MAX {
             let full = std::io::Error::new(
                 std::io::ErrorKind::StorageFull,
@@ -71,9 +72,9 @@ impl PolicyFiles {
         let directory = self.directory(chain.tenant(), chain.policy0());
         files::make_directory(&self.root.join(chain.tenant().as_str()))?;
         files::make_directory(&directory)?;
-        let signatures: Vec<&str> = signed.signatures.iter().map(|armored| armored.trim_end()).collect();
-        files::write(&signatures_of(&directory, chain.version()), (signatures.join("\n") + "\n").as_bytes())?;
-        files::write(&document(&directory, chain.version()), &signed.bytes)
+        let signatures = chain.signatures().join("\n") + "\n";
+        files::write(&signatures_of(&directory, chain.version()), signatures.as_bytes())?;
+        files::write(&document(&directory, chain.version()), bytes)
     }
 
     fn directory(&self, tenant: &TenantName, policy0: Digest) -> PathBuf {

@@ -7,7 +7,7 @@ use crate::invalid::{Fault, Invalid};
 use crate::limits::{EXPIRY_WARNING_DAYS, KEY_NAME_CHARS_MAX, KEYS_NAMED_MAX, POLICY_SIGNATURES_MAX};
 use crate::time::{DAY, Timestamp};
 use crate::{Digest, Namespace, PublicKey, Signed, TenantName, sshsig};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The newest verified version of one tenant's policy. Only [`Chain::begin`] and [`Chain::extend`] make one. Cheap to clone.
@@ -21,6 +21,8 @@ struct Held {
     digest: Digest,
     /// Of version 0's bytes.
     policy0: Digest,
+    /// One for each root key that made this version valid, trimmed.
+    signatures: Vec<String>,
     /// The place in `policy.people` of the person each key belongs to.
     by_key: BTreeMap<PublicKey, usize>,
 }
@@ -51,9 +53,11 @@ impl Chain {
             ));
         }
         let what = format!("version 0 of the policy of {}", policy.tenant);
-        Signers::of(signed)?.satisfy(&what, &[(&policy.root, "its own".to_owned())])?;
+        let signers = Signers::of(signed)?;
+        signers.satisfy(&what, &[(&policy.root, "its own".to_owned())])?;
         let digest = Digest::of(&signed.bytes);
-        Ok(Self::hold(policy, digest, digest))
+        let signatures = signers.by(&[&policy.root]);
+        Ok(Self::hold(policy, digest, digest, signatures))
     }
 
     /// Judges a document against the version held.
@@ -74,7 +78,8 @@ impl Chain {
         let roots =
             [(&self.policy().root, format!("version {}'s", self.version())), (&policy.root, "its own".to_owned())];
         signers.satisfy(&what, &roots)?;
-        Ok(Step::Next(Self::hold(policy, digest, self.policy0())))
+        let signatures = signers.by(&[&self.policy().root, &policy.root]);
+        Ok(Step::Next(Self::hold(policy, digest, self.policy0(), signatures)))
     }
 
     /// Whether `next` is what must follow the version held.
@@ -128,10 +133,10 @@ impl Chain {
         Ok(())
     }
 
-    fn hold(policy: Policy, digest: Digest, policy0: Digest) -> Self {
+    fn hold(policy: Policy, digest: Digest, policy0: Digest, signatures: Vec<String>) -> Self {
         let people = policy.people.iter().enumerate();
         let by_key = people.flat_map(|(at, person)| person.keys.iter().map(move |key| (key.clone(), at))).collect();
-        Self(Arc::new(Held { policy, digest, policy0, by_key }))
+        Self(Arc::new(Held { policy, digest, policy0, signatures, by_key }))
     }
 
     /// Whose policy.
@@ -152,6 +157,12 @@ impl Chain {
     /// The digest of version 0's bytes: what others pin.
     pub fn policy0(&self) -> Digest {
         self.0.policy0
+    }
+
+    /// The signatures to keep beside this version's bytes: of each root key that made it valid, one. Whoever brought the
+    /// document chose what else lay beside it, so that is not to be kept: it could make the version unreadable later.
+    pub fn signatures(&self) -> &[String] {
+        &self.0.signatures
     }
 
     /// What it says.
@@ -216,9 +227,9 @@ impl Chain {
     }
 }
 
-/// The distinct keys that validly signed a document.
+/// The distinct keys that validly signed a document, each with its signature.
 struct Signers {
-    keys: BTreeSet<PublicKey>,
+    keys: BTreeMap<PublicKey, String>,
     /// The first signature that did not verify. It counts for nothing, and is told when signatures are missing.
     bad: Option<Invalid>,
 }
@@ -230,10 +241,10 @@ impl Signers {
                 format!("a policy carries at most {POLICY_SIGNATURES_MAX} signatures, not {}", signed.signatures.len());
             return Err(Invalid::new(Fault::TooLarge, sentence));
         }
-        let mut signers = Self { keys: BTreeSet::new(), bad: None };
+        let mut signers = Self { keys: BTreeMap::new(), bad: None };
         for armored in &signed.signatures {
             match sshsig::verify(Namespace::Policy, &signed.bytes, armored) {
-                Ok(key) => drop(signers.keys.insert(key)),
+                Ok(key) => drop(signers.keys.entry(key).or_insert_with(|| armored.trim_ascii().to_owned())),
                 Err(invalid) => drop(signers.bad.get_or_insert(invalid)),
             }
         }
@@ -241,7 +252,13 @@ impl Signers {
     }
 
     fn count(&self, root: &Root) -> usize {
-        root.keys.iter().filter(|key| self.keys.contains(key)).count()
+        root.keys.iter().filter(|key| self.keys.contains_key(key)).count()
+    }
+
+    /// The signatures by keys of these roots, in the order of the keys.
+    fn by(self, roots: &[&Root]) -> Vec<String> {
+        let is_root = |key: &PublicKey| roots.iter().any(|root| root.keys.contains(key));
+        self.keys.into_iter().filter(|(key, _)| is_root(key)).map(|(_, armored)| armored).collect()
     }
 
     /// At least `threshold` keys of each of these roots must be among them. Roots are told with whose they are.
@@ -263,7 +280,7 @@ impl Signers {
 
     /// Who of a root signed, and how many of whom are missing; none when enough did.
     fn missing(&self, root: &Root, whose: &str) -> Option<String> {
-        let (signed, others): (Vec<_>, Vec<_>) = root.keys.iter().partition(|key| self.keys.contains(key));
+        let (signed, others): (Vec<_>, Vec<_>) = root.keys.iter().partition(|key| self.keys.contains_key(key));
         let (have, need) = (signed.len(), root.threshold);
         let short = need.checked_sub(have).filter(|short| *short > 0)?;
         let by = if signed.is_empty() { String::new() } else { format!(" ({})", called(&signed)) };

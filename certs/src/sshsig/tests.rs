@@ -97,6 +97,11 @@ fn rubbish_and_oversized_signatures_are_refused() {
     for bad in [String::new(), "hello".into(), format!("note\n{good}"), good.replace("SIGNATURE", "SIGNATUR")] {
         assert_eq!(verify(Namespace::Token, TEXT, &bad).unwrap_err().fault, Fault::Malformed, "{bad}");
     }
+    for behind in ["x", "\n-----BEGIN SSH SIGNATURE-----", "\u{a0}"] {
+        let more = format!("{}{behind}", good.trim_end());
+        assert_eq!(verify(Namespace::Token, TEXT, &more).unwrap_err().fault, Fault::Malformed, "{more}");
+    }
+    verify(Namespace::Token, TEXT, &format!("{good}\r\n \t\n")).unwrap();
     let big = format!("{good}{}", " ".repeat(SIGNATURE_BYTES_MAX));
     assert_eq!(verify(Namespace::Token, TEXT, &big).unwrap_err().fault, Fault::TooLarge);
 }

@@ -37,7 +37,8 @@ impl Held {
     }
 }
 
-/// Starts from the pin or from what is held and takes every document in turn; gives back those that were new.
+/// Starts from the pin or from what is held and takes every document in turn; gives back those that were new, each with the
+/// signatures that count and no others: whoever brought them chose the rest, and the cache is read again.
 ///
 /// # Errors
 /// The first document does not have the pinned digest, or one does not follow from the one before it.
@@ -53,12 +54,18 @@ pub fn follow(pin: &Digest, held: Option<Held>, documents: Vec<Signed>) -> Outco
             },
         };
         if let Some(chain) = next {
-            fresh.push(signed.clone());
-            held = Some(Held { chain, newest: signed });
+            let newest = counted(&chain, signed.bytes);
+            fresh.push(newest.clone());
+            held = Some(Held { chain, newest });
         }
     }
     let held = held.ok_or_else(|| refused(format!("no version 0 with the pinned hash {pin} was found")))?;
     Ok((held, fresh))
+}
+
+/// The newest version of `chain`, whose bytes these are, as it is kept.
+pub fn counted(chain: &Chain, bytes: Vec<u8>) -> Signed {
+    Signed { bytes, signatures: chain.signatures().to_vec() }
 }
 
 fn begin(pin: &Digest, signed: &Signed) -> Outcome<Chain> {

@@ -198,7 +198,7 @@ pub fn push(home: &Home, held: &Held, signed: &Signed) -> Outcome {
     let gateway = Gateway::new(home, Route::of(held.policy())?);
     let answer = gateway.run(&["policy", "push", tenant.as_str()], &envelope::join(signed))?;
     if let Step::Next(chain) = step {
-        chain::keep(home, tenant, chain.version(), std::slice::from_ref(signed))?;
+        chain::keep(home, tenant, chain.version(), &[chain::counted(&chain, signed.bytes.clone())])?;
         forget_draft(home, tenant, chain.version());
     }
     say(String::from_utf8_lossy(&answer).trim_end());

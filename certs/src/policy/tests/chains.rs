@@ -176,6 +176,31 @@ fn a_changed_byte_or_another_namespace_is_a_bad_signature() {
 }
 
 #[test]
+fn only_the_signatures_that_made_a_version_valid_are_handed_back() {
+    let zero = Draft { roots: vec!["r1", "r2"], ..Draft::new("acme", "") };
+    let mut first = signed(&zero.text(), &["r2", "stranger", "r1", "r2"]);
+    first.signatures[0].push_str(" \n\n");
+    first.signatures.push("x".to_owned());
+    let chain = Chain::begin(&first).unwrap();
+    let mut wanted = signed(&zero.text(), &["r1", "r2"]).signatures;
+    wanted.iter_mut().for_each(|one| *one = one.trim().to_owned());
+    wanted.sort();
+    let sorted = |chain: &Chain| {
+        let mut signatures = chain.signatures().to_vec();
+        signatures.sort();
+        signatures
+    };
+    assert_eq!(sorted(&chain), wanted);
+    let next_draft = Draft { roots: vec!["r3"], ..Draft::new("acme", "") }.after(&chain);
+    let moved = next(&chain, &next_draft, &["stranger", "r3", "r2", "r3"]);
+    assert_eq!(moved.signatures().len(), 2, "of the root before and of its own");
+    let Signed { bytes, .. } = signed(&next_draft.text(), &[]);
+    let kept = Signed { bytes, signatures: moved.signatures().to_vec() };
+    let Step::Next(again) = chain.extend(&kept).unwrap() else { panic!("the same version") };
+    assert_eq!(again.signatures(), moved.signatures());
+}
+
+#[test]
 fn a_flood_of_signatures_is_refused_before_it_is_verified() {
     let mut flood = signed(&Draft::new("acme", "").text(), &["root"]);
     flood.signatures = vec![flood.signatures[0].clone(); 65];

@@ -20,7 +20,7 @@ fn the_chain_is_followed_from_the_pin_to_the_newest() {
     let acme = three_versions();
     let (held, fresh) = follow(&acme.pin(), None, acme.versions.clone()).unwrap();
     assert_eq!((held.chain.version(), fresh.len()), (2, 3));
-    assert_eq!(held.newest, acme.versions[2]);
+    assert_eq!(held.newest.bytes, acme.versions[2].bytes);
     let (again, fresh) = follow(&acme.pin(), Some(held), vec![acme.versions[2].clone()]).unwrap();
     assert_eq!((again.chain.version(), fresh.len()), (2, 0));
 }
@@ -60,6 +60,24 @@ fn what_is_kept_is_found_again_and_damage_is_named() {
     std::fs::write(&path, text).unwrap();
     let failure = cached(&home, &acme.name, &acme.pin()).unwrap_err();
     assert!(failure.sentence().contains("tenants/acme"), "{}", failure.sentence());
+}
+
+#[test]
+fn what_a_hacked_gateway_puts_beside_a_genuine_version_does_not_stay_in_the_cache() {
+    let acme = three_versions();
+    let (_dir, home) = home();
+    let mut offered = acme.versions.clone();
+    let stranger = Customer::new("acme", "").sign(std::str::from_utf8(&acme.versions[1].bytes).unwrap());
+    offered[1].signatures.extend(["x".to_owned(), stranger.signatures[0].clone()]);
+    offered[2].signatures = vec![offered[2].signatures[0].clone(); 64];
+    let (_, fresh) = follow(&acme.pin(), None, offered).unwrap();
+    keep(&home, &acme.name, 2, &fresh).unwrap();
+    let held = cached(&home, &acme.name, &acme.pin()).unwrap().unwrap();
+    assert_eq!((held.chain.version(), held.newest.signatures.len()), (2, 1));
+    assert_eq!(
+        home::read_text(&home.policies(&acme.name).join("policy-1.toml.sig")).unwrap().matches("BEGIN").count(),
+        1
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::{Failure, Input};
 use crate::limits::COMMAND_INPUT_WAIT;
 use belay_certs::{
     Signed, envelope,
-    limits::{ROOT_KEYS_MAX, SIGNATURE_BYTES_MAX},
+    limits::{POLICY_SIGNATURES_MAX, SIGNATURE_BYTES_MAX},
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
@@ -32,7 +32,7 @@ pub(super) async fn read(stdin: &mut Input<'_>, bytes_max: usize) -> Result<Vec<
 /// A signed document followed by its signatures, the document at most `bytes_max`.
 pub(super) async fn read_signed(stdin: &mut Input<'_>, bytes_max: usize) -> Result<Signed, Failure> {
     // One more line for each signature's line ends.
-    let stream = read(stdin, bytes_max + ROOT_KEYS_MAX * (SIGNATURE_BYTES_MAX + 2)).await?;
+    let stream = read(stdin, bytes_max + POLICY_SIGNATURES_MAX * (SIGNATURE_BYTES_MAX + 2)).await?;
     Ok(envelope::split(&stream, bytes_max)?)
 }
 
