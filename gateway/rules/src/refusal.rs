@@ -201,7 +201,10 @@ pub enum Refusal {
         device: DeviceName,
     },
     /// A statement is missing before this one.
-    #[error("statement {seq} was not recorded, because statement {expected} comes next; the device's log has a gap")]
+    #[error(
+        "statement {seq} was not recorded, because statement {expected} comes next: the device's log has a gap; a gateway \
+         restored from a backup has lost entries, and its operator runs `belay-gateway log restart`"
+    )]
     StatementGap {
         /// The number it has.
         seq: u64,

@@ -176,6 +176,7 @@ fn report(name: &str, about: &About, logs: &[(String, u64)], path: &Path, now: T
         text,
         "What was recorded after the backup is not here. A device that was given a receipt since then has seen a longer log,\n\
          refuses this one and starts nothing until its tenant's policy names a new log; devices that were quiet go on.\n\
+         If one refuses: belay-gateway log restart TENANT, which prints the line for that policy.\n\
          Two gateways from one backup make two histories: serve this one only if the other never serves again.\n\
          next: belay-gateway serve {}\n",
         path.display()
