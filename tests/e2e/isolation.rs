@@ -31,7 +31,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 23] = [
+const COMMANDS: [(&str, Fed); 29] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -40,6 +40,12 @@ const COMMANDS: [(&str, Fed); 23] = [
     ("token TENANT", Fed::Stolen),
     ("approve TENANT", Fed::Stolen),
     ("approve TENANT --json", Fed::Nothing),
+    ("records TENANT", Fed::Nothing),
+    ("records TENANT --json", Fed::Nothing),
+    ("records TENANT --device web1.TENANT", Fed::Nothing),
+    ("records TENANT --after none.TENANT --limit 5", Fed::Nothing),
+    ("recertify TENANT", Fed::Stolen),
+    ("recertify TENANT --json", Fed::Nothing),
     ("policy show TENANT", Fed::Nothing),
     ("policy show TENANT --json", Fed::Nothing),
     ("policy show TENANT --from 1 --json", Fed::Nothing),
