@@ -145,7 +145,7 @@ fn too_loud(join: Id) -> Ending {
 /// The device's time here, from the record that it connected to the record that it left.
 async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_key: PublicKey, control: Control) {
     let join = row.join;
-    let (connection, entry) = match Box::pin(connect(&gateway, quic, &row, &control.hello)).await {
+    let (connection, turn) = match Box::pin(connect(&gateway, quic, &row, &control.hello)).await {
         Ok(connected) => connected,
         Err(ending) => {
             say_not_admitted(&gateway, quic, &ending);
@@ -155,7 +155,7 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
     let news = Arc::new(Notify::new());
     let online = Online {
         connection,
-        entry,
+        turn,
         address: devices::address(&row),
         approved: row.state == DeviceState::Approved,
         news: Arc::clone(&news),
@@ -180,7 +180,7 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
     }
 }
 
-/// Records that the device is here: the connection's id, and the entry that says so.
+/// Records that the device is here: the connection's id, and the turn that says so.
 async fn connect(gateway: &Gateway, quic: &Connection, row: &DeviceRow, hello: &Hello) -> Result<(Id, u64), Ending> {
     if !gateway.noise.visits.take(row.join, Instant::now()) {
         return Err(Ending::new(CloseCode::Busy, "it connects too often; it may come back later"));
@@ -193,7 +193,7 @@ async fn connect(gateway: &Gateway, quic: &Connection, row: &DeviceRow, hello: &
         version: hello.agent_version.clone(),
     };
     match gateway.record(ask).await {
-        Ok(recorded) => Ok((connection, recorded.index)),
+        Ok(recorded) => Ok((connection, recorded.turn)),
         Err(RecordError::Refused(refusal)) => Err(turn_away(gateway, quic, row, refusal.to_string()).await),
         Err(RecordError::Broken(error)) => Err(Ending::broken(&error)),
     }

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 pub(crate) struct Online {
     /// This connection; a later one of the same device has another.
     pub(crate) connection: Id,
-    /// The index of the log entry that says it connected: of two connections of a device, the later entry's is the newer.
-    pub(crate) entry: u64,
+    /// The turn in which it was recorded that it connected: of two connections of a device, the later one is the newer.
+    pub(crate) turn: u64,
     /// The device it is, in its tenant; pending devices have their wished name.
     pub(crate) address: DeviceAddress,
     /// Whether it is approved: only then sessions are opened to it.
@@ -48,11 +48,11 @@ pub(crate) enum NotPresent {
 }
 
 impl Presence {
-    /// A device came; the connection it replaces is closed: the newest by the log wins, whoever comes here first.
+    /// A device came; the connection it replaces is closed: the one that was recorded last wins, whoever comes here first.
     pub(crate) fn arrive(&self, join: Id, online: Online) -> Result<(), NotPresent> {
         let mut devices = self.lock();
         match devices.by_join.get(&join) {
-            Some(held) if held.entry > online.entry => return Err(NotPresent::Older),
+            Some(held) if held.turn > online.turn => return Err(NotPresent::Older),
             None if devices.by_join.len() >= DEVICES_MAX => return Err(NotPresent::Full),
             Some(_) | None => {}
         }

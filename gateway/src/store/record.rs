@@ -17,6 +17,9 @@ pub struct Recorded {
     pub log: LogName,
     /// Its place in the log, from 0.
     pub index: u64,
+    /// Its place among all answers since the store was opened: of two, the later recorded has the higher one, also when the
+    /// log began anew in between.
+    pub turn: u64,
     /// The exact bytes of the entry: the ask's own, or the first one when there are several.
     pub entry: Vec<u8>,
     /// How it ended.

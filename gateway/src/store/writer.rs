@@ -29,6 +29,8 @@ pub(super) struct Writer {
     devices: Devices,
     /// Logs whose keys were made in a transaction that has not succeeded, or not yet.
     begun: Vec<LogName>,
+    /// How many asks were answered since the start.
+    turns: u64,
     /// Why nothing is written any more: the disk did not keep a write, and only a start sorts out which.
     over: Option<Broken>,
     #[cfg(test)]
@@ -50,6 +52,7 @@ impl Writer {
             connection: None,
             devices: Devices::default(),
             begun: Vec::new(),
+            turns: 0,
             over: None,
             #[cfg(test)]
             faults: Arc::default(),
@@ -131,7 +134,7 @@ impl Writer {
         }
         let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
         let transaction = Transaction::on(connection);
-        let Self { shared, keys, devices, begun, .. } = self;
+        let Self { shared, keys, devices, begun, turns, .. } = self;
         let mut turn = Turn { transaction, devices, shared, keys, begun, stage: Stage::default() };
         let mut answers = Vec::with_capacity(batch.len());
         for work in batch {
@@ -144,13 +147,13 @@ impl Writer {
         if stage.entries.is_empty() {
             // Refusals and repetitions only: nothing to sign or to sync.
             transaction.leave().await?;
-            return Ok(Durable { answers: finish(answers, stage), grown: Grown::default() });
+            return Ok(Durable { answers: finish(answers, stage, turns), grown: Grown::default() });
         }
         let grown = stage.commit(transaction).await?;
         #[cfg(test)]
         self.faults.after_commit()?;
         self.begun.clear();
-        Ok(Durable { answers: finish(answers, stage), grown })
+        Ok(Durable { answers: finish(answers, stage, &mut self.turns), grown })
     }
 
     /// Drops everything that a failed transaction may have touched.
@@ -200,15 +203,22 @@ fn batch_len(jobs: &[Job]) -> usize {
     fitting.count().max(1)
 }
 
-/// The answers with the bytes of the entries that are durable now.
-fn finish(answers: Vec<Result<Answer, RecordError>>, stage: Stage) -> Vec<Result<Recorded, RecordError>> {
+/// The answers with the bytes of the entries that are durable now, numbered from `turns` on.
+fn finish(
+    answers: Vec<Result<Answer, RecordError>>,
+    stage: Stage,
+    turns: &mut u64,
+) -> Vec<Result<Recorded, RecordError>> {
     let mut entries: Vec<_> = stage.entries.into_iter().map(|entry| Some((entry.log, entry.bytes))).collect();
     let mut take = |position: usize| entries.get_mut(position).and_then(Option::take);
-    let finished = answers.into_iter().map(|answer| match answer? {
-        Answer::Old { log, index, entry, outcome } => Ok(Recorded { log, index, entry, outcome }),
-        Answer::New(entered, outcome) => {
-            let (log, entry) = take(entered.position).ok_or_else(|| Broken::new("an entry was answered twice"))?;
-            Ok(Recorded { log, index: entered.index, entry, outcome })
+    let finished = answers.into_iter().map(|answer| {
+        *turns += 1;
+        match answer? {
+            Answer::Old { log, index, entry, outcome } => Ok(Recorded { log, index, turn: *turns, entry, outcome }),
+            Answer::New(entered, outcome) => {
+                let (log, entry) = take(entered.position).ok_or_else(|| Broken::new("an entry was answered twice"))?;
+                Ok(Recorded { log, index: entered.index, turn: *turns, entry, outcome })
+            }
         }
     });
     finished.collect::<Vec<Result<Recorded, RecordError>>>()

@@ -122,20 +122,13 @@ fn held(version: u64) -> Vec<PolicyHeld> {
     vec![PolicyHeld { tenant: "acme".to_owned(), version, digest: [0; 32] }]
 }
 
-fn online(connection: u8, entry: u64, quic: &Connection) -> Online {
+fn online(connection: u8, turn: u64, quic: &Connection) -> Online {
     let address = "web1.acme".parse().unwrap();
-    Online {
-        connection: Id([connection; 16]),
-        entry,
-        address,
-        approved: true,
-        news: Arc::default(),
-        quic: quic.clone(),
-    }
+    Online { connection: Id([connection; 16]), turn, address, approved: true, news: Arc::default(), quic: quic.clone() }
 }
 
 #[tokio::test]
-async fn of_two_connections_the_one_that_the_log_has_last_wins_whoever_arrives_first() {
+async fn of_two_connections_the_one_that_was_recorded_last_wins_whoever_arrives_first() {
     let bench = Bench::new().await;
     let quic = bench.dial(None, ALPN_JOIN).await;
     let (presence, join) = (Presence::default(), Id([9; 16]));
@@ -146,6 +139,20 @@ async fn of_two_connections_the_one_that_the_log_has_last_wins_whoever_arrives_f
     assert_eq!(presence.find(&address).unwrap().connection, Id([2; 16]));
     presence.arrive(join, online(3, 6, &quic)).unwrap();
     assert_eq!(presence.find(&address).unwrap().connection, Id([3; 16]));
+}
+
+#[tokio::test]
+async fn a_device_that_comes_again_after_its_log_began_anew_is_the_newer_one() {
+    let bench = Bench::new().await;
+    let gateway = &bench.scene.gateway;
+    let machine = bench.scene.machine("web1").await;
+    let mut first = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(first.hear().await, ToAgent::Welcome(_)));
+    gateway.record(Ask::RestartLog { tenant: acme() }).await.unwrap();
+    let mut second = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(second.hear().await, ToAgent::Welcome(_)));
+    assert_eq!(first.close_code().await, CloseCode::Replaced);
+    assert!(gateway.presence.is_present(machine.join) && second.connection.close_reason().is_none());
 }
 
 #[tokio::test]
