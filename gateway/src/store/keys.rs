@@ -94,14 +94,19 @@ impl LogKeys {
 
     /// Renames the key at `path`, if there is one. Which life of the log begins: 1 when it had none before.
     fn put_aside(&self, path: &Path) -> std::io::Result<u32> {
-        let aside = |life: u32| path.with_extension(format!("key.{life}"));
-        let lived = (1..LIVES_MAX).take_while(|life| aside(*life).exists()).count();
-        let lived = u32::try_from(lived).unwrap_or(LIVES_MAX);
+        let next = next_life(path)?;
         if !path.exists() {
-            return Ok(lived + 1);
+            return Ok(next);
         }
-        fs::rename(path, aside(lived + 1))?;
-        Ok(lived + 2)
+        fs::rename(path, aside(path, next))?;
+        Ok(next + 1)
+    }
+
+    /// What the log's key is called once its life is over: the file's name, which no key has yet.
+    pub(super) fn aside_next(&self, log: &LogName) -> Result<String, Broken> {
+        let path = self.path(log);
+        let next = next_life(&path).map_err(|error| Broken::from(error).of(path.display()))?;
+        Ok(aside(&path, next).file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
 
     fn path(&self, log: &LogName) -> PathBuf {
@@ -111,6 +116,18 @@ impl LogKeys {
     fn next(&self, log: &LogName) -> PathBuf {
         self.directory.join(format!("log-{log}.key.next"))
     }
+}
+
+/// Where the key at `path` goes when the life of that number is over.
+fn aside(path: &Path, life: u32) -> PathBuf {
+    path.with_extension(format!("key.{life}"))
+}
+
+/// The first life whose key is not put aside.
+fn next_life(path: &Path) -> std::io::Result<u32> {
+    (1..=LIVES_MAX).find(|life| !aside(path, *life).exists()).ok_or_else(|| {
+        std::io::Error::other(format!("the log has had {LIVES_MAX} lives: no number is left for its key"))
+    })
 }
 
 /// The key in the file at `path`.
@@ -184,6 +201,19 @@ mod tests {
         assert!(keys.load(&acme, &first.vkey).unwrap_err().to_string().contains("another key"));
         assert!(directory.path().join("log-acme.key.1").exists());
         assert_eq!(keys.make_next(&acme, &second).unwrap().name(), "gw.example/acme/3");
+    }
+
+    #[test]
+    fn a_log_that_has_had_all_its_lives_loses_no_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = LogKeys::new(directory.path(), "gw.example");
+        let last = directory.path().join(format!("log-system.key.{LIVES_MAX}"));
+        (1..LIVES_MAX)
+            .for_each(|life| fs::write(keys.path(&LogName::System).with_extension(format!("key.{life}")), "").unwrap());
+        assert_eq!(keys.make(&LogName::System).unwrap().name(), format!("gw.example/system/{LIVES_MAX}"));
+        fs::write(&last, "the last one").unwrap();
+        assert!(keys.make(&LogName::System).unwrap_err().to_string().contains("no number is left"));
+        assert_eq!(fs::read_to_string(last).unwrap(), "the last one");
     }
 
     #[test]

@@ -87,10 +87,11 @@ impl Store {
     /// When the database cannot be used, a log key is missing, or a head does not fit: nothing is served then.
     pub async fn open(directory: &Path, keys: LogKeys, now: Timestamp) -> Result<Self, Broken> {
         if Database::is_missing(directory) && keys.is_there(&LogName::System) {
-            return Err(Broken::new(
+            let aside = keys.aside_next(&LogName::System)?;
+            return Err(Broken::new(format!(
                 "belay.db is missing or empty, and the keys of its logs are there: it was lost. Restore it from a backup; or, to begin \
-                 every log anew under its next name, rename keys/log-system.key to keys/log-system.key.1 and start again",
-            ));
+                 every log anew under its next name, rename keys/log-system.key to keys/{aside} and start again"
+            )));
         }
         Database::settle(directory)?;
         let database = Database::open(directory).await?;

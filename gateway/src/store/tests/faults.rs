@@ -93,6 +93,23 @@ async fn a_changed_database_or_key_is_not_served() {
 }
 
 #[tokio::test]
+async fn whoever_loses_the_database_twice_is_told_to_keep_the_key_of_either_life() {
+    let (directory, mut origins) = (tempfile::tempdir().unwrap(), Vec::new());
+    let keys = || LogKeys::new(directory.path().join("keys"), "gw.example");
+    for life in 1..=3 {
+        let store = Store::open(directory.path(), keys(), now()).await.unwrap();
+        origins.push(store.log_identity(&LogName::System).unwrap().origin);
+        store.close().await;
+        std::fs::remove_file(directory.path().join("belay.db")).unwrap();
+        let told = Store::open(directory.path(), keys(), now()).await.unwrap_err().to_string();
+        let aside = format!("keys/log-system.key.{life}");
+        assert!(told.contains(&format!("to {aside} and")) && !directory.path().join(&aside).exists(), "{told}");
+        std::fs::rename(directory.path().join("keys/log-system.key"), directory.path().join(aside)).unwrap();
+    }
+    assert_eq!(origins, ["gw.example/system", "gw.example/system/2", "gw.example/system/3"]);
+}
+
+#[tokio::test]
 async fn a_lost_database_is_not_taken_for_a_new_one() {
     let world = World::with_acme().await.0;
     world.store.close().await;
