@@ -26,6 +26,8 @@ const OUTCOME_BYTES_MAX: u64 = 64 << 10;
 const REQUESTS_MAX: usize = 8;
 /// From the connection to the end of the request: the client is a program on the same machine.
 const REQUEST_WAIT: Duration = Duration::from_secs(10);
+/// For the client to take one frame: a slow disk of its does; a client that is stopped keeps one of the few places no longer.
+const FRAME_WAIT: Duration = Duration::from_secs(60);
 
 /// How a request ended.
 #[derive(Debug, Serialize, Deserialize)]
@@ -93,10 +95,11 @@ async fn answer(operator: &Operator, stream: UnixStream) -> io::Result<()> {
     let (mut hearing, mut saying) = stream.into_split();
     let acted = match timeout(REQUEST_WAIT, hear(&mut hearing)).await {
         Ok(Ok(request)) => {
-            let (mut near, mut far) = tokio::io::duplex(FRAME_BYTES_MAX);
-            // `near` goes with the act: its end is the end of the frames.
+            let (mut near, far) = tokio::io::duplex(FRAME_BYTES_MAX);
+            // `near` goes with the act: its end is the end of the frames. `far` goes with the sending: an act whose client is
+            // gone finds that nobody hears it, and ends in its own order instead of waiting for ever.
             let acting = async move { operator.carry_out(request, &mut near).await };
-            let (acted, sent) = tokio::join!(acting, send(&mut far, &mut saying));
+            let (acted, sent) = tokio::join!(acting, send(far, &mut saying));
             sent?;
             acted
         }
@@ -107,9 +110,13 @@ async fn answer(operator: &Operator, stream: UnixStream) -> io::Result<()> {
         Ok(()) => Outcome::Done,
         Err(error) => Outcome::Refused { sentence: format!("{error:#}") },
     };
-    saying.write_u32(0).await?;
-    saying.write_all(&serde_json::to_vec(&outcome)?).await?;
-    saying.shutdown().await
+    let outcome = serde_json::to_vec(&outcome)?;
+    let end = async {
+        saying.write_u32(0).await?;
+        saying.write_all(&outcome).await?;
+        saying.shutdown().await
+    };
+    timeout(FRAME_WAIT, end).await?
 }
 
 async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Request> {
@@ -122,14 +129,18 @@ async fn hear(stream: &mut (impl AsyncRead + Unpin)) -> anyhow::Result<Request> 
     serde_json::from_slice(&bytes).context("the request is not one of this version of belay-gateway")
 }
 
-/// Everything that `from` holds, in frames.
-async fn send(from: &mut (impl AsyncRead + Unpin), to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+/// Everything that `from` holds, in frames; `from` ends with it, also when it fails.
+async fn send(mut from: impl AsyncRead + Unpin, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     let mut frame = vec![0; FRAME_BYTES_MAX];
     loop {
         let count = from.read(&mut frame).await?;
         let Some(read) = frame.get(..count).filter(|read| !read.is_empty()) else { return Ok(()) };
-        to.write_u32(u32::try_from(count).map_err(io::Error::other)?).await?;
-        to.write_all(read).await?;
+        let length = u32::try_from(count).map_err(io::Error::other)?;
+        let taken = async {
+            to.write_u32(length).await?;
+            to.write_all(read).await
+        };
+        timeout(FRAME_WAIT, taken).await??;
     }
 }
 
@@ -162,5 +173,20 @@ pub(super) async fn ask<W: AsyncWrite + Unpin>(
     match serde_json::from_slice(&outcome).context(cut)? {
         Outcome::Done => Ok(()),
         Outcome::Refused { sentence } => bail!("{sentence}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_takes_nothing_is_given_up_and_the_act_hears_of_it() {
+        let (mut near, far) = tokio::io::duplex(FRAME_BYTES_MAX);
+        let (mut client, _stopped) = tokio::io::duplex(1);
+        let acting = async move { near.write_all(&vec![7; 4 * FRAME_BYTES_MAX]).await };
+        let (acted, sent) = tokio::join!(acting, send(far, &mut client));
+        assert_eq!(sent.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(acted.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

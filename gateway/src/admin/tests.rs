@@ -5,7 +5,7 @@ use crate::serve::Serving;
 use belay_certs::{Digest, Namespace, PrivateKey, PublicKey, sshsig, time::DAY};
 use belay_rules::LogName;
 use serde::Deserialize;
-use std::os::unix::fs::PermissionsExt;
+use std::{os::unix::fs::PermissionsExt, time::Duration};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 
@@ -120,6 +120,27 @@ async fn with_a_serving_gateway_they_go_through_its_socket_and_it_stops_in_good_
     assert!(!socket.exists());
     let kinds = kinds(directory.path(), "system").await;
     assert_eq!(kinds, ["log.started", "gateway.started", "tenant.added", "gateway.stopped"]);
+}
+
+#[tokio::test]
+async fn clients_that_go_away_before_their_answer_keep_no_place_of_those_that_come() {
+    let directory = gateway();
+    let serving = Serving::start(directory.path(), Config::local()).await.unwrap();
+    // More than a socket and a pipe hold, so that what is written meets the client's end.
+    let config = Directory::new(directory.path()).config();
+    std::fs::write(&config, format!("{}#{}", std::fs::read_to_string(&config).unwrap(), "#".repeat(4 << 20))).unwrap();
+    let request = serde_json::to_vec(&Request::BackUp).unwrap();
+    for _ in 0..9 {
+        let mut client = UnixStream::connect(directory.path().join("admin.sock")).await.unwrap();
+        client.write_all(&request).await.unwrap();
+        client.shutdown().await.unwrap();
+        let heard =
+            tokio::time::timeout(Duration::from_secs(120), tokio::io::AsyncReadExt::read_u32(&mut client)).await;
+        assert_ne!(heard.expect("an operator waits for ever").unwrap(), 0);
+    }
+    let listed = tokio::time::timeout(Duration::from_secs(120), tenant_list(directory.path(), false)).await;
+    assert!(listed.expect("an operator waits for ever").unwrap().contains("TENANT"));
+    serving.stop("the test is over").await.unwrap();
 }
 
 #[tokio::test]
