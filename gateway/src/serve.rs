@@ -31,7 +31,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{net::TcpListener, sync::Mutex, time::timeout};
 
 /// How long the last packets to devices may take once every task has ended.
 const GOODBYE_WAIT: Duration = Duration::from_secs(1);
@@ -136,7 +136,7 @@ pub(crate) async fn open(directory: &Directory, config: Config) -> anyhow::Resul
     let gateway = Gateway::new(store, transport, &config.limits).await?;
     let host_public = host_key.public().clone();
     let directory = directory.clone();
-    Ok((Arc::new(Operator { gateway, config, host_key: host_public, directory }), host_key))
+    Ok((Arc::new(Operator { gateway, config, host_key: host_public, directory, keys: Mutex::default() }), host_key))
 }
 
 /// Ends when the store records nothing any more, or the gateway stops.

@@ -17,7 +17,10 @@ use belay_rules::{
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    sync::Mutex,
+};
 
 /// The format of an invite.
 const INVITE_FORMAT: u32 = 1;
@@ -91,6 +94,8 @@ pub(crate) struct Operator {
     pub(crate) host_key: PublicKey,
     /// Where its keys are.
     pub(crate) directory: Directory,
+    /// Held while keys of the directory are exchanged, and while a backup takes them with the database: so they fit.
+    pub(crate) keys: Mutex<()>,
 }
 
 impl Operator {
@@ -138,6 +143,7 @@ impl Operator {
     }
 
     async fn restart_log(&self, tenant: TenantName) -> anyhow::Result<String> {
+        let _keys = self.keys.lock().await;
         let log = LogName::Tenant(tenant.clone());
         let before = self.known(&log)?;
         let entries = self.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);

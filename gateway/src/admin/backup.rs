@@ -3,10 +3,14 @@
 //! The file is a tar: `belay-backup.toml` (what it is), `gateway.toml`, `keys/…` and `belay.db`, a copy of the database at
 //! one moment, and `sha256` of all that. It holds the gateway's keys, so it is as secret as the gateway's directory. Read back by `restore.rs`.
 
-use super::{acts::Operator, beside};
+use super::{
+    acts::Operator,
+    beside,
+    directory::{TRANSPORT_CERTIFICATE, TRANSPORT_KEY},
+};
 use crate::{config, store};
 use anyhow::{Context, bail, ensure};
-use belay_certs::{Timestamp, digest::hex};
+use belay_certs::{Timestamp, digest::hex, transport::TransportCa};
 use belay_rules::LogName;
 use ring::digest::{Context as Context256, SHA256};
 use serde::{Deserialize, Serialize};
@@ -62,17 +66,13 @@ impl About {
 impl Operator {
     /// Writes the backup to `out`. The copy of the database comes first in time: every log in it has its key by then.
     pub(super) async fn back_up<W: AsyncWrite + Unpin + Send>(&self, out: &mut W) -> anyhow::Result<()> {
-        self.note(LogName::System, &["backup"]).await?;
-        let (path, made) = (self.directory.path(), self.gateway.now().seconds());
-        let copied = self.gateway.store.snapshot(path).await;
-        let mut database = copied.context("the database cannot be copied; the disk needs room for it once more")?;
+        let Moment { made, mut database, config, keys } = self.moment().await?;
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let about = About { format: FORMAT, gateway: self.config.name.clone(), version, made };
         let mut archive = Archive { out, digest: Context256::new(&SHA256) };
         archive.append(ABOUT, toml::to_string(&about)?.as_bytes()).await?;
-        let config = fs::read(self.directory.config()).context("the configuration cannot be read")?;
         archive.append(config::FILE, &config).await?;
-        for (name, bytes) in keys(&self.directory.keys())? {
+        for (name, bytes) in keys {
             archive.append(&format!("{KEYS}{name}"), &bytes).await?;
         }
         let size = database.seek(SeekFrom::End(0))?;
@@ -80,6 +80,47 @@ impl Operator {
         archive.append_file(store::DATABASE_FILE, size, database).await?;
         archive.finish().await
     }
+
+    /// Takes all of it while no key is exchanged and no other copy is made; nobody waits while it is handed over later.
+    async fn moment(&self) -> anyhow::Result<Moment> {
+        let _keys = self.keys.lock().await;
+        self.note(LogName::System, &["backup"]).await?;
+        let made = self.gateway.now().seconds();
+        let copied = self.gateway.store.snapshot(self.directory.path()).await;
+        let database = copied.context("the database cannot be copied; the disk needs room for it once more")?;
+        let config = fs::read(self.directory.config()).context("the configuration cannot be read")?;
+        // Also puts an exchange in order that was cut off.
+        self.directory.transport_ca()?;
+        let keys = keys(&self.directory.keys())?;
+        check_transport_ca(&keys)?;
+        Ok(Moment { made, database, config, keys })
+    }
+}
+
+/// What a gateway is at one moment.
+struct Moment {
+    /// When, in seconds since 1970-01-01 UTC.
+    made: i64,
+    /// The copy of the database; it has no name any more.
+    database: File,
+    /// The configuration's text.
+    config: Vec<u8>,
+    /// Every key by its name, all of the copy's logs among them.
+    keys: Keys,
+}
+
+/// Keys by their names.
+type Keys = Vec<(String, Vec<u8>)>;
+
+/// Checks that the transport CA among the keys has its key there: without, nothing that is restored serves.
+fn check_transport_ca(keys: &Keys) -> anyhow::Result<()> {
+    let text = |wanted: &str| {
+        let found =
+            keys.iter().find(|(name, _)| name == wanted).with_context(|| format!("{KEYS}{wanted} is missing"))?;
+        std::str::from_utf8(&found.1).with_context(|| format!("{KEYS}{wanted} is no text"))
+    };
+    let fits = TransportCa::from_pem(text(TRANSPORT_CERTIFICATE)?, text(TRANSPORT_KEY)?);
+    fits.map(|_| ()).context("the transport CA and its key do not fit together")
 }
 
 /// A tar that is being written, with the digest of all that was.
@@ -161,7 +202,7 @@ pub(super) fn check_whole(file: &mut File) -> anyhow::Result<()> {
 }
 
 /// Every key with its name. What is being written just now is not one yet.
-fn keys(directory: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+fn keys(directory: &Path) -> anyhow::Result<Keys> {
     let unread = || format!("{} cannot be read", directory.display());
     let mut keys = Vec::new();
     for entry in fs::read_dir(directory).with_context(unread)? {

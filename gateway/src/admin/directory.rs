@@ -14,8 +14,12 @@ use std::{
 
 /// The SSH host key, as OpenSSH names it.
 const HOST_KEY: &str = "ssh_host_ed25519_key";
-const TRANSPORT_CERTIFICATE: &str = "transport-ca.pem";
-const TRANSPORT_KEY: &str = "transport-ca.key";
+/// The file that is locked.
+pub(super) const LOCK: &str = "lock";
+/// The transport CA: its certificate, and what it needs of the one before it.
+pub(super) const TRANSPORT_CERTIFICATE: &str = "transport-ca.pem";
+/// Its key.
+pub(super) const TRANSPORT_KEY: &str = "transport-ca.key";
 /// The key of a CA that takes another's place, until its certificate has.
 const TRANSPORT_KEY_NEXT: &str = "transport-ca.key.next";
 /// For the gateway's own eyes.
@@ -142,7 +146,7 @@ impl Directory {
 
     /// Takes the lock; none when another process holds it.
     pub(crate) fn try_lock(&self) -> anyhow::Result<Option<Lock>> {
-        let path = self.0.join("lock");
+        let path = self.0.join(LOCK);
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(SECRET).open(&path);
         let file = opened.with_context(|| format!("{} cannot be opened", path.display()))?;
         match file.try_lock() {

@@ -144,6 +144,38 @@ async fn clients_that_go_away_before_their_answer_keep_no_place_of_those_that_co
 }
 
 #[tokio::test]
+async fn backups_at_once_and_beside_an_exchange_of_the_ca_can_all_be_restored() {
+    let directory = gateway();
+    let serving = Serving::start(directory.path(), Config::local()).await.unwrap();
+    let exchange = async |request: Request| {
+        let mut out = Vec::new();
+        carry_out(directory.path(), request, &mut out).await.unwrap();
+    };
+    for round in 0..3 {
+        let files: Vec<_> = (0..4).map(|each| directory.path().join(format!("{round}-{each}.backup"))).collect();
+        let request = match serving_ca(directory.path()).previous() {
+            None => Request::RotateTransportCa,
+            Some(_) => Request::RetireTransportCa { force: true },
+        };
+        let [one, two, three, four] =
+            [&files[0], &files[1], &files[2], &files[3]].map(|file| backup(directory.path(), file));
+        let (one, two, three, four, ()) = tokio::join!(one, two, three, four, exchange(request));
+        for made in [one, two, three, four] {
+            made.unwrap();
+        }
+        for file in files {
+            let now = Timestamp::from_system(SystemTime::now());
+            restore::restore(&file, &file.with_extension("restored"), now).await.unwrap();
+        }
+    }
+    serving.stop("the test is over").await.unwrap();
+}
+
+fn serving_ca(directory: &Path) -> belay_certs::transport::TransportCa {
+    Directory::new(directory).transport_ca().unwrap()
+}
+
+#[tokio::test]
 async fn a_directory_that_is_none_and_a_policy_without_a_signature_are_refused() {
     let empty = tempfile::tempdir().unwrap();
     assert!(tenant_list(empty.path(), false).await.unwrap_err().to_string().contains("no gateway's directory"));

@@ -38,6 +38,7 @@ impl Operator {
 
     /// A new CA takes the place of the one in force.
     pub(super) async fn rotate_transport_ca(&self) -> anyhow::Result<String> {
+        let _keys = self.keys.lock().await;
         if let Some(previous) = self.gateway.transport.ca().previous() {
             bail!("{previous} is not retired yet, and there are never three; see `belay-gateway transport-ca show`");
         }
@@ -66,6 +67,7 @@ impl Operator {
     /// The previous CA ends: who pinned only that one does not find the gateway any more. Refused while there is somebody,
     /// unless `force`.
     pub(super) async fn retire_transport_ca(&self, force: bool) -> anyhow::Result<String> {
+        let _keys = self.keys.lock().await;
         let ca = self.gateway.transport.ca();
         let Some(previous) = ca.previous() else {
             bail!("there is no previous transport CA to retire; `belay-gateway transport-ca rotate` makes a new one");

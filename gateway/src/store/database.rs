@@ -92,7 +92,7 @@ impl Database {
     }
 
     /// A whole copy of the database as it is at one moment, while others go on writing: an open file that has no name any
-    /// more, readable by nobody else at any time.
+    /// more, readable by nobody else at any time. The caller makes one at a time.
     pub(super) async fn snapshot(&self, directory: &Path) -> Result<File, Broken> {
         let path = directory.join(SNAPSHOT);
         let named = |error: Broken| error.of(path.display());
@@ -116,7 +116,10 @@ impl Database {
         let copied: Result<(), Broken> = copied.await;
         absent(std::fs::remove_file(&path)).map_err(named)?;
         copied.map_err(named)?;
-        Ok(file)
+        match file.metadata().map_err(|error| named(error.into()))?.len() {
+            0 => Err(named(Broken::new("nothing was copied into it"))),
+            _ => Ok(file),
+        }
     }
 
     /// Connections that read, made when they are wanted.
