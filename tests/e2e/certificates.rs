@@ -108,7 +108,7 @@ fn a_machine_that_was_off_for_longer_than_its_certificate_comes_back_by_itself()
 
 #[test]
 fn a_new_ca_takes_the_place_of_the_old_one_under_a_live_session_and_strands_nobody() {
-    let (name, owner, devices) = ("acme", "tech", &["web1", "db1"]);
+    let (name, owner, devices) = ("acme", "tech", &["web1", "db1", "gone1"]);
     let world = World::of(Plan { tenants: vec![Tenant { name, owner, people: &[], onlookers: &[], devices }] });
     let tech = world.person("tech");
     let mut live = Live::open(&tech);
@@ -130,13 +130,20 @@ fn a_new_ca_takes_the_place_of_the_old_one_under_a_live_session_and_strands_nobo
     world.start_agent(DB1).unwrap();
     world.until_online(DB1).unwrap();
     world.stop_agent(DB1).unwrap();
+    world.stop_agent("gone1.acme").unwrap();
     let refused = world.operator(&["transport-ca", "retire"]).unwrap();
     refused.must_refuse(1, &["the policy of acme does not name the CA in force"]);
 
-    // The customer adds the new one; a device that is switched off does not hear of it.
+    // The customer adds the new one; a device that is switched off does not hear of it. A device that the customer revokes
+    // will never come again, and is not waited for.
     let next = policies::next(&policies::newest(&tech, "acme"));
     let named = next.replace(&format!("transport_ca = [\"{old}\"]"), &format!("transport_ca = [\"{new}\", \"{old}\"]"));
     assert_ne!(named, next, "{next}");
+    let mut approvals = tech.log("acme").into_iter().filter(|entry| entry["type"] == "device.approved");
+    let gone = approvals.find(|entry| entry["device"] == "gone1").unwrap()["serial"].as_u64().unwrap();
+    let revoking = named.replace("revoked = []", &format!("revoked = [{gone}]"));
+    assert_ne!(revoking, named, "{named}");
+    let named = revoking;
     tech.gw_with_input("policy push acme", &policies::signed(&named, &world.root_key("acme"))).must();
     let refused = world.operator(&["transport-ca", "retire"]).unwrap();
     refused.must_refuse(1, &["db1.acme was not connected since its policy names the CA in force"]);

@@ -11,7 +11,7 @@ use crate::{
 };
 use anyhow::{Context, bail};
 use belay_certs::{DeviceAddress, Digest, TenantName, Timestamp, entry::Entry, policy::Policy};
-use belay_rules::LogName;
+use belay_rules::{DeviceState, LogName};
 use std::fmt::Write;
 
 /// Who would be lost if the previous CA went now.
@@ -99,7 +99,10 @@ impl Operator {
             }
             let since = self.named_since(&tenant.name, ca).await?;
             let rows = devices::all(&self.gateway, &tenant.name).await?;
-            let missed = rows.iter().filter(|row| !took(row.presence.as_ref(), since));
+            // Whoever is not admitted any more misses nothing.
+            let served =
+                rows.iter().filter(|row| row.state == DeviceState::Approved && self.gateway.barred(row).is_none());
+            let missed = served.filter(|row| !took(row.presence.as_ref(), since));
             laggards.devices.extend(missed.map(devices::address));
         }
         Ok(laggards)
