@@ -5,7 +5,7 @@
 use super::{
     backup::{ABOUT, About, DIGEST, FORMAT, KEY_BYTES_MAX, KEYS, check_whole},
     create,
-    directory::{Directory, write_whole},
+    directory::{Directory, LOCK, write_whole},
     verify,
 };
 use crate::{
@@ -31,37 +31,48 @@ const TEXT_BYTES_MAX: u64 = 64 << 10;
 /// The longest name of a key's file, in bytes: `log-` and a tenant's name and the number of a life.
 const NAME_BYTES_MAX: usize = 100;
 
-/// Restores the backup in `file` into `path`, which is empty or not there, and says what that means. After a failure it is
-/// empty.
+/// Restores the backup in `file` into `path`, which is empty or not there, and says what that means. After a failure nothing
+/// is in it but the lock's file, which counts as nothing.
 pub(super) async fn restore(file: &Path, path: &Path, now: Timestamp) -> anyhow::Result<String> {
-    if path.exists() {
-        let mut inside = fs::read_dir(path).with_context(|| format!("{} cannot be read", path.display()))?;
-        let empty = inside.next().is_none();
-        ensure!(empty, "{} is not empty; a backup is restored into an empty directory only", path.display());
-    } else {
+    if !path.exists() {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.with_context(|| format!("{} cannot be made", path.display()))?;
     }
-    let restored = unpack_and_check(file, path, now).await;
+    // First without the lock: nothing is put into a directory that is somebody's.
+    check_empty(path)?;
+    let directory = Directory::new(path);
+    let lock = directory.try_lock()?.with_context(|| format!("another belay-gateway works in {}", path.display()))?;
+    // Another restore may have begun and ended meanwhile.
+    check_empty(path)?;
+    let restored = unpack_and_check(file, &directory, now).await;
     if restored.is_err() {
         clear(path);
     }
+    drop(lock);
     restored
 }
 
-/// Removes what this call wrote: the directory was empty before it.
+fn check_empty(path: &Path) -> anyhow::Result<()> {
+    let inside = fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let inside = inside.with_context(|| format!("{} cannot be read", path.display()))?;
+    let empty = inside.iter().all(|entry| entry.file_name() == LOCK);
+    ensure!(empty, "{} is not empty; a backup is restored into an empty directory only", path.display());
+    Ok(())
+}
+
+/// Removes what this call wrote while it holds the lock: nothing else was there. The lock's file stays: were it removed,
+/// two could each hold a lock of that name.
 fn clear(path: &Path) {
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten().filter(|entry| entry.file_name() != LOCK) {
         let path = entry.path();
         let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
     }
 }
 
-async fn unpack_and_check(file: &Path, path: &Path, now: Timestamp) -> anyhow::Result<String> {
-    let directory = Directory::new(path);
-    let _lock = directory.try_lock()?.with_context(|| format!("another belay-gateway works in {}", path.display()))?;
+async fn unpack_and_check(file: &Path, directory: &Directory, now: Timestamp) -> anyhow::Result<String> {
+    let path = directory.path();
     let Unpacked { about, config: text } =
-        unpack(file, &directory).with_context(|| format!("{} cannot be restored", file.display()))?;
+        unpack(file, directory).with_context(|| format!("{} cannot be restored", file.display()))?;
     let config = Config::parse(&text).context("the configuration in the backup")?;
     ensure!(
         config.name == about.gateway,
@@ -70,7 +81,7 @@ async fn unpack_and_check(file: &Path, path: &Path, now: Timestamp) -> anyhow::R
         config.name
     );
     let name = config.name.clone();
-    let (operator, _) = serve::open(&directory, config).await.context("what is in the backup does not fit together")?;
+    let (operator, _) = serve::open(directory, config).await.context("what is in the backup does not fit together")?;
     let checked = check_logs(&operator.gateway, path).await;
     operator.gateway.store.close().await;
     let logs = checked?;
@@ -198,6 +209,27 @@ fn age(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_does_not_hold_the_lock_clears_nothing_and_a_lock_that_nobody_holds_is_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let (path, now) = (parent.path().join("to"), Timestamp::from_seconds(0));
+        fs::create_dir(&path).unwrap();
+        let directory = Directory::new(&path);
+        let lock = directory.try_lock().unwrap().unwrap();
+        let refused = restore(Path::new("none"), &path, now).await.unwrap_err();
+        assert!(refused.to_string().contains("another belay-gateway works in"), "{refused}");
+        assert!(path.join(LOCK).exists(), "the other's lock was removed");
+        drop(lock);
+        for _ in 0..2 {
+            let refused = format!("{:#}", restore(Path::new("none"), &path, now).await.unwrap_err());
+            assert!(refused.contains("none cannot be restored"), "{refused}");
+        }
+        fs::write(path.join("theirs"), "").unwrap();
+        let refused = restore(Path::new("none"), &path, now).await.unwrap_err();
+        assert!(refused.to_string().contains("is not empty"), "{refused}");
+        assert!(path.join("theirs").exists());
+    }
 
     #[test]
     fn only_plain_names_are_keys() {
