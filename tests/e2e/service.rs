@@ -7,12 +7,14 @@ use belay_tests::{
     programs::programs,
     wait::{GENEROUS, until},
 };
-use std::{fs, os::unix::net::UnixDatagram, path::PathBuf, process::Command};
+use std::{cell::RefCell, fs, os::unix::net::UnixDatagram, path::PathBuf, process::Command, time::Instant};
 
 /// The service manager's end of `NOTIFY_SOCKET`.
 struct Ear {
     path: PathBuf,
     socket: UnixDatagram,
+    /// Every message so far.
+    heard: RefCell<Vec<String>>,
 }
 
 impl Ear {
@@ -20,7 +22,7 @@ impl Ear {
         let path = world.dir().join(name);
         let socket = UnixDatagram::bind(&path).unwrap();
         socket.set_read_timeout(Some(GENEROUS)).unwrap();
-        Self { path, socket }
+        Self { path, socket, heard: RefCell::default() }
     }
 
     /// Runs a program as its service manager would, with a watchdog of 0.6 s.
@@ -29,20 +31,30 @@ impl Ear {
         Daemon::start(name, command, log, &world.dir().join("logs").join(format!("{name}.service.log"))).unwrap()
     }
 
-    /// Waits for a message with this line in it.
+    /// Waits for the next message with this in one of its lines.
     #[track_caller]
     fn hear(&self, wanted: &str) {
-        let mut heard = Vec::new();
-        loop {
+        let (began, first) = (Instant::now(), self.heard.borrow().len());
+        while !self.heard.borrow().iter().skip(first).any(|message| says(message, wanted)) {
             let mut message = [0; 4096];
-            let Ok(count) = self.socket.recv(&mut message) else { panic!("{wanted:?} was not said, but {heard:?}") };
-            let message = String::from_utf8_lossy(&message[..count]).into_owned();
-            if message.lines().any(|line| line.contains(wanted)) {
-                return;
-            }
-            heard.push(message);
+            let came = self.socket.recv(&mut message).ok().filter(|_| began.elapsed() < GENEROUS);
+            let Some(count) = came else { panic!("{wanted:?} was not said, but {:?}", self.heard.borrow()) };
+            self.heard.borrow_mut().push(String::from_utf8_lossy(&message[..count]).into_owned());
         }
     }
+
+    /// Waits for such a message, unless one has come already.
+    #[track_caller]
+    fn has_heard(&self, wanted: &str) {
+        if !self.heard.borrow().iter().any(|message| says(message, wanted)) {
+            self.hear(wanted);
+        }
+    }
+}
+
+/// Whether one of the message's lines has these words.
+fn says(message: &str, wanted: &str) -> bool {
+    message.lines().any(|line| line.contains(wanted))
 }
 
 #[test]
@@ -59,7 +71,7 @@ fn a_gateway_is_ready_when_a_login_works_and_says_that_it_lives_and_that_it_stop
     for _ in 0..3 {
         ear.hear("WATCHDOG=1");
     }
-    ear.hear("; 1 connected");
+    ear.has_heard("; 1 connected");
     let stopped = std::thread::scope(|scope| {
         let stopping = scope.spawn(|| gateway.stop());
         ear.hear("STOPPING=1");
@@ -79,9 +91,9 @@ fn an_agent_is_ready_without_its_gateway_and_says_when_it_is_connected_and_sessi
     command.arg("run").arg("--state").arg(world.agent_dir("web1.acme"));
     let agent = ear.start("agent", command, &world, world.log("web1.acme"));
     ear.hear("READY=1");
-    ear.hear("STATUS=not connected to the gateway");
+    ear.has_heard("STATUS=not connected to the gateway");
     world.start_gateway().unwrap();
-    ear.hear("STATUS=connected to the gateway at 127.0.0.1");
+    ear.has_heard("STATUS=connected to the gateway at 127.0.0.1");
     ear.hear("WATCHDOG=1");
     let seen = until("a session", GENEROUS, || tech.ssh("web1.acme", "env").succeeded()).unwrap().out();
     assert!(!seen.contains("NOTIFY_SOCKET") && !seen.contains("WATCHDOG"), "{seen}");
