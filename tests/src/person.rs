@@ -161,6 +161,15 @@ impl Person {
         self.belay(["trust", hash, "--from", from])?.succeeded().map(drop)
     }
 
+    /// Pins a tenant from its directory as this person's provider: its list counts.
+    ///
+    /// # Errors
+    /// The policies there do not verify.
+    pub fn trust_provider(&self, hash: &str, from: &Path) -> Result<()> {
+        let from = from.to_str().context("a path that is not text")?;
+        self.belay(["trust", hash, "--provider", "--from", from])?.succeeded().map(drop)
+    }
+
     /// Signs bytes as `ssh-keygen -Y sign` does; the armoured signature.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use crate::failure::{Outcome, While, refused, usage};
 use belay_certs::{Digest, TenantName, digest::hex};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
@@ -33,9 +33,28 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pins {
+    /// Those of them that were pinned as this person's provider: only their lists of served tenants count.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub providers: BTreeSet<TenantName>,
     /// The digest of version 0 of each tenant that was pinned by hand.
     #[serde(default)]
     pub pins: BTreeMap<TenantName, Digest>,
+}
+
+impl Pins {
+    /// Whether it is pinned, and as a provider.
+    pub fn is_provider(&self, tenant: &TenantName) -> bool {
+        self.providers.contains(tenant) && self.pins.contains_key(tenant)
+    }
+}
+
+/// What a pinned tenant is to this person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PinnedAs {
+    /// Itself alone: its list of served tenants, if it has one, is not read.
+    Tenant,
+    /// The provider: the tenants that it serves are believed too.
+    Provider,
 }
 
 /// A home that exists.
@@ -137,14 +156,22 @@ impl Home {
         }
     }
 
-    /// Pins version 0 of a tenant; pinning the same again changes nothing.
+    /// Pins version 0 of a tenant. Pinning the same again can make it a provider, and else changes nothing.
     ///
     /// # Errors
     /// Another version 0 is pinned already, or the file cannot be written.
-    pub fn pin(&self, tenant: &TenantName, policy0: Digest) -> Outcome {
+    pub fn pin(&self, tenant: &TenantName, policy0: Digest, pinned_as: PinnedAs) -> Outcome {
         self.check_pin(tenant, &policy0)?;
         let mut pins = self.pins()?;
-        if pins.pins.insert(tenant.clone(), policy0).is_some() {
+        let before = pins.clone();
+        if pins.pins.insert(tenant.clone(), policy0).is_none() {
+            // What was left of an earlier pin that was taken out by hand says nothing of this one.
+            pins.providers.remove(tenant);
+        }
+        if pinned_as == PinnedAs::Provider {
+            pins.providers.insert(tenant.clone());
+        }
+        if pins == before {
             return Ok(());
         }
         let text = toml::to_string(&pins).during(|| "cannot write the pins".to_owned())?;
@@ -341,10 +368,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = home(dir.path());
         let tenant: TenantName = "acme".parse().unwrap();
-        home.pin(&tenant, Digest::of(b"a")).unwrap();
-        home.pin(&tenant, Digest::of(b"a")).unwrap();
-        assert!(home.pin(&tenant, Digest::of(b"b")).unwrap_err().sentence().contains("is pinned to"));
+        home.pin(&tenant, Digest::of(b"a"), PinnedAs::Tenant).unwrap();
+        home.pin(&tenant, Digest::of(b"a"), PinnedAs::Tenant).unwrap();
+        assert!(
+            home.pin(&tenant, Digest::of(b"b"), PinnedAs::Provider).unwrap_err().sentence().contains("is pinned to")
+        );
         assert_eq!(home.pins().unwrap().pins.get(&tenant), Some(&Digest::of(b"a")));
+    }
+
+    #[test]
+    fn a_pin_is_a_providers_only_once_that_was_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = home(dir.path());
+        let tenant: TenantName = "msp".parse().unwrap();
+        let pin = |pinned_as| {
+            home.pin(&tenant, Digest::of(b"a"), pinned_as).unwrap();
+            home.pins().unwrap().is_provider(&tenant)
+        };
+        assert_eq!([PinnedAs::Tenant, PinnedAs::Provider, PinnedAs::Tenant].map(pin), [false, true, true]);
+        // Its line is taken out of the pins by hand; what stays of it counts for nothing.
+        fs::write(dir.path().join("trust.toml"), "providers = [\"msp\"]\n").unwrap();
+        assert!(!home.pins().unwrap().is_provider(&tenant));
+        assert!(!pin(PinnedAs::Tenant));
     }
 
     #[test]

@@ -112,13 +112,14 @@ impl<'h> Refresh<'h> {
         true
     }
 
-    /// Puts what was new into the cache.
+    /// Puts what was new into the cache, of the chains that are believed.
     ///
     /// # Errors
     /// It cannot be written. What was written is whole.
-    pub fn keep(&self) -> Outcome {
+    pub fn keep(&self, is_believed: impl Fn(&Held) -> bool) -> Outcome {
         let news = std::mem::take(&mut *self.news.borrow_mut());
-        let files: Vec<_> = news.iter().flat_map(|taken| taken.files(self.home)).collect();
+        let files: Vec<_> =
+            news.iter().filter(|taken| is_believed(&taken.held)).flat_map(|taken| taken.files(self.home)).collect();
         chain::write_all(&files)
     }
 

@@ -1,6 +1,9 @@
 //! Everything this laptop believes: the pinned tenants, those they serve, and those whose people they import.
 //!
-//! One hash is pinned by hand; the rest is walked from verified policies. What does not chain is left out and said.
+//! One hash is pinned by hand; the rest is walked from verified policies. What does not chain is left out and said. Whose list
+//! of served tenants counts is `trusted/lists.rs`.
+
+mod lists;
 
 use crate::{
     chain::{self, Held},
@@ -14,7 +17,7 @@ use belay_certs::{
     Digest, TenantName,
     policy::{Chain, Policies},
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Rounds of asking: a list, the tenants on it and their imports are three, and a tenant may have moved.
 const ROUNDS_MAX: usize = 8;
@@ -28,7 +31,8 @@ const WITHHELD: &str = "the gateway shows you nothing of it: nothing there is gr
 pub struct Trusted {
     held: BTreeMap<TenantName, Held>,
     /// Those whose devices this person can mean: pinned or served. The others are only known for their people.
-    reached: BTreeSet<TenantName>,
+    /// With where the chain of each begins: nothing else that names a beginning takes its place, here or not.
+    reached: BTreeMap<TenantName, Digest>,
     /// What was refused or could not be fetched.
     problems: Vec<Problem>,
 }
@@ -125,12 +129,17 @@ impl Trusted {
         Self::renew(home, Refresh::new(home, Meant::Only(tenants)))
     }
 
+    /// Whether it is this chain that is believed of its tenant. The cache has room for one.
+    fn believes(&self, held: &Held) -> bool {
+        self.held.get(held.chain.tenant()).is_some_and(|mine| mine.chain.policy0() == held.chain.policy0())
+    }
+
     /// Walks, asks what the walk met, and walks again, until nobody new is to be asked.
     fn renew(home: &Home, mut refresh: Refresh<'_>) -> Outcome<Self> {
         for _ in 0..ROUNDS_MAX {
             let trusted = Self::walk(home, &|link| refresh.find(link));
             if !refresh.ask() {
-                refresh.keep()?;
+                refresh.keep(|held| trusted.as_ref().map_or(true, |trusted| trusted.believes(held)))?;
                 let trusted = trusted?;
                 trusted.tell();
                 return Ok(trusted);
@@ -140,64 +149,35 @@ impl Trusted {
     }
 
     fn walk(home: &Home, find: &Find<'_>) -> Outcome<Self> {
-        let pins = home.pins()?.pins;
-        if pins.is_empty() {
+        let pins = home.pins()?;
+        if pins.pins.is_empty() {
             return Err(refused(
                 "nothing is pinned here: run `belay trust HASH` with the hash your provider or customer gave you",
             ));
         }
         let mut trusted = Self::default();
-        for (tenant, policy0) in &pins {
+        for (tenant, policy0) in &pins.pins {
+            trusted.reached.insert(tenant.clone(), *policy0);
             trusted.take(Link { tenant: tenant.clone(), policy0: *policy0, route: None, from: From::Pin }, find);
-            trusted.reached.insert(tenant.clone());
             trusted.tenant(tenant)?;
         }
-        trusted.follow_lists(pins.into_keys().collect(), find);
+        trusted.follow_lists(&pins, find);
         for link in trusted.imported() {
             trusted.take(link, find);
         }
         Ok(trusted)
     }
 
-    /// Takes in what the lists of these tenants serve, and goes on with the lists of those that are in the same hands. Each
-    /// list is read once, so that a circle ends.
-    fn follow_lists(&mut self, pinned: BTreeSet<TenantName>, find: &Find<'_>) {
-        let mut lists: VecDeque<TenantName> = pinned.into_iter().collect();
-        let mut read = BTreeSet::new();
-        while let Some(provider) = lists.pop_front() {
-            if !read.insert(provider.clone()) {
-                continue;
-            }
-            for link in self.served(&provider) {
-                let tenant = link.tenant.clone();
-                self.reached.insert(tenant.clone());
-                self.take(link, find);
-                if self.are_in_the_same_hands(&provider, &tenant) {
-                    lists.push_back(tenant);
-                }
-            }
-        }
-    }
-
-    /// Whether whoever can sign for `tenant` can sign for `provider` too: then its list is as good as the provider's own. A
-    /// customer's list never counts: it could claim the name of another customer's devices.
-    pub fn are_in_the_same_hands(&self, provider: &TenantName, tenant: &TenantName) -> bool {
-        let (Some(provider), Some(tenant)) = (self.held.get(provider), self.held.get(tenant)) else { return false };
-        let (root, its) = (&provider.policy().root, &tenant.policy().root);
-        its.threshold >= root.threshold && its.keys.iter().all(|key| root.keys.contains(key))
-    }
-
     /// Takes one tenant in, or notes why not. Where two policies name different beginnings of one tenant, the first stays.
     fn take(&mut self, link: Link, find: &Find<'_>) {
         let Link { tenant, policy0, .. } = &link;
-        if let Some(held) = self.held.get(tenant) {
-            if held.chain.policy0() != *policy0 {
-                let sentence = format!(
-                    "trusted from {}, but another policy here names {policy0}; the first stays",
-                    held.chain.policy0()
-                );
-                self.problems.push(Problem { tenant: tenant.clone(), sentence, withheld: false });
-            }
+        let held = self.held.get(tenant).map(|held| held.chain.policy0());
+        if let Some(known) = self.reached.get(tenant).copied().or(held).filter(|known| known != policy0) {
+            let sentence = format!("trusted from {known}, but another policy here names {policy0}; the first stays");
+            self.problems.push(Problem { tenant: tenant.clone(), sentence, withheld: false });
+            return;
+        }
+        if held.is_some() {
             return;
         }
         let held = match find(&link) {
@@ -243,18 +223,6 @@ impl Trusted {
         note(&format!("belay: nothing is granted to you in {}{rest}", named.join(", ")));
     }
 
-    fn served(&self, provider: &TenantName) -> Vec<Link> {
-        let Some(held) = self.held.get(provider) else { return Vec::new() };
-        let route = Route::of(held.policy()).ok();
-        let serves = held.policy().serves.iter().map(|serves| Link {
-            tenant: serves.tenant.clone(),
-            policy0: serves.policy0,
-            route: route.clone(),
-            from: From::Provider,
-        });
-        serves.collect()
-    }
-
     fn imported(&self) -> Vec<Link> {
         let links = self.held.values().flat_map(|held| {
             let route = Route::of(held.policy()).ok();
@@ -270,7 +238,7 @@ impl Trusted {
 
     /// The tenants whose devices this person can mean, in order.
     pub fn reached(&self) -> impl Iterator<Item = &Held> {
-        self.reached.iter().filter_map(|tenant| self.held.get(tenant))
+        self.reached.keys().filter_map(|tenant| self.held.get(tenant))
     }
 
     /// Whether everything that this person can be shown is here, verified and fresh.
@@ -283,18 +251,18 @@ impl Trusted {
     /// # Errors
     /// It is neither, or its policy is not here.
     pub fn tenant(&self, tenant: &TenantName) -> Outcome<&Held> {
-        if !self.reached.contains(tenant) {
-            return Err(refused(format!(
-                "{tenant} is not trusted here: pin it with `belay trust HASH`, or have your provider's policy serve it"
-            )));
-        }
+        let is_reached = self.reached.contains_key(tenant);
         let problem = || match self.problems.iter().find(|problem| problem.tenant == *tenant) {
             Some(problem) => refused(format!("{tenant}: {}", problem.sentence)),
+            None if !is_reached => refused(format!(
+                "{tenant} is not trusted here: pin it with `belay trust HASH`, or have your provider's policy serve it (and \
+                 the provider pinned with --provider)"
+            )),
             None => refused(format!(
                 "the policy of {tenant} is not here yet: run `belay config`, or `belay trust HASH` with --from, --invite or --gateway"
             )),
         };
-        self.held.get(tenant).ok_or_else(problem)
+        self.held.get(tenant).filter(|_| is_reached).ok_or_else(problem)
     }
 
     /// What a decision about a tenant's device is made from: its policy, and of its imports those that are held.

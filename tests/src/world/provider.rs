@@ -27,7 +27,7 @@ impl World {
         self.serve(provider, provider, &list)
     }
 
-    /// A technician of a provider, in a team, whose laptop pins the provider's hash and nothing else.
+    /// A technician of a provider, in a team, whose laptop pins the provider's hash, as its provider's, and nothing else.
     ///
     /// # Errors
     /// It is refused.
@@ -35,7 +35,7 @@ impl World {
         let tenant = self.tenant(provider)?.clone();
         let person = Person::make(&self.dir().join("people").join(name), name)?;
         self.owner_adds(&tenant, name, &person.public_key(), &["--team", team])?;
-        person.trust(&self.policy0(provider)?, &self.tenant_dir(provider))?;
+        person.trust_provider(&self.policy0(provider)?, &self.tenant_dir(provider))?;
         person.belay(["config"])?.succeeded()?;
         Ok(person)
     }

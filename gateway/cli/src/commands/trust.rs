@@ -5,7 +5,7 @@ use crate::{
     chain::{self, Held},
     failure::{Outcome, usage},
     gateway::{Gateway, Route},
-    home::Home,
+    home::{Home, PinnedAs},
     invite::Invite,
     screen::{note, say},
 };
@@ -32,6 +32,9 @@ pub struct Args {
     /// The gateway's ssh host key, "TYPE BASE64"; may be given again
     #[arg(long = "host-key", value_name = "KEY")]
     host_keys: Vec<PublicKey>,
+    /// This is your provider: believe the tenants that its policy serves, too
+    #[arg(long)]
+    provider: bool,
 }
 
 /// Pins it.
@@ -50,9 +53,9 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         chain::refresh(home, &Gateway::new(home, route), &tenant, &args.hash)?
     };
     // Last: a pin without its policies would stop every other command.
-    home.pin(held.chain.tenant(), args.hash)?;
-    tell(&held);
-    Ok(())
+    let pinned_as = if args.provider { PinnedAs::Provider } else { PinnedAs::Tenant };
+    home.pin(held.chain.tenant(), args.hash, pinned_as)?;
+    tell(home, &held)
 }
 
 /// A directory may be behind what this laptop has verified already: the newer chain stays.
@@ -96,15 +99,22 @@ fn same_tenant(args: &Args, found: &TenantName) -> Outcome {
     }
 }
 
-fn tell(held: &Held) {
+fn tell(home: &Home, held: &Held) -> Outcome {
     let chain = &held.chain;
     say(&format!("{} is trusted from {}: version {}, verified", chain.tenant(), chain.policy0(), chain.version()));
     let serves: Vec<&str> = held.policy().serves.iter().map(|serves| serves.tenant.as_str()).collect();
     if !serves.is_empty() {
         say(&format!("it serves {}", serves.join(", ")));
+        if !home.pins()?.is_provider(chain.tenant()) {
+            say(&format!(
+                "they are not believed from its list: if it is your provider, run `belay trust {} --provider`",
+                chain.policy0()
+            ));
+        }
     }
     if let Err(refusal) = chain.check_expiry(now()) {
         note(&format!("belay: {refusal}"));
     }
     say("next: belay config");
+    Ok(())
 }

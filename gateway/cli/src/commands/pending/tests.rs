@@ -129,7 +129,7 @@ fn a_machine_that_asked_in_time_may_be_approved_after_its_token_expired() {
 fn a_row_of_another_shape_is_rejected_by_name() {
     let (_dir, home) = crate::testing::home();
     let acme = Customer::new("acme", "");
-    home.pin(&acme.name, acme.pin()).unwrap();
+    home.pin(&acme.name, acme.pin(), crate::home::PinnedAs::Tenant).unwrap();
     acme.cache(&home);
     let trusted = Trusted::load(&home).unwrap();
     let rejected = judge(&trusted, json!({"name": "web1.acme", "serial_next": -1}), soon()).unwrap_err();
