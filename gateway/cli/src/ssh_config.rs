@@ -28,8 +28,8 @@ pub struct Tenant {
 /// Paths that go into the fragment.
 #[derive(Debug, Clone, Copy)]
 pub struct Paths<'a> {
-    /// The known-hosts file that is written beside, as ssh will find it.
-    pub known_hosts: &'a Path,
+    /// The folder of the known-hosts file and of the lists, as ssh will find it.
+    pub folder: &'a str,
     /// Whose ssh reads it.
     pub reader: Reader<'a>,
 }
@@ -68,6 +68,8 @@ const CIPHERS: &str =
 /// The only host key type a device has, always certified.
 const DEVICE_ALGORITHMS: &str = "ssh-ed25519-cert-v01@openssh.com";
 
+/// The file of known hosts.
+pub const KNOWN_HOSTS: &str = "known_hosts";
 /// The folder of the lists of revoked certificates, beside the known hosts.
 pub const REVOKED: &str = "revoked";
 
@@ -104,8 +106,7 @@ pub fn write(tenants: &[Tenant], paths: &Paths<'_>) -> Outcome<Written> {
     }
     let mut revoked = Vec::new();
     for tenant in kept.iter().filter(|tenant| !tenant.revoked.is_empty()) {
-        let path = paths.known_hosts.with_file_name(REVOKED).join(tenant.name.as_str());
-        let path = quoted(&path.display().to_string())?;
+        let path = plain(&format!("{}/{REVOKED}/{}", paths.folder, tenant.name))?;
         let _ = write!(fragment, "\nHost *.{}\n    RevokedHostKeys {path}\n", tenant.name);
         revoked.push((tenant.name.clone(), krl::write(&tenant.device_ca, &tenant.revoked)));
     }
@@ -187,7 +188,7 @@ fn groups<'a>(tenants: &[&'a Tenant]) -> Vec<Group<'a>> {
 
 /// Options that hold on both hops.
 fn common(paths: &Paths<'_>) -> Outcome<String> {
-    let mut out = format!("    UserKnownHostsFile {}\n", quoted(&paths.known_hosts.display().to_string())?);
+    let mut out = format!("    UserKnownHostsFile {}\n", quoted(&format!("{}/{KNOWN_HOSTS}", paths.folder))?);
     if let Reader::Own { identity, .. } = paths.reader {
         if let Some(identity) = identity {
             let _ = writeln!(out, "    IdentityFile {}", quoted(&identity.display().to_string())?);
@@ -263,6 +264,24 @@ fn quoted(path: &str) -> Outcome<String> {
         return Err(usage(format!("ssh's configuration cannot hold the path {path:?}: choose another")));
     }
     Ok(format!("\"{}\"", path.replace('%', "%%")))
+}
+
+/// The path of a list of revoked keys. Some releases of ssh take this option word by word, others expand `~` and `%`; and
+/// ssh refuses every host whose list it does not find. So the path must be one that both read alike.
+fn plain(path: &str) -> Outcome<String> {
+    if !is_absolute(path) || path.contains('%') {
+        return Err(usage(format!(
+            "a policy revokes devices, and some releases of ssh do not find the list of them at {path:?}: the folder's path must \
+             be absolute, without `~` and `%` (`belay config --for windows --path C:/Users/NAME/.ssh/belay`, or another --home)"
+        )));
+    }
+    quoted(path)
+}
+
+/// Here or on Windows: from the root, or from a drive's.
+pub fn is_absolute(path: &str) -> bool {
+    let from_drive = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic()) && rest.get(1..3) == Some(":/");
+    path.starts_with('/') || from_drive(path)
 }
 
 #[cfg(test)]

@@ -4,16 +4,16 @@
 use super::now;
 use crate::{
     chain,
-    failure::{Outcome, refused},
+    failure::{Outcome, refused, usage},
     gateway::Route,
     home::{Home, write_whole},
     screen::{document, note, say},
-    ssh_config::{self, Paths, REVOKED, Reader, Tenant, Written},
+    ssh_config::{self, KNOWN_HOSTS, Paths, REVOKED, Reader, Tenant, Written},
     trusted::Trusted,
 };
 use std::path::{Path, PathBuf};
 
-/// Where a colleague puts the folder, as their ssh finds it: `~` is the profile's directory on Windows too.
+/// Where a colleague puts the folder unless told otherwise: `~` is the profile's directory on Windows too.
 const FOLDER: &str = "~/.ssh/belay";
 
 /// `belay config`.
@@ -28,6 +28,9 @@ pub struct Args {
     /// That folder
     #[arg(short, long, value_name = "DIR", requires = "system")]
     output: Option<PathBuf>,
+    /// Where the colleague will put it, in full, as C:/Users/NAME/.ssh/belay; needed once a device is revoked
+    #[arg(long, value_name = "PATH", requires = "system")]
+    path: Option<String>,
 }
 
 /// Whose ssh the folder is for.
@@ -45,7 +48,7 @@ pub fn run(home: &Home, args: &Args, identity_named: bool) -> Outcome {
     let trusted = Trusted::refresh(home)?;
     let (tenants, mut left_out) = tenants(home, &trusted)?;
     let written = match &args.output {
-        Some(folder) => hand_over(&tenants, folder)?,
+        Some(folder) => hand_over(&tenants, folder, args.path.as_deref())?,
         None => write_own(home, &tenants, args, identity_named)?,
     };
     left_out.extend(written.left_out);
@@ -87,10 +90,10 @@ fn tenants(home: &Home, trusted: &Trusted) -> Outcome<(Vec<Tenant>, Vec<String>)
 }
 
 fn write_own(home: &Home, tenants: &[Tenant], args: &Args, identity_named: bool) -> Outcome<Written> {
-    let known_hosts = home.known_hosts();
+    let (folder, known_hosts) = (home.dir().display().to_string(), home.known_hosts());
     let control_dir = home.control_dir()?;
     let reader = Reader::Own { identity: home.identity(), control_dir: &control_dir };
-    let written = ssh_config::write(tenants, &Paths { known_hosts: &known_hosts, reader })?;
+    let written = ssh_config::write(tenants, &Paths { folder: &folder, reader })?;
     if args.print {
         document(&written.fragment);
         return Ok(written);
@@ -114,25 +117,35 @@ fn write_revoked(written: &Written, dir: &Path) -> Outcome {
 }
 
 /// The folder: nothing in it is secret, and nothing of this laptop.
-fn hand_over(tenants: &[Tenant], folder: &Path) -> Outcome<Written> {
-    let known_hosts = Path::new(FOLDER).join("known_hosts");
-    let written = ssh_config::write(tenants, &Paths { known_hosts: &known_hosts, reader: Reader::Colleague })?;
-    write_whole(&folder.join("known_hosts"), written.known_hosts.as_bytes(), 0o644)?;
+fn hand_over(tenants: &[Tenant], folder: &Path, path: Option<&str>) -> Outcome<Written> {
+    let path = path.map(|path| path.replace('\\', "/").trim_end_matches('/').to_owned());
+    if let Some(path) = path.as_ref().filter(|path| !ssh_config::is_absolute(path)) {
+        return Err(usage(format!(
+            "--path {path:?} is not a whole path: give it from the root, as C:/Users/NAME/.ssh/belay"
+        )));
+    }
+    let there = path.as_deref().unwrap_or(FOLDER);
+    let written = ssh_config::write(tenants, &Paths { folder: there, reader: Reader::Colleague })?;
+    write_whole(&folder.join(KNOWN_HOSTS), written.known_hosts.as_bytes(), 0o644)?;
     write_revoked(&written, folder)?;
     write_whole(&folder.join("ssh_config"), written.fragment.as_bytes(), 0o644)?;
-    write_whole(&folder.join("README.txt"), readme(tenants).as_bytes(), 0o644)?;
+    write_whole(&folder.join("README.txt"), readme(tenants, path.as_deref()).as_bytes(), 0o644)?;
     say(&format!("{}: ssh_config, known_hosts and README.txt for {} tenants", folder.display(), tenants.len()));
     Ok(written)
 }
 
-fn readme(tenants: &[Tenant]) -> String {
+fn readme(tenants: &[Tenant], path: Option<&str>) -> String {
     let example = tenants.first().map_or("TENANT", |tenant| tenant.name.as_str());
+    let (place, include) = match path {
+        Some(path) => (path.to_owned(), format!("\"{path}/ssh_config\"")),
+        None => ("C:\\Users\\YOU\\.ssh\\belay".to_owned(), "belay/ssh_config".to_owned()),
+    };
     format!(
-        "1. Copy this folder to C:\\Users\\YOU\\.ssh\\belay, so that there is a C:\\Users\\YOU\\.ssh\\belay\\ssh_config.\r\n\
-         2. Put this line at the very top of C:\\Users\\YOU\\.ssh\\config (a new file, if there is none):  Include belay/ssh_config\r\n\
+        "1. Copy this folder to {place}, so that there is a file ssh_config in it there.\r\n\
+         2. Put this line at the very top of .ssh\\config in your home (a new file, if there is none):  Include {include}\r\n\
          3. Type:  ssh ACCOUNT@DEVICE.{example}   and  ssh gw devices   with the key you gave us (.ssh\\id_ed25519).\r\n\
          \r\n\
-         Nothing in this folder is secret. When customers come or go you get a new one: replace it whole.\r\n"
+         Nothing in this folder is secret. When customers come or go, or a device is revoked, you get a new one: replace it whole.\r\n"
     )
 }
 

@@ -22,7 +22,7 @@ fn tenant(name: &str, address: &str, gateway_key: usize, ca: &[usize]) -> Tenant
 
 fn paths() -> Paths<'static> {
     Paths {
-        known_hosts: Path::new("/home/tech/.config/belay/known_hosts"),
+        folder: "/home/tech/.config/belay",
         reader: Reader::Own {
             identity: Some(Path::new("/home/tech/my keys/50%/id_ed25519")),
             control_dir: Path::new("/run/user/1000/belay/0a1b2c3d"),
@@ -126,7 +126,7 @@ fn a_path_that_ssh_would_read_otherwise_is_refused() {
 
 #[test]
 fn a_colleagues_folder_names_nothing_of_this_laptop() {
-    let paths = Paths { known_hosts: Path::new("~/.ssh/belay/known_hosts"), reader: Reader::Colleague };
+    let paths = Paths { folder: "~/.ssh/belay", reader: Reader::Colleague };
     let tenants = [tenant("acme", "gw.example:2222", 0, &[2]), tenant("globex", "gw2.example:2222", 1, &[3])];
     let written = write(&tenants, &paths).unwrap();
     compare("colleague.ssh_config", &written.fragment);
@@ -155,4 +155,22 @@ fn revoked_serials_and_old_device_cas_are_told_of_their_own_tenant_only() {
     let revoked: Vec<&str> = written.known_hosts.lines().filter(|line| line.starts_with("@revoked")).collect();
     assert_eq!(revoked.len(), 1, "{revoked:?}");
     assert!(revoked[0].starts_with("@revoked *.acme ssh-ed25519 "), "{revoked:?}");
+}
+
+#[test]
+fn a_list_of_revoked_keys_is_named_only_where_every_ssh_finds_it() {
+    let mut acme = tenant("acme", "gw.example:2222", 0, &[2]);
+    acme.revoked = vec![7];
+    let of = |folder| write(&[acme.clone()], &Paths { folder, reader: Reader::Colleague });
+    for folder in ["~/.ssh/belay", ".ssh/belay", "C:belay", "1:/belay", "/home/50%/belay", "C:/Users/50%/belay"] {
+        let refused = of(folder).unwrap_err();
+        assert!(refused.sentence().contains("--path"), "{folder}: {}", refused.sentence());
+    }
+    for folder in ["/home/a b/belay", "C:/Users/ann/.ssh/belay"] {
+        let line = format!("RevokedHostKeys \"{folder}/revoked/acme\"\n");
+        assert!(of(folder).unwrap().fragment.contains(&line), "{folder}");
+    }
+    // Without a revoked serial any path will do.
+    let nothing = tenant("acme", "gw.example:2222", 0, &[2]);
+    assert!(write(&[nothing], &Paths { folder: "~/.ssh/belay", reader: Reader::Colleague }).is_ok());
 }
