@@ -58,6 +58,9 @@ pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 pub const WELCOME_WAIT: Duration = Duration::from_secs(5);
 /// How long the gateway gets to answer a join request: it records it first.
 pub const JOIN_WAIT: Duration = Duration::from_secs(30);
+/// How long a gateway whose window is full may read nothing of the control stream: one that records reads all the time, and
+/// what it does not hear it cannot prove.
+pub const SPEAK_WAIT: Duration = Duration::from_secs(30);
 /// How long a session stream may stay silent before its `Open`: the gateway writes both at once.
 pub const OPEN_WAIT: Duration = Duration::from_secs(5);
 /// IP addresses tried for one gateway name: a round over all of them stays under a minute.
@@ -104,6 +107,9 @@ pub const DRAIN_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long the agent waits for its sessions to end when it is told to stop.
 pub const STOP_WAIT: Duration = Duration::from_secs(10);
 
+/// The longest wait before a live session's grant is looked at again: after sleep, and after a clock that jumped, its hours may be
+/// over although no minute has turned.
+pub const STANDING_EVERY: Duration = Duration::from_secs(5);
 /// How often the clock's high-water mark is made durable: a clock set back can gain at most this.
 pub const CLOCK_MARK_EVERY: Duration = Duration::from_secs(60);
 /// How far the clock may be behind what it cannot be behind, in seconds: signers' laptops run ahead by minutes, and time

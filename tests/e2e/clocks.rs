@@ -1,14 +1,21 @@
 //! Clocks that jump, on a machine and on the gateway: what is refused names both times, what is right again works again, and
 //! no log is hurt. Only the time of day is faked; timers are not.
 
+#[path = "parts/changed.rs"]
+mod changed;
+#[path = "parts/policies.rs"]
+mod policies;
+
+use belay_certs::{Timestamp, time::SECOND};
 use belay_tests::{
-    Person, Plan, World,
+    Person, Plan, Terminal, World,
     wait::{GENEROUS, until},
 };
 use std::{
     ffi::OsStr,
     fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 const DEVICE: &str = "web1.acme";
@@ -94,6 +101,51 @@ fn a_machine_whose_clock_is_set_back_starts_nothing_until_it_is_right() {
     bench.until_serving();
     bench.set("+0");
     bench.until_serving();
+    bench.tech.belay(["log", "verify", "acme"]).unwrap().must();
+}
+
+/// `HH:MM` in UTC, so many minutes from now.
+fn clock(minutes: i64) -> String {
+    Timestamp::from_system(SystemTime::now()).plus(minutes * 60 * SECOND).to_string()[11..16].to_owned()
+}
+
+#[test]
+fn a_laptop_that_wakes_after_the_hours_of_a_grant_ends_the_session_that_slept() {
+    let Some(bench) = Bench::new() else { return };
+    bench.fake_agent();
+    let account = bench.world.account().to_owned();
+    let guest = bench.world.add_person("acme", "guest", &["--do", "shell", "--as", &account]).unwrap();
+    let hours = format!("hours = \"Mon-Sun {}-{} UTC\"", clock(-120), clock(120));
+    changed::change(&bench.world, DEVICE, |text| changed::add_to_grant(text, "guest", &hours));
+    let live = |person: &Person| {
+        let mut ssh = person.ssh_command();
+        ssh.args(["-tt", "--", DEVICE, "echo begun; read line; echo heard $line"]);
+        let shell = Terminal::open(&ssh, 80, 24).unwrap();
+        shell.see("begun").unwrap();
+        shell
+    };
+    let (of_guest, mut of_tech) = (live(&guest), live(&bench.tech));
+    // Asleep for eight hours: no timer has moved, and nobody says a word.
+    bench.set("+8h");
+    of_guest.see("this session was ended: the grant at line").unwrap();
+    of_guest.see("counts only at Mon-Sun").unwrap();
+    of_guest.ended(GENEROUS).unwrap();
+    let ran = bench.world.dir().join("ran");
+    let touch = format!("touch {}", ran.display());
+    let said = belay_tests::run(guest.ssh_command().args(["--", DEVICE, &touch]), b"").unwrap();
+    assert!(said.err().contains("counts only at Mon-Sun"), "{}", said.story());
+    assert!(!ran.exists(), "it started outside its hours");
+    // Whose grant has no hours was not disturbed.
+    of_tech.keys("me\r").unwrap();
+    of_tech.see("heard me").unwrap();
+    assert!(of_tech.ended(GENEROUS).unwrap().success());
+    bench.set("+0");
+    guest.ssh(DEVICE, &touch).must();
+    let entries = bench.tech.log("acme");
+    let because =
+        |e: &&serde_json::Value| e["reason"].as_str().is_some_and(|why| why.contains("counts only at Mon-Sun"));
+    let ended = entries.iter().filter(because).filter(|e| e["type"] == "session.ended").count();
+    assert_eq!(ended, 1, "{entries:#?}");
     bench.tech.belay(["log", "verify", "acme"]).unwrap().must();
 }
 

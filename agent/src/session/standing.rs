@@ -1,6 +1,7 @@
-//! Whether a running session is still granted: asked again at every policy change and at every turn of the minute.
+//! Whether a running session is still granted: asked again at every policy change, at every turn of the minute, and every
+//! few seconds: a machine that was suspended wakes at another time of day, and no timer has moved.
 
-use crate::authority::Authority;
+use crate::{authority::Authority, limits::STANDING_EVERY};
 use belay_certs::{
     AccountName, PublicKey,
     policy::{Action, Grant, Refusal},
@@ -37,8 +38,8 @@ impl Standing {
             }
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { std::future::pending::<()>().await },
-                // Hours end on a whole minute, without any message.
-                () = tokio::time::sleep(self.authority.clock().to_next_minute()) => {}
+                // Hours end on a whole minute, without any message; and a clock may jump over it.
+                () = tokio::time::sleep(self.authority.clock().to_next_minute().min(STANDING_EVERY)) => {}
             }
         }
     }
