@@ -15,12 +15,12 @@ mod rogue;
 mod wire;
 
 use belay_certs::{Digest, PublicKey, digest::unhex, statement::Statement};
-use belay_protocol::{RecordOffered, ToGateway};
+use belay_protocol::{CloseCode, RecordOffered, ToGateway};
 use belay_tests::{Person, Plan, Said, World, plan::Tenant, wait::GENEROUS};
 use ledger::Lie;
 use rogue::Rogue;
 use serde_json::Value;
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 const DEVICE: &str = "web1.acme";
 /// The status of a channel that the device refused.
@@ -85,6 +85,13 @@ impl Scene {
     /// A line of the agent's log since `mark`.
     fn logged(&self, mark: usize, words: &str) -> String {
         self.world.log(DEVICE).wait(words, mark, GENEROUS, |line| line.contains(words)).unwrap()
+    }
+
+    /// The agent's resident memory, in KiB.
+    fn rss(&self) -> u64 {
+        let pid = self.world.agent_pid(DEVICE).unwrap();
+        let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
     }
 
     /// Starts the agent anew, without the waits that it has grown.
@@ -291,11 +298,7 @@ fn record(world: &World, device: &str) -> RecordOffered {
 #[test]
 fn a_gateway_that_opens_and_resets_streams_and_offers_nonsense_makes_a_machine_no_larger() {
     let scene = Scene::new();
-    let rss = || {
-        let pid = scene.world.agent_pid(DEVICE).unwrap();
-        let pages = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
-    };
+    let rss = || scene.rss();
     let count = if std::env::var_os("BELAY_LONG").is_some() { 200_000 } else { 10_000 };
     let (before, mark) = (rss(), scene.world.log(DEVICE).mark());
     let opened = scene.rogue.abuse(|line| async move {
@@ -327,4 +330,49 @@ fn a_gateway_that_opens_and_resets_streams_and_offers_nonsense_makes_a_machine_n
     assert!(lines < 200, "{}", scene.world.log(DEVICE).tail());
     scene.restart_agent();
     scene.serves_the_truth("after");
+}
+
+#[test]
+fn a_gateway_that_reads_nothing_starts_nothing_and_is_left_and_called_again() {
+    let scene = Scene::new();
+    let (journal, ends, hellos) =
+        (scene.world.agent_dir(DEVICE).join("outbox"), scene.rogue.ends(), scene.rogue.hellos());
+    let (before, mark) = (scene.rss(), scene.world.log(DEVICE).mark());
+    scene.rogue.goes_deaf();
+    // More than its window: the words of these wait in the machine.
+    let long = "x".repeat(4 << 10);
+    let refused = "the gateway did not prove within 3 s that this session is recorded; nothing was started";
+    for round in 0..3 {
+        std::thread::scope(|scope| {
+            for number in 0..6 {
+                let (scene, case) = (&scene, format!("deaf-{round}-{number} # {long}"));
+                scope.spawn(move || {
+                    let said = scene.attempt(&scene.tech, &case);
+                    assert!(said.err().contains(refused), "{}", said.story());
+                });
+            }
+        });
+    }
+    let size = fs::metadata(&journal).map(|file| file.len()).unwrap_or(u64::MAX);
+    let after = scene.rss();
+    println!("measured: a deaf gateway: agent RSS {before} to {after} KiB, the outbox holds {size} B");
+    assert!(after < before + (16 << 10) && size < 1 << 20, "{before} to {after} KiB, {size} B");
+    scene.logged(mark, "the gateway has read nothing for 30 s");
+    scene.rogue.is_left_with(ends, CloseCode::Finished);
+    scene.rogue.hears_again();
+    scene.rogue.hello(hellos);
+    scene.serves_the_truth("after");
+    // Everything that was kept is said, once more where it was said before, in order and without a gap.
+    let (mut numbers, mut texts) = (BTreeSet::new(), BTreeSet::new());
+    for made in scene.rogue.statements() {
+        numbers.insert(made.seq);
+        texts.insert(made.text);
+    }
+    assert!(numbers.len() >= 36 && numbers.len() == texts.len(), "{} numbers, {} texts", numbers.len(), texts.len());
+    assert!(numbers.iter().zip(numbers.iter().skip(1)).all(|(one, next)| one + 1 == *next), "{numbers:?}");
+    assert!(
+        fs::read_dir(scene.world.dir())
+            .unwrap()
+            .all(|file| { !file.unwrap().file_name().to_string_lossy().starts_with("ran-deaf") })
+    );
 }

@@ -11,8 +11,8 @@ use crate::{
     authority::{AGENT_VERSION, Authority, NotTaken, Taken},
     device::Device,
     limits::{
-        ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_CHECK_LEAST, UNKEPT_MAX, UNKEPT_RETRY,
-        WELCOME_WAIT,
+        ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_CHECK_LEAST, SPEAK_WAIT, UNKEPT_MAX,
+        UNKEPT_RETRY, WELCOME_WAIT,
     },
     state::identity::{Asked, Identity},
     words::heard,
@@ -144,14 +144,17 @@ async fn speak(
                 None => return Ended::Broken("the recorder asks for a new connection".to_owned()),
             },
         };
-        let written = match encode(&message) {
-            Ok(frame) => frames::write(&mut send, &frame).await,
-            Err(ended) => Err(ended),
-        };
-        if let Err(ended) = written {
+        if let Err(ended) = say(&mut send, &message).await {
             return ended;
         }
     }
+}
+
+/// Says one message to a gateway that reads.
+async fn say(send: &mut SendStream, message: &ToGateway) -> Result<(), Ended> {
+    let frame = encode(message)?;
+    let deaf = |_| Ended::lost(format_args!("the gateway has read nothing for {} s", SPEAK_WAIT.as_secs()));
+    tokio::time::timeout(SPEAK_WAIT, frames::write(send, &frame)).await.map_err(deaf)?
 }
 
 fn encode(message: &ToGateway) -> Result<Vec<u8>, Ended> {

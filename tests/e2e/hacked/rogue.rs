@@ -27,7 +27,7 @@ use std::{
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Handle, Runtime},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 
 /// What waits to be said to the agent; a test says one thing after the other.
@@ -61,6 +61,8 @@ struct Script {
     opening: Option<Vec<u8>>,
     /// Intents that had their answer.
     answered: HashSet<u64>,
+    /// Whether what agents say is left unread.
+    deaf: watch::Sender<bool>,
     /// Whom everybody is announced as: the technician, with name and key.
     announced: Open,
 }
@@ -95,7 +97,14 @@ impl Rogue {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let key = fs::read_to_string(world.person("tech").public_key()).unwrap().trim().to_owned();
         let announced = Open { access: [7; 16], person: "tech".to_owned(), key };
-        let script = Script { greeting: None, lie: Lie::None, opening: None, answered: HashSet::new(), announced };
+        let script = Script {
+            greeting: None,
+            lie: Lie::None,
+            opening: None,
+            answered: HashSet::new(),
+            deaf: watch::channel(false).0,
+            announced,
+        };
         let stage = Stage { ledger: Mutex::new(ledger), script: Mutex::new(script), seen: Watched::default() };
         let stage = Arc::new(stage);
         let inside = runtime.enter();
@@ -122,6 +131,16 @@ impl Rogue {
     /// What session streams begin with instead of `Open`.
     pub fn will_open_with(&self, bytes: Option<Vec<u8>>) {
         self.script().opening = bytes;
+    }
+
+    /// Reads nothing more of what agents say after a hello.
+    pub fn goes_deaf(&self) {
+        self.script().deaf.send_replace(true);
+    }
+
+    /// Reads again, also what lies there.
+    pub fn hears_again(&self) {
+        self.script().deaf.send_replace(false);
     }
 
     /// Says something to the agent now.
@@ -301,7 +320,14 @@ async fn speak(mut send: SendStream, mut to_say: mpsc::Receiver<Vec<u8>>) {
 }
 
 async fn hear(stage: &Stage, mut frames: Frames<GatewayPhase>, out: mpsc::Sender<Vec<u8>>) {
-    while let Some(frame) = frames.next().await {
+    let mut deaf = stage.script.lock().unwrap_or_else(PoisonError::into_inner).deaf.subscribe();
+    while deaf.wait_for(|deaf| !deaf).await.is_ok() {
+        let frame = tokio::select! {
+            biased;
+            _ = deaf.changed() => continue,
+            frame = frames.next() => frame,
+        };
+        let Some(frame) = frame else { return };
         let Ok(Some(message)) = ToGateway::decode(&frame) else { continue };
         if let ToGateway::StatementMade(made) = &message
             && let Some(bytes) = stage.answer(made)

@@ -1,7 +1,10 @@
 //! QUIC and frames for whoever stands in for a gateway: what the real one does, without its care.
 
 use belay_protocol::{FrameReader, Phase, RawFrame};
-use quinn::{Endpoint, EndpointConfig, RecvStream, ServerConfig, TokioRuntime, crypto::rustls::QuicServerConfig};
+use quinn::{
+    Endpoint, EndpointConfig, RecvStream, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    crypto::rustls::QuicServerConfig,
+};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::{net::Ipv4Addr, sync::Arc};
 
@@ -16,7 +19,11 @@ pub fn listen(port: u16, chain: &[Vec<u8>], key: Vec<u8>, protocols: &[&[u8]]) -
         .with_single_cert(chain, key)
         .unwrap();
     tls.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-    let server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    let mut transport = TransportConfig::default();
+    // Small: when nothing is read, whoever speaks feels it soon.
+    transport.stream_receive_window(VarInt::from_u32(32 << 10));
+    server.transport_config(Arc::new(transport));
     let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     Endpoint::new(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime)).unwrap()
 }
