@@ -7,6 +7,7 @@ mod acts;
 mod backup;
 pub(crate) mod directory;
 mod restore;
+mod signed;
 pub(crate) mod socket;
 mod transport_ca;
 mod verify;
@@ -23,12 +24,11 @@ use crate::{
 use acts::{Identity, Request};
 use anyhow::{Context, bail, ensure};
 use belay_certs::{
-    Digest, TenantName, Timestamp, envelope,
-    limits::{POLICY_BYTES_MAX, POLICY_SIGNATURES_MAX, SIGNATURE_BYTES_MAX},
-    sshsig,
+    Digest, TenantName, Timestamp,
     tlog::{NoteVerifier, Report},
 };
 use directory::Directory;
+use signed::read_signed;
 use std::{
     fs::{File, OpenOptions},
     io::Read,
@@ -70,7 +70,7 @@ pub async fn tenant_invite(directory: &Path, tenant: TenantName) -> anyhow::Resu
     answer(directory, &Request::Invite { tenant }).await
 }
 
-/// Adopts version 0 of a tenant's policy from a file, whose signatures are beside it in `FILE.sig`.
+/// Adopts version 0 of a tenant's policy from a file, whose signatures are beside it in `FILE*.sig`.
 ///
 /// # Errors
 /// It does not verify, or another one was adopted.
@@ -91,18 +91,6 @@ pub async fn tenant_restart(
 ) -> anyhow::Result<String> {
     let (text, signatures) = read_signed(policy)?;
     answer(directory, &Request::RestartPolicy { tenant, text, signatures, lost }).await
-}
-
-/// A policy's text, and the signatures beside it in `FILE.sig`.
-fn read_signed(policy: &Path) -> anyhow::Result<(String, Vec<String>)> {
-    let bytes = read(policy, POLICY_BYTES_MAX)?;
-    let named = || policy.display().to_string();
-    let text = sshsig::text(&bytes, POLICY_BYTES_MAX).with_context(named)?.to_owned();
-    let beside = beside(policy, ".sig");
-    let armored = read(&beside, POLICY_SIGNATURES_MAX * (SIGNATURE_BYTES_MAX + 2))?;
-    let armored = String::from_utf8(armored).with_context(|| format!("{} is not text", beside.display()))?;
-    let signatures = envelope::signatures(&armored).with_context(|| beside.display().to_string())?;
-    Ok((text, signatures))
 }
 
 /// All tenants, as a table or as JSON.

@@ -138,7 +138,7 @@ enum Tenant {
         #[command(flatten)]
         place: Place,
     },
-    /// Adopt version 0 of a tenant's policy; its signatures are in FILE.sig
+    /// Adopt version 0 of a tenant's policy; its signatures are in FILE.sig, FILE.bob.sig, …
     Adopt {
         name: TenantName,
         /// The policy
@@ -146,7 +146,7 @@ enum Tenant {
         #[command(flatten)]
         place: Place,
     },
-    /// Begin a tenant's policy anew, because its root keys are lost: FILE is another version 0, its signatures in FILE.sig
+    /// Begin a tenant's policy anew, because its root keys are lost: FILE is another version 0, its signatures beside it
     ///
     /// The old chain ends. Its devices are turned away until each is made to forget it, by hand, as root. The tenant's log says so.
     Restart {

@@ -8,6 +8,7 @@ use crate::{
     gateway::{Gateway, at_once},
     home::{self, Home},
     screen::note,
+    signatures,
 };
 use belay_certs::{
     Digest, PublicKey, Signed, TenantName, envelope,
@@ -104,12 +105,12 @@ pub fn device_cas_gone(home: &Home, tenant: &TenantName, now: &[PublicKey]) -> V
     gone
 }
 
-/// The chain from a directory of policy files, and its documents for the cache.
+/// The chain from a directory of policy files with the signatures that were gathered there, and its documents for the cache.
 ///
 /// # Errors
 /// There is no version 0, or a file does not verify.
 pub fn from_dir(dir: &Path, pin: &Digest) -> Outcome<(Held, Vec<Signed>)> {
-    let documents = read_dir(dir)?;
+    let documents = read_dir_with(dir, |path| signatures::gather(path, home::read(path)?, &[]))?;
     if documents.is_empty() {
         return Err(refused(format!("{} has no policy-0.toml", dir.display())));
     }
@@ -239,6 +240,10 @@ pub fn signature_path(path: &Path) -> PathBuf {
 }
 
 fn read_dir(dir: &Path) -> Outcome<Vec<Signed>> {
+    read_dir_with(dir, read)
+}
+
+fn read_dir_with(dir: &Path, read: impl Fn(&Path) -> Outcome<Signed>) -> Outcome<Vec<Signed>> {
     (0..VERSIONS_MAX)
         .map(|version| dir.join(format!("policy-{version}.toml")))
         .take_while(|path| path.exists())

@@ -33,13 +33,13 @@ fn acme() -> TenantName {
     "acme".parse().unwrap()
 }
 
-/// Version 0 made from an invite, with its signature beside it.
+/// Version 0 made from an invite, with the signatures of two laptops beside it, both of which it needs.
 fn policy0(directory: &Path, invite: &Invite) -> PathBuf {
-    let root = PrivateKey::generate_ed25519("root").unwrap();
+    let [root, bob] = ["root", "bob"].map(|name| PrivateKey::generate_ed25519(name).unwrap());
     let issued = Timestamp::from_system(SystemTime::now()).whole_second();
     let text = format!(
         "format = 1\ntenant = \"{}\"\nversion = 0\nissued = {issued}\nexpires = {}\nmin_agent = \"0.1.0\"\n[root]\n\
-         threshold = 1\nkeys = [\"{key}\"]\n[gateway]\nssh = \"{}\"\nssh_host_keys = [\"{}\"]\naddresses = [\"{}\"]\n\
+         threshold = 2\nkeys = [\"{key}\", \"{other}\"]\n[gateway]\nssh = \"{}\"\nssh_host_keys = [\"{}\"]\naddresses = [\"{}\"]\n\
          transport_ca = [\"{}\"]\nlogs = [{{ origin = \"{}\", vkey = \"{}\" }}]\n[devices]\nca = [\"{key}\"]\n",
         invite.tenant,
         issued.plus(30 * DAY),
@@ -50,10 +50,14 @@ fn policy0(directory: &Path, invite: &Invite) -> PathBuf {
         invite.origin,
         invite.vkey,
         key = root.public(),
+        other = bob.public(),
     );
     let file = directory.join("policy-0.toml");
     std::fs::write(&file, &text).unwrap();
-    std::fs::write(beside(&file, ".sig"), sshsig::sign(Namespace::Policy, text.as_bytes(), &root).unwrap()).unwrap();
+    for (suffix, key) in [(".sig", root), (".bob.sig", bob)] {
+        let signature = sshsig::sign(Namespace::Policy, text.as_bytes(), &key).unwrap();
+        std::fs::write(beside(&file, suffix), signature).unwrap();
+    }
     file
 }
 
@@ -182,6 +186,9 @@ async fn a_directory_that_is_none_and_a_policy_without_a_signature_are_refused()
     let directory = gateway();
     let invite: Invite = toml::from_str(&tenant_add(directory.path(), acme()).await.unwrap()).unwrap();
     let file = policy0(directory.path(), &invite);
+    std::fs::remove_file(beside(&file, ".bob.sig")).unwrap();
+    let sentence = format!("{:#}", tenant_adopt(directory.path(), acme(), &file).await.unwrap_err());
+    assert!(sentence.contains("has 1 of the 2 signatures"), "{sentence}");
     std::fs::remove_file(beside(&file, ".sig")).unwrap();
     let sentence = format!("{:#}", tenant_adopt(directory.path(), acme(), &file).await.unwrap_err());
     assert!(sentence.contains("policy-0.toml.sig cannot be read"), "{sentence}");

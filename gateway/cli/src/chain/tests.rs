@@ -104,6 +104,25 @@ fn a_directory_with_signed_files_is_a_chain() {
 }
 
 #[test]
+fn a_version_0_that_was_signed_on_two_laptops_is_gathered_from_the_directory() {
+    let acme = Customer::new("acme", "");
+    let bob = belay_certs::PrivateKey::generate_ed25519("bob").unwrap();
+    let text = std::str::from_utf8(&acme.versions[0].bytes).unwrap().replace("threshold = 1", "threshold = 2");
+    let root = acme.root.public().line();
+    // The root's own keys come first.
+    let text = text.replacen(&format!("\"{root}\""), &format!("\"{root}\", \"{}\"", bob.public().line()), 1);
+    let (dir, mine) = (tempfile::tempdir().unwrap(), acme.sign(&text));
+    let file = dir.path().join("policy-0.toml");
+    let pin = Digest::of(&mine.bytes);
+    write(&file, &mine).unwrap();
+    assert!(from_dir(dir.path(), &pin).unwrap_err().sentence().contains("has 1 of the 2 signatures"));
+    let from_bob = belay_certs::sshsig::sign(belay_certs::Namespace::Policy, text.as_bytes(), &bob).unwrap();
+    std::fs::write(dir.path().join("policy-0.toml.bob.sig"), from_bob).unwrap();
+    let (held, documents) = from_dir(dir.path(), &pin).unwrap();
+    assert_eq!((held.chain.version(), documents[0].signatures.len()), (0, 2));
+}
+
+#[test]
 fn an_added_person_is_in_the_next_version_and_a_removed_one_is_not() {
     let mut acme = Customer::new("acme", "");
     let key = belay_certs::PrivateKey::generate_ed25519("bob").unwrap().public().line();

@@ -20,7 +20,7 @@ pub struct Args {
     /// The tenant whose policy it is; with --from or --invite it is known
     #[arg(long)]
     tenant: Option<TenantName>,
-    /// Take the policies from a directory with policy-0.toml, policy-0.toml.sig, …
+    /// Take the policies from a directory with policy-0.toml, policy-0.toml.sig, policy-0.toml.bob.sig, …
     #[arg(long, value_name = "DIR", conflicts_with_all = ["gateway", "invite"])]
     from: Option<PathBuf>,
     /// Take them from the gateway of this invite
