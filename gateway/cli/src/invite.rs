@@ -62,7 +62,7 @@ impl Invite {
     }
 
     /// What a policy made from it would be refused for is refused now, before any key is made for it.
-    fn check(&self) -> Outcome {
+    fn check(&self) -> Outcome<Policy> {
         self.route()?;
         let key = PrivateKey::generate_ed25519("")?;
         let issued = Timestamp::from_seconds(0);
@@ -77,8 +77,7 @@ impl Invite {
             imports: Vec::new(),
             grant: None,
         };
-        Policy::parse(version_0(self, &beginning).as_bytes())?;
-        Ok(())
+        Ok(Policy::parse(version_0(self, &beginning).as_bytes())?)
     }
 
     /// The gateway's ssh door.
@@ -204,7 +203,7 @@ fn list(items: impl IntoIterator<Item = String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Customer;
+    use crate::{seeded::Seeded, testing::Customer};
 
     fn read(text: &str) -> Outcome<Invite> {
         let dir = tempfile::tempdir().unwrap();
@@ -228,6 +227,34 @@ mod tests {
         ] {
             assert!(read(&text.replace(from, to)).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn a_changed_invite_is_refused_or_makes_a_policy_of_just_what_it_says() {
+        let text = Customer::new("acme", "").invite_text();
+        let (mut seeded, mut taken, mut refused) = (Seeded::new(0x1417), 0, 0);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("invite.toml");
+        for _ in 0..1_500 {
+            std::fs::write(&path, seeded.mutate(text.as_bytes())).unwrap();
+            match Invite::read(&path) {
+                Ok(invite) => {
+                    taken += 1;
+                    let policy = invite.check().unwrap();
+                    let (said, gateway) = (&invite, &policy.gateway);
+                    assert_eq!((&policy.tenant, &gateway.ssh), (&said.tenant, &said.ssh));
+                    assert_eq!((&gateway.ssh_host_keys, &gateway.addresses), (&said.ssh_host_keys, &said.addresses));
+                    let [log] = gateway.logs.as_slice() else { panic!("{} logs", gateway.logs.len()) };
+                    assert_eq!((&log.origin, &log.vkey), (&said.origin, &said.vkey));
+                    assert_eq!((policy.root.keys.len(), policy.people.len(), policy.grants.len()), (1, 0, 0));
+                }
+                Err(failure) => {
+                    refused += 1;
+                    assert!(!failure.sentence().is_empty());
+                }
+            }
+        }
+        assert!(taken > 20 && refused > 500, "{taken} taken, {refused} refused");
     }
 
     #[test]

@@ -17,6 +17,9 @@ mod next_version;
 mod policy_edit;
 mod refresh;
 mod screen;
+#[cfg(test)]
+#[path = "../../../fuzz/src/seeded.rs"]
+mod seeded;
 mod signatures;
 mod ssh_agent;
 mod ssh_config;

@@ -65,6 +65,7 @@ impl Source for Archive {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seeded::Seeded;
 
     fn archive(files: &[(&str, &[u8])]) -> Outcome<Archive> {
         let mut builder = tar::Builder::new(tempfile::tempfile().unwrap());
@@ -104,5 +105,37 @@ mod tests {
         file.write_all_at(&bytes[..1000], 0).unwrap();
         let read = Archive::open(file).and_then(|archive| Ok(archive.read("a")?));
         assert!(read.is_err());
+    }
+
+    #[test]
+    fn a_changed_archive_is_refused_or_every_file_in_it_is_read_as_it_lies_there() {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, bytes) in [("checkpoint", &b"one"[..]), ("tile/0/000.p/1", &[7; 700]), ("objects/aa", b"")] {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            builder.append_data(&mut header, path, bytes).unwrap();
+        }
+        let whole = builder.into_inner().unwrap();
+        let (mut seeded, mut opened, mut refused) = (Seeded::new(0x7a72), 0, 0);
+        for _ in 0..3_000 {
+            let bytes = seeded.mutate(&whole);
+            let file = tempfile::tempfile().unwrap();
+            file.write_all_at(&bytes, 0).unwrap();
+            match Archive::open(file) {
+                Ok(archive) => {
+                    opened += 1;
+                    for (path, (start, size)) in &archive.places {
+                        let place = usize::try_from(*start).unwrap()..usize::try_from(start + size).unwrap();
+                        // Cut off within the last file: that one cannot be read.
+                        assert_eq!(archive.read(path).ok().flatten().as_deref(), bytes.get(place), "{path:?}");
+                    }
+                }
+                Err(failure) => {
+                    refused += 1;
+                    assert!(!failure.sentence().is_empty());
+                }
+            }
+        }
+        assert!(opened > 100 && refused > 100, "{opened} opened, {refused} refused");
     }
 }
