@@ -15,6 +15,9 @@ mod quic;
 mod relay;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+#[path = "../../fuzz/src/seeded.rs"]
+mod seeded;
 pub mod serve;
 pub mod service;
 mod ssh;

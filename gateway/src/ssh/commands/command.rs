@@ -296,6 +296,7 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::seeded::Seeded;
 
     fn read(line: &str) -> Result<Command, String> {
         parse(&belay_rules::words::split(line.as_bytes()).unwrap())
@@ -419,5 +420,51 @@ mod tests {
         ] {
             assert!(HELP.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
         }
+    }
+
+    #[test]
+    fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
+        let lines = [
+            "devices 'web 1' --json --tenant acme",
+            "pending --after web1.acme --limit 9 --beyond 4 --wait 9999 --json",
+            "records acme --device web1.acme --after web1.acme --limit 9999999",
+            "policy show acme --from 3 --json",
+            "sessions --tenant acme --device web1.acme --limit=99999999",
+            "log tail acme --limit 99999999 --json",
+            "log export acme/1",
+            "approve \"acme\" --json",
+        ];
+        let (mut seeded, mut taken, mut refused) = (Seeded::new(0xc0de), 0, 0);
+        for turn in 0..20_000 {
+            let line = seeded.mutate(lines[turn % lines.len()].as_bytes());
+            match belay_rules::words::split(&line).and_then(|words| parse(&words)) {
+                Ok(command) => {
+                    taken += 1;
+                    let bounded = match &command {
+                        Command::Pending { wanted, .. } => wanted.wait_seconds <= PENDING_WAIT_SECONDS_MAX,
+                        Command::Records { limit, .. } => *limit <= RECORDS_MAX,
+                        Command::Sessions { limit, .. } => *limit <= SESSIONS_MAX,
+                        Command::LogTail { limit, .. } => *limit <= TAIL_MAX,
+                        Command::Help
+                        | Command::Devices { .. }
+                        | Command::Recertify { .. }
+                        | Command::Token { .. }
+                        | Command::Approve { .. }
+                        | Command::PolicyShow { .. }
+                        | Command::PolicyFetch
+                        | Command::PolicyPush { .. }
+                        | Command::LogExport { .. }
+                        | Command::LogCheckpoint { .. } => true,
+                    };
+                    assert!(bounded, "{command:?}");
+                }
+                Err(sentence) => {
+                    refused += 1;
+                    let plain = !sentence.is_empty() && !sentence.contains(char::is_control);
+                    assert!(plain, "{:?}: {sentence:?}", line.escape_ascii().to_string());
+                }
+            }
+        }
+        assert!(taken > 1_000 && refused > 1_000, "{taken} taken, {refused} refused");
     }
 }
