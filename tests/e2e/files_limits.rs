@@ -14,6 +14,8 @@ const READ: u8 = 5;
 const STAT: u8 = 17;
 const OPEN_DIRECTORY: u8 = 11;
 const READ_DIRECTORY: u8 = 12;
+const MAKE_DIRECTORY: u8 = 14;
+const RENAME: u8 = 18;
 const EXTENDED: u8 = 200;
 const STATUS: u8 = 101;
 const HANDLE: u8 = 102;
@@ -164,6 +166,34 @@ fn paths_that_no_file_can_have_are_refused_and_the_session_goes_on() {
     let codes: Vec<u32> = (100..105).map(|id| status(&answers[&id]).0).collect();
     assert_eq!(codes, [5, 5, 5, 8, 8]);
     assert_eq!(answers[&105][0], 105);
+}
+
+#[test]
+fn names_beyond_the_longest_path_are_recorded_and_so_is_all_that_follows() {
+    let world = World::shared();
+    // A link to a directory as deep as a path can say: what is in it has longer names than any path.
+    let mut deep = world.dir().join("deep");
+    while deep.as_os_str().len() < 4_088 {
+        let rest = 4_088 - deep.as_os_str().len() - 1;
+        // Never so that a part without a name is left.
+        deep.push("d".repeat(if rest > 200 { 100 } else { rest }));
+    }
+    fs::create_dir_all(&deep).unwrap();
+    let (short, after) = (world.dir().join("short"), world.dir().join("after-the-long-ones"));
+    std::os::unix::fs::symlink(&deep, &short).unwrap();
+    let (from, to) = (short.join("x".repeat(255)), short.join("y".repeat(255)));
+    fs::write(&from, b"x").unwrap();
+    let mut batch = Batch::begin();
+    batch.ask(RENAME, 100, &[&path(&from), &path(&to)]);
+    batch.ask(MAKE_DIRECTORY, 101, &[&path(&after), &[0; 4]]);
+    let (said, answers) = batch.send(&world);
+    said.must();
+    assert_eq!((status(&answers[&100]).0, status(&answers[&101]).0), (0, 0));
+    let made = ("mkdir".to_owned(), after.display().to_string());
+    let files = files_of(&world.person("tech"), |files| deeds(files).contains(&made));
+    assert_eq!((&files["changed"], &files["unfinished"]), (&2.into(), &serde_json::Value::Null), "{files:#}");
+    let rename = &files["list"][0];
+    assert!(rename["path"].as_str().unwrap().ends_with('…') && rename["to"].as_str().unwrap().ends_with('…'));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The process runs as the account, so nothing that it says is believed beyond what it is: a bounded list of words. Not
 //! here: the pipe between the two (the agent's `files/` and `session/`).
 
-use crate::limits::{REPORT_BYTES_MAX, SFTP_HANDLES_MAX};
+use crate::limits::{REPORT_BYTES_MAX, SFTP_PATH_BYTES_MAX, SFTP_TRANSFERS_MAX};
 use belay_certs::statement::{Deed, FileDeed, Files, path_text};
 use std::collections::BTreeMap;
 
@@ -77,7 +77,8 @@ const DEEDS: [Deed; 8] =
     [Deed::Rename, Deed::Remove, Deed::Mkdir, Deed::Rmdir, Deed::Symlink, Deed::Hardlink, Deed::Attributes, Deed::Copy];
 
 impl Report {
-    /// The report as bytes: length, kind, fields.
+    /// The report as bytes: length, kind, fields. A path that is longer than any the system takes (a long name in a deep
+    /// directory, reached by a link) is cut, which the list shows: it keeps less of a path than that.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = vec![0, 0];
         match self {
@@ -85,7 +86,7 @@ impl Report {
                 out.push(1);
                 out.extend_from_slice(&handle.to_be_bytes());
                 out.push(u8::from(*way == Way::Up));
-                out.extend_from_slice(path);
+                out.extend_from_slice(start_of(path));
             }
             Self::Moved { handle, bytes } => {
                 out.push(2);
@@ -102,6 +103,7 @@ impl Report {
                 out.push(4);
                 let number = DEEDS.iter().position(|one| one == deed).and_then(|at| u8::try_from(at).ok());
                 out.push(number.unwrap_or(u8::MAX));
+                let (path, to) = (start_of(path), start_of(to));
                 out.extend_from_slice(&u16::try_from(path.len()).unwrap_or(u16::MAX).to_be_bytes());
                 out.extend_from_slice(path);
                 out.extend_from_slice(to);
@@ -166,6 +168,11 @@ impl Report {
     }
 }
 
+/// What is told of a path.
+fn start_of(path: &[u8]) -> &[u8] {
+    path.get(..SFTP_PATH_BYTES_MAX).unwrap_or(path)
+}
+
 /// The sum of a file session's reports.
 #[derive(Debug, Default)]
 pub struct FileLedger {
@@ -189,7 +196,7 @@ impl FileLedger {
     pub fn take(&mut self, report: Report) {
         match report {
             Report::Opened { handle, way, path } => {
-                if self.open.len() < SFTP_HANDLES_MAX {
+                if self.open.len() < SFTP_TRANSFERS_MAX {
                     self.open.insert(handle, Transfer { way, path: path_text(&path), bytes: 0 });
                 }
             }
@@ -236,6 +243,7 @@ impl Transfer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SFTP_HANDLES_MAX;
 
     fn opened(handle: u32, way: Way, path: &str) -> Report {
         Report::Opened { handle, way, path: path.as_bytes().to_vec() }
@@ -301,6 +309,35 @@ mod tests {
     fn a_session_that_opens_without_end_costs_no_more_than_its_handles() {
         let mut ledger = FileLedger::default();
         (0..10_000).for_each(|handle| ledger.take(opened(handle, Way::Up, "/a")));
-        assert_eq!(ledger.finish().up, SFTP_HANDLES_MAX as u64);
+        assert_eq!(ledger.finish().up, SFTP_TRANSFERS_MAX as u64);
+    }
+
+    #[test]
+    fn paths_longer_than_any_that_is_kept_are_cut_and_the_list_shows_it() {
+        let long = vec![b'x'; 70_000];
+        let (from, to) = (long.clone(), long.clone());
+        for report in [
+            Report::Done { deed: Deed::Rename, path: from, to },
+            Report::Opened { handle: 1, way: Way::Up, path: long },
+        ] {
+            let bytes = report.to_bytes();
+            let (read, length) = Report::split(&bytes).unwrap().unwrap();
+            assert_eq!(length, bytes.len());
+            let mut ledger = FileLedger::default();
+            ledger.take(read);
+            let files = ledger.finish();
+            let shown = [Some(&files.list[0].path), files.list[0].to.as_ref()];
+            assert!(shown.into_iter().flatten().all(|path| path.ends_with("x…")), "{files:?}");
+        }
+    }
+
+    #[test]
+    fn every_open_file_may_be_read_and_written_and_both_are_counted() {
+        let mut ledger = FileLedger::default();
+        let handles = u32::try_from(SFTP_HANDLES_MAX).unwrap();
+        (0..handles).for_each(|handle| ledger.take(opened(handle, Way::Up, "/a")));
+        (0..handles).for_each(|handle| ledger.take(opened(handles + handle, Way::Down, "/a")));
+        let files = ledger.finish();
+        assert_eq!((files.up, files.down), (u64::from(handles), u64::from(handles)));
     }
 }

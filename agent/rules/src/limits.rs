@@ -21,11 +21,13 @@ pub const SFTP_PACKET_BYTES_MAX: usize = 256 << 10;
 pub const SFTP_TRANSFER_BYTES_MAX: usize = SFTP_PACKET_BYTES_MAX - 1024;
 /// Open files and directories of one file session: clients that copy many files at once open dozens.
 pub const SFTP_HANDLES_MAX: usize = 128;
+/// Transfers that are open: each open file may be written and read.
+pub const SFTP_TRANSFERS_MAX: usize = 2 * SFTP_HANDLES_MAX;
 /// A path (Linux: PATH_MAX with its NUL).
 pub const SFTP_PATH_BYTES_MAX: usize = 4_095;
 /// Names in one answer about a directory, as many as OpenSSH gives.
 pub const SFTP_NAMES_MAX: usize = 100;
 /// Numbers whose names are asked for at once: as many as an answer has files, twice over.
 pub const SFTP_IDS_MAX: usize = 2 * SFTP_NAMES_MAX;
-/// One report of a file session: two whole paths and a few numbers.
+/// One report of a file session: two whole paths, cut where they are longer, and a few numbers.
 pub const REPORT_BYTES_MAX: usize = 2 * SFTP_PATH_BYTES_MAX + 64;

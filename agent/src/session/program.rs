@@ -2,7 +2,7 @@
 
 use super::{
     Caller, Permit,
-    files::Reported,
+    files::{Reported, Unreadable},
     inbox::{Inbox, Incoming},
     modes,
     outflow::Outflow,
@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 
 /// What a person reads whose client breaks the rules of SSH.
 const OVERRUN: &str = "the client sent more than it had credit for";
+
+/// What a person reads whose file session could no longer be followed.
+const UNFOLLOWED: &str = "what this file session did could no longer be recorded";
 
 /// How a session ended, for the client and for the record.
 pub(crate) struct Ending {
@@ -145,23 +148,17 @@ impl Program {
     /// Carries bytes until the program ends, the client leaves, the grant is lost or the agent stops.
     pub(crate) async fn run(self, inbox: &mut Inbox, out: &Outflow, watch: &Watch<'_>) -> Ending {
         let Self { child, leader, ends, mut reported } = self;
-        let carrying = async {
-            match ends {
-                Ends::Terminal(master) => {
-                    let exited = CancellationToken::new();
-                    let output = out.pump_terminal(&master, &exited);
-                    watch.carry(child, inbox, Input::Terminal(&master), output, &exited).await
-                }
-                Ends::Pipes { stdin, stdout, stderr } => {
-                    let exited = CancellationToken::new();
-                    let output = out.pump_pipes(stdout, stderr);
-                    watch.carry(child, inbox, Input::Pipe(stdin), output, &exited).await
-                }
+        let unreadable = follow(reported.as_mut());
+        let exited = CancellationToken::new();
+        let outcome = match ends {
+            Ends::Terminal(master) => {
+                let output = out.pump_terminal(&master, &exited);
+                watch.carry(child, inbox, Input::Terminal(&master), output, &exited, unreadable).await
             }
-        };
-        let outcome = tokio::select! {
-            outcome = carrying => outcome,
-            never = follow(reported.as_mut()) => match never {},
+            Ends::Pipes { stdin, stdout, stderr } => {
+                let output = out.pump_pipes(stdout, stderr);
+                watch.carry(child, inbox, Input::Pipe(stdin), output, &exited, unreadable).await
+            }
         };
         let ending = Self::ending(outcome, leader);
         let Some(reported) = reported else { return ending };
@@ -191,12 +188,12 @@ impl Program {
     }
 }
 
-/// Takes in what a file session reports for as long as it is waited for.
-async fn follow(reported: Option<&mut Reported>) -> std::convert::Infallible {
-    if let Some(reported) = reported {
-        reported.follow().await;
+/// Takes in what a file session reports for as long as it is waited for; nothing else reports.
+async fn follow(reported: Option<&mut Reported>) -> Unreadable {
+    match reported {
+        Some(reported) => reported.follow().await,
+        None => std::future::pending().await,
     }
-    std::future::pending().await
 }
 
 /// What ended the carrying.
@@ -207,7 +204,7 @@ enum Outcome {
     Left(Option<ExitStatus>),
     /// The agent's shutdown.
     Stopped,
-    /// A grant that is no longer there, with the refusal's sentence; and the program's end, if that was known.
+    /// What it may not go on without (its grant, its record), with the refusal's sentence; and the program's end, if that was known.
     Lost(String, Option<ExitStatus>),
     /// The machine: the program's end cannot be known.
     Broken(String),
@@ -256,8 +253,9 @@ impl Watch<'_> {
         mut input: Input<'_>,
         output: impl Future<Output = ()>,
         exited: &CancellationToken,
+        unreadable: impl Future<Output = Unreadable>,
     ) -> Outcome {
-        tokio::pin!(output);
+        tokio::pin!(output, unreadable);
         let lost = self.standing.lost();
         tokio::pin!(lost);
         let own = child.id();
@@ -279,6 +277,7 @@ impl Watch<'_> {
                 biased;
                 refusal = &mut lost => return Outcome::Lost(refusal.to_string(), status),
                 () = self.stop.cancelled() => return Outcome::Stopped,
+                Unreadable = &mut unreadable => return Outcome::Lost(UNFOLLOWED.to_owned(), status),
                 () = self.gone.cancelled() => return Outcome::Left(status),
                 incoming = inbox.next() => match incoming {
                     Incoming::Closed => return Outcome::Left(status),
