@@ -10,11 +10,22 @@ use belay_tests::{
     wait::{GENEROUS, until},
 };
 use moved::{deeds, ended, files_of, sftp};
+use russh::{
+    ChannelMsg, Sig, client,
+    keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key},
+};
 use serde_json::Value;
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    io::Write,
+    net::Ipv4Addr,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, chown},
+    },
     path::Path,
+    process::Stdio,
+    sync::Arc,
 };
 
 const DEVICE: &str = "web1.acme";
@@ -227,6 +238,111 @@ fn a_person_who_leaves_in_the_middle_leaves_a_partial_copy_in_the_record() {
     drop(terminal);
     let entry = partial_of(&tech, &there);
     assert!(entry["files"]["unfinished"].is_null() && entry["files"]["up_bytes"].as_u64() > Some(0), "{entry:#}");
+}
+
+/// SFTP's packets, each as its kind and its fields; the greeting first.
+fn packets(asked: &[(u8, Vec<u8>)]) -> Vec<u8> {
+    let mut bytes = vec![0, 0, 0, 5, 1, 0, 0, 0, 3];
+    for (number, (kind, fields)) in asked.iter().enumerate() {
+        let length = u32::try_from(5 + fields.len()).unwrap();
+        bytes.extend([&length.to_be_bytes()[..], &[*kind], &u32::try_from(number).unwrap().to_be_bytes()].concat());
+        bytes.extend(fields);
+    }
+    bytes
+}
+
+fn string(text: &[u8]) -> Vec<u8> {
+    [&u32::try_from(text.len()).unwrap().to_be_bytes()[..], text].concat()
+}
+
+fn string_of(path: &Path) -> Vec<u8> {
+    string(path.as_os_str().as_bytes())
+}
+
+/// The first two handles of a session.
+const FIRST: [u8; 8] = [0, 0, 0, 4, 0, 0, 0, 0];
+const SECOND: [u8; 8] = [0, 0, 0, 4, 0, 0, 0, 1];
+
+#[test]
+fn a_copy_on_the_machine_ends_with_its_person_and_is_in_the_list() {
+    let world = World::of(Plan::small());
+    let tech = world.person("tech");
+    // More than any machine copies while this test waits.
+    let source = world.dir().join("endless");
+    fs::File::create(&source).unwrap().set_len(1 << 43).unwrap();
+    let mut ssh = tech.ssh_command();
+    ssh.args(["-s", "--", DEVICE, "sftp"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut ssh = ssh.spawn().unwrap();
+    let asked = packets(&[
+        (3, [string_of(&source), vec![0, 0, 0, 1], vec![0; 4]].concat()),
+        (3, [string(b"/dev/null"), vec![0, 0, 0, 2], vec![0; 4]].concat()),
+        (200, [string(b"copy-data"), FIRST.to_vec(), vec![0; 16], SECOND.to_vec(), vec![0; 8]].concat()),
+    ]);
+    ssh.stdin.as_mut().unwrap().write_all(&asked).unwrap();
+    until("the copy to begin", GENEROUS, || session_with(&source).ok_or_else(|| anyhow::anyhow!("nothing is open")))
+        .unwrap();
+    ssh.kill().unwrap();
+    ssh.wait().unwrap();
+    let copy = ("copy".to_owned(), source.display().to_string());
+    let entry = until("the end of the session in the log", GENEROUS, || {
+        let mut ends = tech.log("acme").into_iter().filter(|entry| entry["type"] == "session.ended");
+        ends.find(|entry| entry["files"]["down"] == 1).ok_or_else(|| anyhow::anyhow!("not there"))
+    });
+    let entry = entry.unwrap();
+    assert!(deeds(&entry["files"]).contains(&copy) && entry["files"]["unfinished"].is_null(), "{entry:#}");
+}
+
+/// An SSH client that says what no command-line client can be made to say.
+struct Raw;
+
+impl client::Handler for Raw {
+    type Error = russh::Error;
+    async fn check_server_key(&mut self, _: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        Ok(true)
+    }
+}
+
+/// Asks for signals after the greeting of a file session and then for a directory; the exit status.
+async fn signal_and_make(world: &World, made: &Path) -> Option<u32> {
+    let key = Arc::new(load_secret_key(world.person("tech").key(), None).unwrap());
+    let key = || PrivateKeyWithHashAlg::new(Arc::clone(&key), None);
+    let mut gateway = client::connect(Arc::default(), (Ipv4Addr::LOCALHOST, world.ssh_port()), Raw).await.unwrap();
+    assert!(gateway.authenticate_publickey("x", key()).await.unwrap().success());
+    let way = gateway.channel_open_direct_tcpip(DEVICE, 22, "127.0.0.1", 1).await.unwrap();
+    let mut device = client::connect_stream(Arc::default(), way.into_stream(), Raw).await.unwrap();
+    assert!(device.authenticate_publickey(world.account(), key()).await.unwrap().success());
+    let mut channel = device.channel_open_session().await.unwrap();
+    channel.request_subsystem(true, "sftp").await.unwrap();
+    let asked = packets(&[(14, [string_of(made), vec![0; 4]].concat())]);
+    let (greeting, rest) = asked.split_at(9);
+    channel.data(greeting).await.unwrap();
+    let (mut answers, mut exit) = (0, None);
+    while let Some(message) = channel.wait().await {
+        match message {
+            ChannelMsg::Data { .. } if answers == 0 => {
+                answers += 1;
+                for signal in [Sig::KILL, Sig::TERM, Sig::INT] {
+                    channel.signal(signal).await.unwrap();
+                }
+                channel.data(rest).await.unwrap();
+            }
+            ChannelMsg::Data { .. } => channel.eof().await.unwrap(),
+            ChannelMsg::ExitStatus { exit_status } => exit = Some(exit_status),
+            _ => {}
+        }
+    }
+    exit
+}
+
+#[test]
+fn a_signal_of_the_client_ends_no_file_session() {
+    let world = World::of(Plan::small());
+    let made = world.dir().join("made-after-signals");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    assert_eq!(runtime.block_on(signal_and_make(&world, &made)), Some(0));
+    let made = ("mkdir".to_owned(), made.display().to_string());
+    let files = files_of(&world.person("tech"), |files| deeds(files).contains(&made));
+    assert!(files["unfinished"].is_null(), "{files:#}");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! the protocol (`belay_agent_rules::sftp`), the sum of the reports (`belay_agent_rules::file_reports`).
 
 mod changes;
+mod copying;
 mod handles;
 mod listing;
 mod paths;
@@ -45,6 +46,8 @@ fn converse(server: &mut Server, input: &mut impl Read, output: &mut impl Write)
     loop {
         while let Some((packet, length)) = sftp::split(inflow.waiting()).map_err(invalid)? {
             server.answer(packet).map_err(invalid)?;
+            // Told before the next is done: what ends this process in between takes no more than one deed from the list.
+            server.flush_reports()?;
             inflow.taken += length;
             if server.replies().bytes().len() >= ANSWERS_BYTES_HIGH {
                 send(server, output)?;
@@ -80,8 +83,6 @@ impl Inflow {
 }
 
 fn send(server: &mut Server, output: &mut impl Write) -> io::Result<()> {
-    // Told before it is answered: what the client believes to be done is in the list.
-    server.flush_reports()?;
     output.write_all(server.replies().bytes())?;
     output.flush()?;
     server.replies().clear();

@@ -4,6 +4,7 @@
 
 use super::{
     changes,
+    copying::{self, Part},
     handles::{Handles, Open, OpenFile},
     listing::{self, Listing},
     paths,
@@ -25,9 +26,6 @@ use std::{
     },
     path::{Path, PathBuf},
 };
-
-/// Bytes copied on the machine at a time.
-const COPY_BYTES: usize = 256 << 10;
 
 /// The state of one file session.
 pub(super) struct Server {
@@ -181,7 +179,7 @@ impl Server {
                 self.replies.users_and_groups(id, &users, &groups);
             }
             Extension::CopyData { from, offset, bytes, to, to_offset } => {
-                return self.copy(from, offset, bytes, to, to_offset);
+                return self.copy(from, to, &Part { offset, bytes, to_offset });
             }
         }
         Ok(Outcome::Answered)
@@ -298,45 +296,24 @@ impl Server {
         Ok(Outcome::Done)
     }
 
-    fn copy(
-        &mut self,
-        from: Option<u32>,
-        offset: u64,
-        bytes: u64,
-        to: Option<u32>,
-        to_offset: u64,
-    ) -> io::Result<Outcome> {
+    fn copy(&mut self, from: Option<u32>, to: Option<u32>, part: &Part) -> io::Result<Outcome> {
         let (source, source_path) = {
             let file = self.handles.file(from)?;
             (file.file.try_clone()?, file.path.clone())
         };
         let target = self.handles.file(to)?;
-        if from == to {
-            return Err(Errno::INVAL.into());
+        if let Err(error) = copying::may_copy(&source, &target.file) {
+            self.reports.failed();
+            return Err(error);
         }
-        let limit = if bytes == 0 { u64::MAX } else { bytes };
-        let mut buffer = vec![0; COPY_BYTES];
-        let mut copied = 0;
-        let outcome = loop {
-            let want = usize::try_from(limit - copied).unwrap_or(COPY_BYTES).min(COPY_BYTES);
-            let step = source.read_at(buffer.get_mut(..want).unwrap_or_default(), offset.saturating_add(copied));
-            match step {
-                Ok(0) => break Ok(Outcome::Done),
-                Ok(count) => {
-                    let chunk = buffer.get(..count).unwrap_or_default();
-                    if let Err(error) = target.file.write_all_at(chunk, to_offset.saturating_add(copied)) {
-                        break Err(error);
-                    }
-                    copied += count as u64;
-                }
-                Err(error) => break Err(error),
-            }
-        };
-        if let Err(error) = &outcome {
+        // Told before it begins: whatever ends it half-way, some of it was done.
+        self.reports.done(Deed::Copy, &source_path, &target.path);
+        self.reports.flush()?;
+        let copied = copying::copy(&source, &target.file, part, io::stdout());
+        if let Err(error) = &copied {
             spoil(target, error);
         }
-        self.reports.done(Deed::Copy, &source_path, &target.path);
-        outcome
+        copied.map(|()| Outcome::Done)
     }
 }
 

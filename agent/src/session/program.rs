@@ -148,16 +148,29 @@ impl Program {
     /// Carries bytes until the program ends, the client leaves, the grant is lost or the agent stops.
     pub(crate) async fn run(self, inbox: &mut Inbox, out: &Outflow, watch: &Watch<'_>) -> Ending {
         let Self { child, leader, ends, mut reported } = self;
+        // A file session is signalled by nobody: it would end between a deed and its report.
+        let signalled = if reported.is_some() { None } else { child.id() };
         let unreadable = follow(reported.as_mut());
         let exited = CancellationToken::new();
         let outcome = match ends {
             Ends::Terminal(master) => {
                 let output = out.pump_terminal(&master, &exited);
-                watch.carry(child, inbox, Input::Terminal(&master), output, &exited, unreadable).await
+                watch
+                    .carry(
+                        child,
+                        inbox,
+                        Input::Terminal(&master),
+                        output,
+                        &Beside { exited: &exited, signalled },
+                        unreadable,
+                    )
+                    .await
             }
             Ends::Pipes { stdin, stdout, stderr } => {
                 let output = out.pump_pipes(stdout, stderr);
-                watch.carry(child, inbox, Input::Pipe(stdin), output, &exited, unreadable).await
+                watch
+                    .carry(child, inbox, Input::Pipe(stdin), output, &Beside { exited: &exited, signalled }, unreadable)
+                    .await
             }
         };
         let ending = Self::ending(outcome, leader);
@@ -234,6 +247,14 @@ impl Input<'_> {
     }
 }
 
+/// What belongs to a running program beside its ends.
+struct Beside<'a> {
+    /// Set when it has ended.
+    exited: &'a CancellationToken,
+    /// Its process, where the client may send it signals.
+    signalled: Option<u32>,
+}
+
 /// What can end a session from outside.
 pub(super) struct Watch<'a> {
     /// The grant.
@@ -252,13 +273,12 @@ impl Watch<'_> {
         inbox: &mut Inbox,
         mut input: Input<'_>,
         output: impl Future<Output = ()>,
-        exited: &CancellationToken,
+        beside: &Beside<'_>,
         unreadable: impl Future<Output = Unreadable>,
     ) -> Outcome {
         tokio::pin!(output, unreadable);
         let lost = self.standing.lost();
         tokio::pin!(lost);
-        let own = child.id();
         let mut status: Option<ExitStatus> = None;
         let mut shown = false;
         loop {
@@ -284,13 +304,13 @@ impl Watch<'_> {
                     Incoming::Overrun => return Outcome::Lost(OVERRUN.to_owned(), status),
                     Incoming::Input => {}
                     Incoming::Resize(size) => input.resize(size),
-                    Incoming::Signal(signal) if status.is_none() => send_signal(&input, own, &signal),
+                    Incoming::Signal(signal) if status.is_none() => send_signal(&input, beside.signalled, &signal),
                     Incoming::Signal(_) => {}
                 },
                 waited = child.wait(), if status.is_none() => match waited {
                     Ok(ended) => {
                         status = Some(ended);
-                        exited.cancel();
+                        beside.exited.cancel();
                     }
                     Err(error) => return Outcome::Broken(error.to_string()),
                 },
