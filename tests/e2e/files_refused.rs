@@ -346,6 +346,44 @@ fn a_signal_of_the_client_ends_no_file_session() {
 }
 
 #[test]
+fn as_root_attributes_that_were_set_are_in_the_list_though_others_could_not_be() {
+    let world = World::small();
+    if world.account() != "root" {
+        println!("skipped: only root's agent becomes other accounts");
+        return;
+    }
+    let setter = world.add_person("acme", "setter", &["--do", "files", "--as", "nobody"]).unwrap();
+    world.until_online(DEVICE).unwrap();
+    let open = tempfile::Builder::new().prefix("belay-open-").tempdir_in("/tmp").unwrap();
+    fs::set_permissions(open.path(), Permissions::from_mode(0o777)).unwrap();
+    let nobody = run(std::process::Command::new("id").args(["-u", "nobody"]), b"").unwrap().must().out();
+    let own = open.path().join("own");
+    fs::write(&own, b"to be emptied").unwrap();
+    chown(&own, Some(nobody.trim().parse().unwrap()), None).unwrap();
+    let word = |number: u32| number.to_be_bytes().to_vec();
+    let (size, owner, mode) = (1, 2, 4);
+    let asked = packets(&[
+        // Emptied and given another mode; root is not made its owner.
+        (9, [string_of(&own), word(size | owner | mode), vec![0; 8], vec![0; 8], word(0o4777)].concat()),
+        (3, [string_of(&own), word(2), word(0)].concat()),
+        (10, [&FIRST[..], &word(mode), &word(0o600)].concat()),
+        (10, [&FIRST[..], &word(owner | mode), &[0; 8], &word(0o640)].concat()),
+        // Only these leave nothing but the transfer's own line, and nothing at all.
+        (10, [&FIRST[..], &word(size), &7_u64.to_be_bytes()].concat()),
+        (10, [&FIRST[..], &word(owner), &[0; 8]].concat()),
+        (4, FIRST.to_vec()),
+    ]);
+    let mut ssh = setter.ssh_command();
+    run(ssh.args(["-s", "--", &format!("nobody@{DEVICE}"), "sftp"]), &asked).unwrap().must();
+    let metadata = fs::metadata(&own).unwrap();
+    assert_eq!((metadata.len(), metadata.mode() & 0o7777), (7, 0o640));
+    let files = files_of(&world.person("tech"), |files| files["up"] == 1);
+    let did: Vec<String> = deeds(&files).into_iter().map(|(did, _)| did).collect();
+    assert_eq!(did, ["attributes", "attributes", "attributes", "up"], "{files:#}");
+    assert_eq!(files["failed"], 3, "{files:#}");
+}
+
+#[test]
 fn a_disk_that_fills_up_is_said_and_the_copy_is_partial() {
     let world = World::shared();
     let tech = world.person("tech");

@@ -190,12 +190,14 @@ impl Server {
         self.replies.names(id, &[Name { long: name.clone(), name, attributes: Attributes::default() }]);
     }
 
-    /// Reports a change that was made, or that it was refused.
+    /// Reports a change that was made, or that it was refused, or both where only a part was made.
     fn changed(&mut self, changed: io::Result<changes::Changed>) -> io::Result<Outcome> {
         match changed {
-            Ok(changes::Changed { deed, path, to }) => {
+            Ok(changes::Changed { deed, path, to, failed }) => {
                 self.reports.done(deed, &path, &to);
-                Ok(Outcome::Done)
+                let Some(error) = failed else { return Ok(Outcome::Done) };
+                self.reports.failed();
+                Err(error)
             }
             Err(error) => {
                 // Clients make directories without looking whether they are there.
@@ -288,12 +290,14 @@ impl Server {
 
     fn set_handle(&mut self, handle: Option<u32>, attributes: &Attributes) -> io::Result<Outcome> {
         let file = self.handles.file(handle)?;
-        changes::set_open(&file.file, attributes)?;
-        // Of a file that is written it is a part.
-        if file.up.is_none() {
-            self.reports.done(Deed::Attributes, &file.path, Path::new(""));
+        let changed = changes::set_open(&file.file, &file.path, attributes);
+        // The size alone is a part of writing it.
+        let Attributes { size: _, owner, mode, times } = attributes;
+        let is_part = file.up.is_some() && owner.is_none() && mode.is_none() && times.is_none();
+        if is_part && changed.is_ok() {
+            return Ok(Outcome::Done);
         }
-        Ok(Outcome::Done)
+        self.changed(changed)
     }
 
     fn copy(&mut self, from: Option<u32>, to: Option<u32>, part: &Part) -> io::Result<Outcome> {
