@@ -336,7 +336,7 @@ impl FakeLog {
             tenant: Some(said.head.device.tenant.clone()),
             device: Some(said.head.device.device.clone()),
             person: said.person().cloned(),
-            detail: serde_json::Map::new(),
+            detail: said.body.members().unwrap(),
             statement: Some(signed),
         })
     }

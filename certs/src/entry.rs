@@ -11,7 +11,7 @@ use crate::keys::PublicKey;
 use crate::limits::ENTRY_BYTES_MAX;
 use crate::limits::ENTRY_TYPE_BYTES_MAX;
 use crate::names::{DeviceName, PersonRef, TenantName};
-use crate::statement::{self, Body, SignedStatement, Statement};
+use crate::statement::{self, Body, SignedStatement, Statement, readable};
 use crate::time::Timestamp;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
@@ -23,6 +23,8 @@ use std::fmt;
 pub const FORMAT: u32 = 1;
 /// An intent that the gateway recorded without permitting it: a device starts only on `session.opened`.
 const WITHHELD: &str = "session.withheld";
+/// The part of a member's name that a sentence shows, in bytes: ours are shorter.
+const NAME_SHOWN_BYTES: usize = 32;
 /// The envelope's members, which an event's own can never be named.
 const ENVELOPE: [&str; 8] = ["v", "id", "type", "at", "tenant", "device", "person", "statement"];
 
@@ -99,8 +101,9 @@ impl Entry {
     }
 
     /// Checks that the envelope says what the statement inside says: type (a withheld session holds the intent to open
-    /// it), tenant, device, and person where it names
-    /// one. With the device's host key its signature is checked too; without, only what it says. Right when there is
+    /// it), tenant, device, and person where it names one, and that the entry's own members are the statement's, all of them
+    /// and no others: most readers look at nothing else. Of a withheld session they are which one, and the gateway's reason.
+    /// A member more in these entries is a new format. With the device's host key its signature is checked too; without, only what it says. Right when there is
     /// no statement.
     ///
     /// # Errors
@@ -118,9 +121,22 @@ impl Entry {
         agree("tenant", self.tenant.as_ref(), Some(&device.tenant))?;
         agree("device", self.device.as_ref(), Some(&device.device))?;
         match said.person() {
-            Some(person) => agree("person", self.person.as_ref(), Some(person)),
-            None => Ok(()),
+            Some(person) => agree("person", self.person.as_ref(), Some(person))?,
+            None => {}
         }
+        self.check_members(&said.body)
+    }
+
+    fn check_members(&self, body: &Body) -> Result<(), Invalid> {
+        let mut said = body.members()?;
+        if self.kind == WITHHELD {
+            said.retain(|name, _| name == "session");
+            said.extend(self.detail.get_key_value("reason").map(|(name, reason)| (name.clone(), reason.clone())));
+        }
+        let mut names = said.keys().chain(self.detail.keys());
+        let Some(other) = names.find(|name| said.get(*name) != self.detail.get(*name)) else { return Ok(()) };
+        let shown = readable(other.as_bytes(), NAME_SHOWN_BYTES);
+        Err(Invalid::new(Fault::Mismatch, format!("entry and the device's statement in it differ in `{shown}`")))
     }
 
     fn check(&self) -> Result<(), Invalid> {

@@ -15,6 +15,7 @@ use crate::sshsig::{self, Namespace};
 use crate::time::Timestamp;
 pub use files::{Deed, FileDeed, Files, path_text};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 pub use words::{WORD_BYTES_MAX, readable, word};
 use words::{check_length, check_option, check_readable, check_word};
 
@@ -210,6 +211,29 @@ impl Command {
             bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
             digest: Digest::of(bytes),
         }
+    }
+}
+
+impl Body {
+    /// What the entry that holds this says in its own members, for readers that do not open the statement: every member but
+    /// the person, who is in the envelope, and the terminal; of a command only its start.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn members(&self) -> Result<Map<String, Value>, Invalid> {
+        let value = serde_json::to_value(self).map_err(|error| malformed(format!("not written: {error}")))?;
+        let Value::Object(mut members) = value else { return Err(malformed("statement is not a JSON object")) };
+        for not_said in ["type", "person", "tty"] {
+            members.remove(not_said);
+        }
+        let command = match self {
+            Self::SessionOpened(intent) | Self::SessionRefused { intent, .. } => intent.command.as_ref(),
+            Self::SessionEnded { .. } => None,
+        };
+        if let Some(command) = command {
+            members.insert("command".to_owned(), Value::String(command.text.clone()));
+        }
+        Ok(members)
     }
 }
 

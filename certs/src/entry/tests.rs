@@ -56,9 +56,27 @@ fn said(body: Body, key: &PrivateKey) -> SignedStatement {
     sign(&Statement { head, body }, key).unwrap()
 }
 
+/// The entry of type `kind` that holds this, saying the same in its own members.
+fn holding(kind: &str, body: Body, key: &PrivateKey) -> Entry {
+    let (kind, detail) = (kind.to_owned(), body.members().unwrap());
+    Entry { kind, detail, statement: Some(said(body, key)), ..plain() }
+}
+
 fn opened(key: &PrivateKey) -> Entry {
-    let statement = Some(said(Body::SessionOpened(intent(b"uptime")), key));
-    Entry { kind: "session.opened".to_owned(), statement, ..plain() }
+    holding("session.opened", Body::SessionOpened(intent(b"uptime")), key)
+}
+
+fn ended() -> Body {
+    Body::SessionEnded {
+        session: Id([2; 16]),
+        exit: Some(0),
+        signal: None,
+        reason: None,
+        bytes_in: 1,
+        bytes_out: 2,
+        recording: None,
+        files: None,
+    }
 }
 
 #[test]
@@ -144,9 +162,9 @@ fn the_largest_statement_fits_an_entry() {
     (largest.account, largest.ticket) = (word(&noisy), Some(word(&noisy)));
     let used = PolicyUsed { tenant: "x".repeat(63).parse().unwrap(), version: u64::MAX, digest: Digest([255; 32]) };
     largest.policies = vec![used; crate::statement::POLICIES_USED_MAX];
-    let statement = said(Body::SessionRefused { intent: largest, reason: word(&noisy) }, &key);
-    assert!(statement.text.len() > STATEMENT_BYTES_MAX - 6 * WORD_BYTES_MAX - (4 << 10), "{}", statement.text.len());
-    let entry = Entry { kind: "session.refused".to_owned(), statement: Some(statement), ..plain() };
+    let entry = holding("session.refused", Body::SessionRefused { intent: largest, reason: word(&noisy) }, &key);
+    let length = entry.statement.as_ref().unwrap().text.len();
+    assert!(length > STATEMENT_BYTES_MAX - 6 * WORD_BYTES_MAX - (4 << 10), "{length}");
     entry.check_envelope(Some(key.public())).unwrap();
     assert_eq!(Entry::parse(&entry.to_bytes().unwrap()).unwrap(), entry);
 
@@ -188,39 +206,50 @@ fn an_entry_with_another_devices_signature_is_refused_where_the_key_is_known() {
 #[test]
 fn an_end_names_no_person_so_the_gateway_may() {
     let key = PrivateKey::generate_ed25519("").unwrap();
-    let body = Body::SessionEnded {
-        session: Id([2; 16]),
-        exit: Some(0),
-        signal: None,
-        reason: None,
-        bytes_in: 1,
-        bytes_out: 2,
-        recording: None,
-        files: None,
-    };
-    let entry = Entry { kind: "session.ended".to_owned(), statement: Some(said(body, &key)), ..plain() };
+    let entry = holding("session.ended", ended(), &key);
     entry.check_envelope(Some(key.public())).unwrap();
     Entry { person: None, ..entry }.check_envelope(Some(key.public())).unwrap();
+}
+
+#[test]
+fn the_entrys_own_members_say_what_the_statement_says_and_nothing_else() {
+    let key = PrivateKey::generate_ed25519("").unwrap();
+    let refused = Body::SessionRefused { intent: intent(b"uptime"), reason: "no".to_owned() };
+    let whole = [opened(&key), holding("session.refused", refused, &key), holding("session.ended", ended(), &key)];
+    for entry in whole {
+        entry.check_envelope(Some(key.public())).unwrap();
+        let mut names: Vec<String> = entry.detail.keys().cloned().collect();
+        names.extend(["exit", "signal", "reason", "recording", "files", "target", "anything"].map(ToOwned::to_owned));
+        for name in names {
+            let mut changed = entry.clone();
+            changed.detail.insert(name.clone(), json!("something else"));
+            let mut without = entry.clone();
+            let was_there = without.detail.remove(&name).is_some();
+            for wrong in [Some(changed), was_there.then_some(without)].into_iter().flatten() {
+                let refused = wrong.check_envelope(Some(key.public())).unwrap_err();
+                assert!(
+                    refused.fault == Fault::Mismatch && refused.sentence.contains(&format!("`{name}`")),
+                    "{refused}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
 fn a_withheld_session_holds_the_intent_to_open_it_and_nothing_else_does() {
     let key = PrivateKey::generate_ed25519("web1").unwrap();
     let mut entry = Entry { kind: "session.withheld".into(), ..opened(&key) };
+    entry.detail.retain(|name, _| name == "session");
     entry.check_envelope(Some(key.public())).unwrap();
+    entry.detail.insert("reason".to_owned(), json!("what the gateway says"));
+    entry.check_envelope(Some(key.public())).unwrap();
+    entry.detail.insert("account".to_owned(), json!("root"));
+    assert!(entry.check_envelope(Some(key.public())).unwrap_err().sentence.contains("`account`"));
+    entry.detail.remove("account");
     entry.kind = "session.refused".into();
     assert_eq!(entry.check_envelope(Some(key.public())).unwrap_err().fault, Fault::Mismatch);
-    let ended = Body::SessionEnded {
-        session: Id([1; 16]),
-        exit: Some(0),
-        signal: None,
-        reason: None,
-        bytes_in: 0,
-        bytes_out: 0,
-        recording: None,
-        files: None,
-    };
     entry.kind = "session.withheld".into();
-    entry.statement = Some(said(ended, &key));
+    entry.statement = Some(said(ended(), &key));
     assert_eq!(entry.check_envelope(Some(key.public())).unwrap_err().fault, Fault::Mismatch);
 }

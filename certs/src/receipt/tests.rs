@@ -95,7 +95,7 @@ fn wrap(signed: &SignedStatement) -> Entry {
         tenant: Some("acme".parse().unwrap()),
         device: Some("web1".parse().unwrap()),
         person: None,
-        detail: serde_json::Map::new(),
+        detail: Statement::parse(signed.text.as_bytes()).unwrap().body.members().unwrap(),
         statement: Some(signed.clone()),
     }
 }

@@ -167,7 +167,8 @@ fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> R
     Ok(())
 }
 
-fn what(body: &Body) -> What {
+/// What the entry of a statement says by itself; [`Body::members`] is the same, as a verifier wants it.
+pub(crate) fn what(body: &Body) -> What {
     match body {
         Body::SessionOpened(intent) => What::SessionOpened(session(intent)),
         Body::SessionRefused { intent, reason } => {

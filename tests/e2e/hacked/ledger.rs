@@ -179,7 +179,7 @@ fn entry(made: &StatementMade, said: &Statement) -> Entry {
         tenant: Some(said.head.device.tenant.clone()),
         device: Some(said.head.device.device.clone()),
         person: said.person().cloned(),
-        detail: serde_json::Map::new(),
+        detail: said.body.members().unwrap(),
         statement: Some(SignedStatement { text: made.text.clone(), signature: made.signature.clone() }),
     }
 }

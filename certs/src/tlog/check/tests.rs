@@ -70,7 +70,7 @@ impl Device {
         self.previous = Some(Digest::of(signed.text.as_bytes()));
         let mut entry = event(statement.type_name(), Some(&self.record.address), json!({}));
         entry.person = statement.person().cloned();
-        entry.statement = Some(signed);
+        (entry.detail, entry.statement) = (statement.body.members().unwrap(), Some(signed));
         bytes(&entry)
     }
 

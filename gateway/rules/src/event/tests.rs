@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::draft::Draft;
-use crate::fixtures::{Speaker, intent, key, now};
+use crate::fixtures::{Speaker, ended, intent, key, now};
 use crate::log_name::LogName;
-use belay_certs::statement::{Body, Deed, FileDeed, WORD_BYTES_MAX};
+use belay_certs::statement::{Body, Command, Deed, FileDeed, Intent, WORD_BYTES_MAX};
 
 const ID: Id = Id([1; 16]);
 
@@ -152,13 +152,41 @@ fn every_type_is_dotted_past_tense_and_its_own() {
 #[test]
 fn the_entry_of_a_statement_agrees_with_it() {
     let mut device = Speaker::new("web1", 1);
-    let (signed, statement) = device.say(Body::SessionOpened(intent(ID, ID)));
-    let acme = LogName::Tenant("acme".parse().unwrap());
-    let mut draft = Draft::new(acme, What::SessionOpened(session())).on("web1".parse().unwrap());
-    draft.person = statement.person().cloned();
-    draft.statement = Some(signed);
-    let entry = draft.event(ID, now()).entry().unwrap();
-    entry.check_envelope(Some(device.host_key.public())).unwrap();
+    let mut files = Files { failed: 3, ..Files::default() };
+    files.add(FileDeed { did: Deed::Up, path: "a".to_owned(), to: None, bytes: Some(2), partial: true });
+    let full = Intent {
+        command: Some(Command::of(b"uptime")),
+        target: Some("db:5432".to_owned()),
+        ticket: Some("T-1".to_owned()),
+        policies: session().policies,
+        ..intent(ID, ID)
+    };
+    let ended_by = Body::SessionEnded {
+        session: ID,
+        exit: Some(1),
+        signal: Some("KILL".to_owned()),
+        reason: Some("over".to_owned()),
+        bytes_in: 0,
+        bytes_out: u64::MAX,
+        recording: Some(Digest::of(b"x")),
+        files: Some(files),
+    };
+    let bodies = [
+        Body::SessionOpened(intent(ID, ID)),
+        Body::SessionOpened(full.clone()),
+        Body::SessionRefused { intent: full, reason: "no".to_owned() },
+        ended(ID),
+        ended_by,
+    ];
+    for body in bodies {
+        let (signed, statement) = device.say(body);
+        let acme = LogName::Tenant("acme".parse().unwrap());
+        let mut draft = Draft::new(acme, crate::statement::what(&statement.body)).on("web1".parse().unwrap());
+        draft.person = statement.person().cloned();
+        draft.statement = Some(signed);
+        let entry = draft.event(ID, now()).entry().unwrap();
+        entry.check_envelope(Some(device.host_key.public())).unwrap();
+    }
 }
 
 #[test]

@@ -141,6 +141,13 @@ fn a_gateway_that_changes_a_statement_or_its_envelope_is_caught() {
         })
     };
     assert_eq!(edit(r#"\"account\":\"root\""#, r#"\"account\":\"toor\""#).fault, Fault::BadSignature);
+    let said = |from: &'static str, to: &'static str| {
+        let refusal = edit(from, to);
+        assert!(refusal.fault == Fault::Mismatch && refusal.sentence.contains("differ in"), "{refusal}");
+    };
+    said(r#""account":"root""#, r#""account":"toor""#);
+    said(r#""account":"root""#, r#""account":"root","exit":0"#);
+    said(r#""grant_line":12,"#, "");
     assert_eq!(edit(r#""person":"msp:alice""#, r#""person":"msp:bob""#).fault, Fault::Mismatch);
     assert_eq!(edit(r#""device":"web1""#, r#""device":"web2""#).fault, Fault::Mismatch);
     assert_eq!(edit(r#""type":"session.opened""#, r#""type":"session.ended""#).fault, Fault::Mismatch);
