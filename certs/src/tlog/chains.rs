@@ -4,7 +4,8 @@
 //!
 //! A device's host key comes from its record in a `device.approved` entry before. The chain belongs to the host key: a new
 //! record for the same key goes on, also under another name, and what was said under the old name may come after it. A new
-//! key (a reinstalled machine) begins at 1. In a later life of a log ([`life`]) a chain that began before goes on at any number.
+//! key (a reinstalled machine) begins at 1. In a later life of a log ([`life`]) the chain of a host key that was carried into it
+//! goes on at any number; only the beginning of a life carries devices, so that no device that came later begins in the middle.
 
 use super::edge::Edge;
 use super::hash::Hash;
@@ -20,12 +21,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The event whose `record` member is a device record's exact text.
 const APPROVED: &str = "device.approved";
-/// The same, put into a later life of the log again.
+/// The first entry of every life.
+const STARTED: &str = "log.started";
+/// The same as an approval, put into a later life of the log again.
 const CARRIED: &str = "device.carried";
 
 /// Which life of its log an origin names: `GATEWAY/LOG` is the first, `GATEWAY/LOG/2` the second. A log lives again when its
 /// gateway lost entries; what a device said before stands elsewhere then, or nowhere, so the first statement under each host
-/// key may have any number in a later life.
+/// key that is carried over may have any number in a later life.
 pub fn life(origin: &str) -> u32 {
     let mut parts = origin.splitn(3, '/').skip(2);
     parts.next().and_then(|life| life.parse().ok()).filter(|life| *life >= 2).unwrap_or(1)
@@ -37,6 +40,10 @@ pub(super) struct Chains<'a> {
     origin: &'a str,
     /// The host key of every record, by address and serial.
     records: HashMap<(DeviceAddress, u64), PublicKey>,
+    /// The host keys that came from an earlier life.
+    carried: HashSet<PublicKey>,
+    /// Whether only the start of this life and what it carries were seen so far.
+    beginning: bool,
     /// The last statement under each host key.
     last: HashMap<PublicKey, Link>,
     /// Statements so far.
@@ -60,7 +67,15 @@ struct Seen {
 
 impl<'a> Chains<'a> {
     pub(super) fn new(origin: &'a str) -> Self {
-        Self { origin, records: HashMap::new(), last: HashMap::new(), statements: 0, heads: BTreeMap::new() }
+        Self {
+            origin,
+            records: HashMap::new(),
+            carried: HashSet::new(),
+            beginning: true,
+            last: HashMap::new(),
+            statements: 0,
+            heads: BTreeMap::new(),
+        }
     }
 
     /// Statements followed.
@@ -89,8 +104,17 @@ impl<'a> Chains<'a> {
     /// # Errors
     /// When its record or statement is malformed, does not agree with the envelope, or does not continue its chain.
     pub(super) fn follow(&mut self, index: u64, entry: &Entry) -> Result<(), Invalid> {
-        if entry.kind == APPROVED || entry.kind == CARRIED {
-            self.approve(entry)?;
+        match entry.kind.as_str() {
+            STARTED => {}
+            CARRIED => {
+                let host_key = self.approve(entry)?;
+                self.carry(host_key)?;
+            }
+            APPROVED => {
+                self.approve(entry)?;
+                self.beginning = false;
+            }
+            _ => self.beginning = false,
         }
         let Some(signed) = &entry.statement else { return Ok(()) };
         let head = Statement::parse(signed.text.as_bytes())?.head;
@@ -103,7 +127,8 @@ impl<'a> Chains<'a> {
         self.link(head, key, Digest::of(signed.text.as_bytes()))
     }
 
-    fn approve(&mut self, entry: &Entry) -> Result<(), Invalid> {
+    /// Takes a record into account; its host key.
+    fn approve(&mut self, entry: &Entry) -> Result<PublicKey, Invalid> {
         let text = entry.detail.get("record").and_then(Value::as_str);
         let text =
             text.ok_or_else(|| malformed(format!("{} without the device record's text in `record`", entry.kind)))?;
@@ -121,12 +146,23 @@ impl<'a> Chains<'a> {
                 format!("{} has two records with serial {} and different keys", record.address, record.serial);
             return Err(Invalid::new(Fault::Fork, sentence));
         }
+        Ok(record.host_key)
+    }
+
+    fn carry(&mut self, host_key: PublicKey) -> Result<(), Invalid> {
+        if !self.beginning {
+            let sentence =
+                format!("{CARRIED} stands behind other entries: only the beginning of a log's life carries devices");
+            return Err(Invalid::new(Fault::BadProof, sentence));
+        }
+        self.carried.insert(host_key);
         Ok(())
     }
 
     fn link(&mut self, head: Head, key: PublicKey, digest: Digest) -> Result<(), Invalid> {
         let last = self.last.get(&key);
-        if last.is_none() && head.seq > 1 && life(self.origin) > 1 {
+        let goes_on = last.is_none() && head.previous.is_some() && self.carried.contains(&key);
+        if goes_on && life(self.origin) > 1 {
             self.statements += 1;
             self.last.insert(key, Link { seq: head.seq, digest });
             return Ok(());

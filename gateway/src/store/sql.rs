@@ -98,6 +98,8 @@ texts! {
               AND s.seq = (SELECT MAX(seq) FROM said WHERE join_id = d.join_id) WHERE d.join_id = $1";
     SAID_EARLIER = "SELECT digest, entry FROM said WHERE join_id = $1 AND seq = $2";
     SAID_FORGET = "DELETE FROM said WHERE join_id = $1 AND seq <= $2";
+    // Entry 0 starts a log: it approves nothing, so this is an approval of an earlier life.
+    CARRIED = "SELECT 1 FROM record WHERE join_id = $1 AND entry = 0 LIMIT 1";
     CALLER_RECORDS = "SELECT serial, name FROM record WHERE join_id = $1 ORDER BY serial DESC LIMIT $2";
 
     // What a start finds open.

@@ -11,7 +11,7 @@ use super::turn::{Answer, Turn};
 use belay_certs::statement::{Body, SignedStatement, Statement};
 use belay_certs::tlog::life;
 use belay_certs::{Digest, Id, Timestamp};
-use belay_rules::presence::Line;
+use belay_rules::presence::{Caller, Line};
 use belay_rules::statement::{Begins, Case, Judgement, Seen, StatementHead};
 use belay_rules::{Draft, LogName, Outcome, Outer, Refusal, What, presence, statement};
 use sqlx::Row;
@@ -106,8 +106,7 @@ impl Turn<'_> {
         let known = self.devices.get(&mut self.transaction, join).await?.clone();
         let earlier = self.earlier(join, said.head.seq, &known.said).await?;
         let (caller, head, earlier) = (&known.caller, &known.said, earlier.as_ref());
-        let life = self.shared.heads.get(&caller.tenant.clone().into()).map_or(1, |head| life(&head.identity.origin));
-        let begins = if life > 1 { Begins::Anywhere } else { Begins::AtOne };
+        let begins = self.begins(caller, head).await?;
         let case = Case { caller, head, earlier, signed: text, statement: said, begins, seen, outer };
         let log = LogName::Tenant(known.caller.tenant.clone());
         let (judgement, ready) = match statement::judge(&case)? {
@@ -127,6 +126,17 @@ impl Turn<'_> {
             Outcome::Again | Outcome::JoinedBefore(_) => {}
         }
         Ok(Answer::New(entered, judgement))
+    }
+
+    /// Where the device's chain may begin in this life of the log: anywhere, when it was carried over and says its first.
+    async fn begins(&mut self, caller: &Caller, head: &StatementHead) -> Result<Begins, Broken> {
+        let life = self.shared.heads.get(&caller.tenant.clone().into()).map_or(1, |head| life(&head.identity.origin));
+        if life == 1 || head.seq > 0 {
+            return Ok(Begins::AtOne);
+        }
+        let query = sqlx::query(sql::CARRIED).bind(caller.join.to_string());
+        let carried = query.fetch_optional(self.transaction.sql().await?).await?;
+        Ok(carried.map_or(Begins::AtOne, |_| Begins::Anywhere))
     }
 
     /// The recorded statement with the number `seq`, where that is not the newest.

@@ -315,3 +315,24 @@ fn in_a_later_life_of_a_log_a_device_goes_on_where_it_was_and_leaves_nothing_out
     assert!(follow(later, &[&carried, &third, &fifth]).unwrap_err().contains("number 4 is missing"));
     assert!(follow(later, &[&carried, &third, &third]).unwrap_err().contains("a second time"));
 }
+
+#[test]
+fn a_device_that_came_in_a_later_life_of_a_log_leaves_nothing_out() {
+    let mut device = Device::new("web1.acme", 7);
+    let carried =
+        bytes(&event("device.carried", Some(&device.record.address), json!({ "record": device.record.to_text() })));
+    let (approved, started) = (device.approved(), bytes(&event("log.started", None, json!({}))));
+    let (first, second, third) = (device.opens(), device.says(ended(), |_| {}), device.opens());
+    let follow = |entries: &[&Vec<u8>]| {
+        let mut chains = Chains::new("gw.example/acme/2");
+        let mut each = (0..).zip(entries);
+        each.try_for_each(|(index, bytes)| chains.follow(index, &Entry::parse(bytes).unwrap()))
+            .map_err(|refused| refused.sentence)
+    };
+    assert_eq!(follow(&[&started, &approved, &first, &second, &third]), Ok(()));
+    assert!(follow(&[&started, &approved, &third]).unwrap_err().contains("number 1 is missing"));
+    assert_eq!(follow(&[&started, &carried, &approved, &third]), Ok(()), "carried, then approved again");
+    for before in [&plain(1), &approved] {
+        assert!(follow(&[&started, before, &carried, &third]).unwrap_err().contains("stands behind other entries"));
+    }
+}
