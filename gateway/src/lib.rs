@@ -66,7 +66,7 @@ pub struct Gateway {
     people: Arc<Semaphore>,
     /// Counts machines that asked to join, for whoever waits for the next.
     joined: watch::Sender<u64>,
-    /// Handshakes under way.
+    /// Turns of handshakes under way.
     handshakes: Semaphore,
     /// Those of them whose caller has not proved its address.
     unproved: Arc<Semaphore>,

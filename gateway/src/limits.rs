@@ -170,8 +170,13 @@ pub(crate) const QUIC_RESET_EVERY: Duration = Duration::from_micros(100);
 pub(crate) const NUDGE_RESTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)];
 /// Nudges in a second: each brings a handshake, of which two cores do about so many.
 pub(crate) const NUDGES_PER_SECOND: usize = 1_000;
-/// Handshakes under way; more wait. A fleet that comes back keeps two cores busy with a tenth of them.
+/// Handshakes that have a turn; more wait. A fleet that comes back keeps two cores busy with a tenth of them.
 pub(crate) const HANDSHAKES_MAX: usize = 512;
+/// How long a handshake keeps its turn: many times what it takes, and then it is its caller who keeps us waiting.
+pub(crate) const HANDSHAKE_TURN: Duration = Duration::from_secs(1);
+/// How long a handshake waits for a turn, then it begins without: far less than agents wait for one. A fleet that comes back
+/// gets through more than a thousand in that time.
+pub(crate) const HANDSHAKE_TURN_WAIT: Duration = Duration::from_secs(2);
 /// Agents come back within this after a drain, each at its own random moment, in milliseconds.
 pub(crate) const DRAIN_MS: u64 = 2_000;
 /// How long a stop waits for what is under way.

@@ -13,9 +13,9 @@ mod statements;
 
 use crate::{Gateway, limits, relay::presence::close};
 use belay_protocol::{ALPN, ALPN_JOIN, CloseCode};
-use quinn::{Endpoint, Incoming, crypto::rustls::HandshakeData};
-use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
+use quinn::{Connection, Endpoint, Incoming, crypto::rustls::HandshakeData};
+use std::{pin::pin, sync::Arc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use endpoint::open;
 
@@ -60,10 +60,11 @@ async fn accept(gateway: &Arc<Gateway>, endpoint: &Endpoint) {
 /// One connection from its handshake to its end.
 async fn greet(gateway: Arc<Gateway>, incoming: Incoming, unproved: Option<OwnedSemaphorePermit>) {
     let from = incoming.remote_address();
+    // The place comes first: whoever loses it loses the wait and the handshake too.
+    let place = gateway.threshold.admit(from.ip());
+    let displaced = place.displaced();
     let connecting = async {
-        let _permit = gateway.handshakes.acquire().await.ok()?;
-        let place = gateway.threshold.admit(from.ip());
-        let connection = place.displaced().run_until_cancelled(incoming.into_future()).await?.ok()?;
+        let connection = displaced.run_until_cancelled(shake_hands(&gateway.handshakes, incoming)).await??;
         Some((connection, place))
     };
     let in_time = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, connecting);
@@ -83,4 +84,20 @@ async fn greet(gateway: Arc<Gateway>, incoming: Incoming, unproved: Option<Owned
         Some(ALPN_JOIN) => Box::pin(join::serve(gateway, connection, place)).await,
         _ => close(&connection, CloseCode::Incompatible),
     }
+}
+
+/// A handshake, paced so that not too many keep our processors busy at once.
+///
+/// Turns bound no memory, places do. So nobody who is silent holds a turn for long, and nobody waits for one for long.
+async fn shake_hands(turns: &Semaphore, incoming: Incoming) -> Option<Connection> {
+    let turn = tokio::time::timeout(limits::HANDSHAKE_TURN_WAIT, turns.acquire()).await;
+    let mut connecting = pin!(incoming.into_future());
+    let connected = match tokio::time::timeout(limits::HANDSHAKE_TURN, &mut connecting).await {
+        Ok(connected) => connected,
+        Err(_) => {
+            drop(turn);
+            connecting.await
+        }
+    };
+    connected.ok()
 }

@@ -17,6 +17,7 @@ use std::{net::Ipv4Addr, time::Duration};
 use tokio::time::timeout;
 
 mod pace;
+mod silent;
 
 /// Longer than anything here takes.
 const GENEROUS: Duration = Duration::from_secs(10);
@@ -50,6 +51,12 @@ impl Bench {
         alpn: &[u8],
         resumption: Resumption,
     ) -> Connection {
+        let config = self.config(machine, alpn, resumption);
+        let address = self.door.local_addr().unwrap();
+        self.caller.connect_with(config, address, "gw.example").unwrap().await.unwrap()
+    }
+
+    fn config(&self, machine: Option<&Machine>, alpn: &[u8], resumption: Resumption) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(self.scene.gateway.transport.ca().certificate_der().to_vec())).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -65,9 +72,7 @@ impl Bench {
         };
         tls.alpn_protocols = vec![alpn.to_vec()];
         tls.resumption = resumption;
-        let config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-        let address = self.door.local_addr().unwrap();
-        self.caller.connect_with(config, address, "gw.example").unwrap().await.unwrap()
+        ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()))
     }
 
     /// A connection that says hello as this machine.
