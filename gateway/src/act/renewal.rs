@@ -15,6 +15,9 @@ use std::time::Instant;
 /// The one text for whoever did not prove a device's host key, whether there is such a device or not (P3).
 const STRANGE_DEVICE: &str = "no device of this gateway asked for this certificate: the request is not signed by the host key of one that joined here";
 
+/// What a device is told that asks again and again: one that is copied, or broken.
+const TOO_OFTEN: &str = "this device got many certificates in a short time; it gets the next one later";
+
 /// A certificate for the device that proves its host key on the TLS connection `channel`.
 pub(crate) async fn renew(
     gateway: &Gateway,
@@ -50,8 +53,12 @@ async fn check(
     if let Some(reason) = gateway.barred(&row) {
         return Err(Some(reason));
     }
-    let issued = gateway.transport.for_device(&asked.csr, join, gateway.now());
-    issued
-        .inspect(|_| tracing::info!(%join, "a device got a new certificate by its host key"))
-        .map_err(|error| broken(&error))
+    if !gateway.noise.certificates.take(join, Instant::now()) {
+        return Err(Some(TOO_OFTEN.to_owned()));
+    }
+    let chain = gateway.transport.for_device(&asked.csr, join, gateway.now()).map_err(|error| broken(&error))?;
+    if gateway.noise.lines.take(join, Instant::now()) {
+        tracing::info!(%join, "a device got a new certificate by its host key");
+    }
+    Ok(chain)
 }

@@ -76,6 +76,24 @@ async fn whoever_does_not_prove_the_host_key_on_this_very_connection_hears_one_t
 }
 
 #[tokio::test]
+async fn a_device_that_asks_for_certificates_without_end_gets_a_few_and_its_neighbour_pays_nothing() {
+    let bench = Bench::new().await;
+    let (machine, other) = (bench.scene.machine("web1").await, bench.scene.machine("web2").await);
+    let new = ClientKey::generate().unwrap();
+    let ask = async |machine: &Machine| {
+        let connection = bench.dial(None, ALPN_JOIN).await;
+        let named = channel(&connection).unwrap();
+        asked(&connection, machine.join, &machine.host_key, &new, named).await
+    };
+    for _ in 0..limits::CERTIFICATES_BURST {
+        assert!(matches!(ask(&machine).await, RenewalAnswer::CertificateIssued(_)));
+    }
+    let told = sentence(ask(&machine).await);
+    assert!(told.contains("gets the next one later"), "{told}");
+    assert!(matches!(ask(&other).await, RenewalAnswer::CertificateIssued(_)));
+}
+
+#[tokio::test]
 async fn a_revoked_device_is_told_so_and_gets_nothing() {
     let bench = Bench::new().await;
     let machine = bench.scene.machine("web1").await;
