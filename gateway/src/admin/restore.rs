@@ -188,8 +188,12 @@ fn report(name: &str, about: &About, logs: &[(String, u64)], path: &Path, now: T
         "What was recorded after the backup is not here. A device that was given a receipt since then has seen a longer log,\n\
          refuses this one and starts nothing until its tenant's policy names a new log; devices that were quiet go on.\n\
          If one refuses: belay-gateway log restart TENANT, which prints the line for that policy.\n\
+         From its first start on this gateway signs new entries under the old keys and in the numbers of what was lost: a second\n\
+         history of each log, to whoever saw the first. A tenant's log has none if it begins anew before that, and then its\n\
+         devices, the quiet ones too, wait for the policy that names it: belay-gateway log restart TENANT --dir {}\n\
          Two gateways from one backup make two histories: serve this one only if the other never serves again.\n\
          next: belay-gateway serve {}\n",
+        path.display(),
         path.display()
     );
     text
