@@ -193,10 +193,21 @@ impl Tenant {
     }
 
     pub(crate) fn approve_as(&self, name: &str, host_key: &PublicKey, serial: u64, approver: &PrivateKey) -> Approval {
+        self.approve_labelled(name, "server", host_key, serial, approver)
+    }
+
+    pub(crate) fn approve_labelled(
+        &self,
+        name: &str,
+        label: &str,
+        host_key: &PublicKey,
+        serial: u64,
+        approver: &PrivateKey,
+    ) -> Approval {
         let record = |name: &str, host_key: &PublicKey, serial| DeviceRecord {
             address: format!("{name}.{}", self.draft.tenant).parse().unwrap(),
             host_key: host_key.clone(),
-            labels: vec!["server".to_owned()],
+            labels: vec![label.to_owned()],
             serial,
             replaces: None,
             issued: now(),

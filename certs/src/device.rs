@@ -5,7 +5,7 @@
 
 mod approval;
 
-pub use approval::{Approval, CheckedBatch, approvals, check_approval};
+pub use approval::{Approval, CheckedBatch, approvals, check_approval, check_taker};
 
 use crate::{
     DeviceAddress, Digest, PublicKey, TenantName, Timestamp,

@@ -221,7 +221,10 @@ impl Scene {
     /// Approves the machine in the store, and tells nobody.
     pub(crate) async fn approve_unheard(&self, machine: &Machine, serial: u64) {
         let approvals = self.approval(machine, serial);
-        self.gateway.record(Ask::Approve { tenant: acme(), approvals, by: "tech".parse().unwrap() }).await.unwrap();
+        self.gateway
+            .record(Ask::Approve { tenant: acme(), approvals, by: "tech".parse().unwrap(), over: Vec::new() })
+            .await
+            .unwrap();
     }
 
     /// How many entries of this type a log has.

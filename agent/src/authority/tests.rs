@@ -331,3 +331,40 @@ fn a_changed_or_missing_file_is_never_taken_for_an_older_state() {
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(reopen().contains("chain this machine is pinned to is missing"));
 }
+
+#[test]
+fn who_may_enrol_only_the_lab_cannot_make_this_machine_a_lab_machine() {
+    let mut tenant = Tenant::new("acme");
+    let mallory = key("mallory");
+    tenant.found(|draft| {
+        draft.people.push(("mallory", mallory.public().clone()));
+        draft.grants = r#"
+[[grants]]
+who = ["alice"]
+on = ["*"]
+do = ["shell", "enrol"]
+as = ["root"]
+[[grants]]
+who = ["mallory"]
+on = ["tag:lab"]
+do = ["shell", "enrol"]
+as = ["root"]
+"#;
+    });
+    let machine = Machine::joined(&tenant);
+    let authority = machine.approved(&tenant);
+    for name in ["web1", "lab9"] {
+        let hers = tenant.approve_labelled(name, "lab", machine.host_key.public(), 90, &mallory);
+        let Err(NotTaken::Refused(refused)) = authority.take_record(&hers) else { panic!("{name} was taken") };
+        assert_eq!(refused.fault, Fault::WrongSigner, "{refused}");
+    }
+    for authority in [&authority, &machine.authority()] {
+        assert_eq!(authority.device().unwrap().labels, ["server"]);
+        assert!(matches!(shell(authority, mallory.public()), Err(Refusal::NoGrant { .. })));
+    }
+    // What is a lab machine by the word of somebody who may say so, she changes as she likes.
+    let lab = tenant.approve_labelled("web1", "lab", machine.host_key.public(), 91, &tenant.alice);
+    authority.take_record(&lab).unwrap();
+    let hers = tenant.approve_labelled("lab9", "lab", machine.host_key.public(), 92, &mallory);
+    assert_eq!(authority.take_record(&hers).unwrap(), 92);
+}

@@ -4,7 +4,7 @@
 
 use super::{Batch, DeviceRecord, check_records};
 use crate::{
-    Digest, PersonRef, PublicKey, Timestamp, host_certificate,
+    DeviceAddress, Digest, PersonRef, PublicKey, Timestamp, host_certificate,
     invalid::{Fault, Invalid, malformed},
     limits::PROOF_HASHES_MAX,
     policy::{Action, DeviceFacts, Policies, Question, decide},
@@ -70,7 +70,8 @@ fn grow(records: &[DeviceRecord]) -> (Edge, Tiles) {
 /// Checks an approval as the device does that it is for: `host_key` is its own, `held` its newest record's bytes.
 ///
 /// The approver must have `enrol` on this very device, name and labels, in the newest policy. An approval with the
-/// bytes that are held already is fine; any other must have a higher serial.
+/// bytes that are held already is fine; any other must have a higher serial, and an approver who has `enrol` on the
+/// device as the held record says it is, too: else `enrol` on one label would be `enrol` on every device.
 ///
 /// # Errors
 /// When any part is not so; the sentence says which.
@@ -133,7 +134,13 @@ impl<'a> CheckedBatch<'a> {
             .check_place(approval)
             .and_then(|()| check_record(self.policies, &record, host_key, now))
             .and_then(|()| check_serial(approval, &record, held))
-            .and_then(|()| self.check_approver(&record, now));
+            .and_then(|voided| match voided {
+                Some(old) => check_taker(self.policies, &self.signer, (&old.address, &old.labels), record.serial, now),
+                None => Ok(()),
+            })
+            .and_then(|()| {
+                check_enrol(self.policies, &self.signer, (&record.address, &record.labels), record.serial, now)
+            });
         let person = checked.map_err(|invalid| invalid.of(format!("the approval of {}", record.address)))?;
         let ca = &self.policies.tenant.policy().devices.ca;
         host_certificate::check(&approval.certificate, &record.address, host_key, record.serial, ca)?;
@@ -150,22 +157,45 @@ impl<'a> CheckedBatch<'a> {
             .map_err(|invalid| invalid.of("the record is not in the signed batch"))
     }
 
-    /// The batch is signed by somebody who has `enrol` on this device.
-    fn check_approver(&self, record: &DeviceRecord, now: Timestamp) -> Result<PersonRef, Invalid> {
-        let question = Question {
-            key: self.signer.clone(),
-            device: DeviceFacts {
-                address: record.address.clone(),
-                labels: record.labels.clone(),
-                serial: record.serial,
-            },
-            account: None,
-            action: Action::Enrol,
-            ticket: None,
-        };
-        let grant = decide(self.policies, &question, now).map_err(|refusal| seen::refused(&refusal))?;
-        Ok(grant.person().clone())
+    /// Who signed it: one key.
+    pub fn signer(&self) -> &PublicKey {
+        &self.signer
     }
+}
+
+/// Whether `signer` may take its name and labels from the device that is called `held.0` and has the labels `held.1`, by a
+/// record with `serial`. The old record's own serial may be revoked by then: that is no reason to keep it.
+///
+/// # Errors
+/// When the policy does not let `signer` enrol such a device.
+pub fn check_taker(
+    policies: &Policies<'_>,
+    signer: &PublicKey,
+    held: (&DeviceAddress, &[String]),
+    serial: u64,
+    now: Timestamp,
+) -> Result<(), Invalid> {
+    let checked = check_enrol(policies, signer, held, serial, now);
+    checked.map(drop).map_err(|invalid| invalid.of(format!("the change of {}, as that device stands now", held.0)))
+}
+
+/// `signer` has `enrol` on a device of this name with these labels.
+fn check_enrol(
+    policies: &Policies<'_>,
+    signer: &PublicKey,
+    (address, labels): (&DeviceAddress, &[String]),
+    serial: u64,
+    now: Timestamp,
+) -> Result<PersonRef, Invalid> {
+    let question = Question {
+        key: signer.clone(),
+        device: DeviceFacts { address: address.clone(), labels: labels.to_vec(), serial },
+        account: None,
+        action: Action::Enrol,
+        ticket: None,
+    };
+    let grant = decide(policies, &question, now).map_err(|refusal| seen::refused(&refusal))?;
+    Ok(grant.person().clone())
 }
 
 /// The record is this tenant's, of now, and for the key this machine holds.
@@ -187,12 +217,16 @@ fn check_record(
     seen::check_issued(record.issued, now)
 }
 
-/// Only forward: the held record again, or one with a higher serial.
-fn check_serial(approval: &Approval, record: &DeviceRecord, held: Option<&[u8]>) -> Result<(), Invalid> {
-    let Some(held_bytes) = held.filter(|bytes| *bytes != approval.record) else { return Ok(()) };
+/// Only forward: the held record again, or one with a higher serial. Returns the held record that this one voids.
+fn check_serial(
+    approval: &Approval,
+    record: &DeviceRecord,
+    held: Option<&[u8]>,
+) -> Result<Option<DeviceRecord>, Invalid> {
+    let Some(held_bytes) = held.filter(|bytes| *bytes != approval.record) else { return Ok(None) };
     let held = DeviceRecord::parse(held_bytes).map_err(|invalid| invalid.of("the record held here"))?;
     if record.serial > held.serial {
-        return Ok(());
+        return Ok(Some(held));
     }
     let fault = if record.serial == held.serial { Fault::Fork } else { Fault::Older };
     let sentence =

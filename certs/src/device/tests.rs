@@ -245,6 +245,29 @@ fn serials_only_go_up() {
 }
 
 #[test]
+fn a_device_is_only_taken_from_its_name_and_labels_by_somebody_who_may_enrol_it_as_it_is() {
+    let approved = Approved::new();
+    let held = |name: &str, label: &str| {
+        let labels = vec![label.to_owned()];
+        let record = DeviceRecord { labels, serial: 6, ..record(name, &approved.host_key, 6) };
+        record.to_text().into_bytes()
+    };
+    // Alice may enrol `web*` that is not labelled `vault`: what the new record says does not make the old one hers.
+    for theirs in [held("db1", "server"), held("web1", "vault")] {
+        let refused = approved.check(&approved.approval, Some(&theirs)).unwrap_err();
+        assert_eq!(refused.fault, Fault::WrongSigner, "{refused}");
+        assert!(refused.sentence.contains("as that device stands now"), "{refused}");
+    }
+    approved.check(&approved.approval, Some(&held("web2", "other"))).unwrap();
+    // A revoked record may still be followed by another one.
+    let follower = DeviceRecord { serial: 10, ..approved.record.clone() };
+    let mut approval = approved.approve(&follower, &approved.tenant.alice.clone());
+    approval.certificate = certify(&approved.tenant.ca, &approved.host_key, &["-h", "-n", "web1.acme", "-z", "10"]);
+    let revoked = DeviceRecord { serial: 9, ..approved.record.clone() }.to_text().into_bytes();
+    approved.check(&approval, Some(&revoked)).unwrap();
+}
+
+#[test]
 fn the_certificate_must_be_for_the_very_record() {
     let approved = Approved::new();
     let with = |certificate: String| Approval { certificate, ..approved.approval.clone() };

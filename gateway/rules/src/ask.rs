@@ -74,6 +74,9 @@ pub enum Ask {
         approvals: Vec<(DeviceRecord, Approval)>,
         /// Who signed the batch.
         by: PersonRef,
+        /// Serials of the records in force that these void and whose devices `by` may enrol as they stand. A record that
+        /// is not among them was not there when the policy was asked, and stays.
+        over: Vec<u64>,
     },
     /// Devices get new host certificates for the records they have, all or none; at most
     /// [`crate::limits::APPROVALS_PER_ASK_MAX`]. Each checked by `host_certificate::check`.

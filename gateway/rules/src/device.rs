@@ -109,6 +109,8 @@ pub struct Standing<'a> {
     pub devices: &'a [DeviceHeld],
     /// The device that the record's serial was given to.
     pub holder: Option<&'a SerialHolder>,
+    /// Serials of records in force that the approver may void.
+    pub over: &'a [u64],
 }
 
 /// May this record become the device's? The first one answers a request, under the name that the machine signed. A later
@@ -144,6 +146,7 @@ pub fn approve(
             let (serial, held) = (record.serial, before.serial);
             return Err(Refusal::SerialNotHigher { name: name.clone(), serial, held });
         }
+        check_over(standing, name, before.serial)?;
     }
     let replaced = replaced(tenant, standing, device, record, by)?;
     let formerly = (device.name != *name).then(|| device.name.clone());
@@ -187,6 +190,14 @@ fn machine<'a>(standing: &Standing<'a>, record: &DeviceRecord) -> Option<&'a Dev
     })
 }
 
+/// The policy was asked whether the approver may void this very record.
+fn check_over(standing: &Standing<'_>, name: &DeviceName, serial: u64) -> Result<(), Refusal> {
+    if standing.over.contains(&serial) {
+        return Ok(());
+    }
+    Err(Refusal::RecordMeanwhile { name: name.clone(), serial })
+}
+
 /// The device whose name the record takes, if it says whose.
 fn replaced(
     tenant: &TenantName,
@@ -205,6 +216,7 @@ fn replaced(
     if record.replaces != Some(serial) {
         return Err(Refusal::NameHeld { name: name.clone(), serial });
     }
+    check_over(standing, name, serial)?;
     let what = What::DeviceReplaced { join: rival.join, serial, by: device.join };
     Ok(Some((rival.join, Draft::new(tenant.clone().into(), what).on(name.clone()).by(by.clone()))))
 }
@@ -282,7 +294,7 @@ mod tests {
         let approvals = Acme::new().approve(vec![record("web1", &key("a"), 1), record("web2", &key("b"), 2)]);
         let (record, approval) = &approvals[1];
         let pending = held(record, DeviceState::Pending, None);
-        let standing = Standing { devices: &[pending], holder: None };
+        let standing = Standing { devices: &[pending], holder: None, over: &[] };
         let verdict = approve(&tenant(), &standing, record, approval, &ann()).unwrap();
         let Verdict::Record(Approved { join, draft, replaced: None, formerly: None }) = verdict else {
             panic!("approved before")
@@ -299,7 +311,7 @@ mod tests {
         let (record, approval) = &approvals[0];
         let judge = |serial, digest| {
             let approved = held(record, DeviceState::Approved, Some(RecordHeld { serial, digest }));
-            approve(&tenant(), &Standing { devices: &[approved], holder: None }, record, approval, &ann())
+            approve(&tenant(), &Standing { devices: &[approved], holder: None, over: &[4] }, record, approval, &ann())
         };
         let (mine, other) = (Digest::of(&approval.record), Digest::of(b"other"));
         assert!(matches!(judge(4, other), Ok(Verdict::Record(_))));
@@ -318,7 +330,7 @@ mod tests {
         let other_key = DeviceHeld { fingerprint: "SHA256:other".to_owned(), ..pending.clone() };
         let gone = DeviceHeld { state: DeviceState::Replaced, ..pending.clone() };
         let judge = |tenant: &TenantName, devices: &[DeviceHeld], holder: Option<&SerialHolder>| {
-            approve(tenant, &Standing { devices, holder }, record, approval, &ann()).unwrap_err()
+            approve(tenant, &Standing { devices, holder, over: &[] }, record, approval, &ann()).unwrap_err()
         };
         let refusal = judge(&tenant(), &[other_key, gone], None);
         assert_eq!(refusal, Refusal::NotPending("web1".parse().unwrap()));
@@ -337,8 +349,12 @@ mod tests {
         let (renamed, approval) = &approvals[0];
         let before = Some(RecordHeld { serial: 5, digest: Digest::of(b"web1") });
         let device = DeviceHeld { name: "web1".parse().unwrap(), ..held(renamed, DeviceState::Approved, before) };
-        let judge =
-            |devices: &[DeviceHeld]| approve(&tenant(), &Standing { devices, holder: None }, renamed, approval, &ann());
+        let judge_over = |devices: &[DeviceHeld], over: &[u64]| {
+            approve(&tenant(), &Standing { devices, holder: None, over }, renamed, approval, &ann())
+        };
+        let judge = |devices: &[DeviceHeld]| judge_over(devices, &[5, 3]);
+        let unasked = Refusal::RecordMeanwhile { name: "web2".parse().unwrap(), serial: 5 };
+        assert_eq!(judge_over(std::slice::from_ref(&device), &[4, 6]), Err(unasked));
         let Ok(Verdict::Record(Approved { draft, formerly, .. })) = judge(std::slice::from_ref(&device)) else {
             panic!("not renamed")
         };
@@ -358,7 +374,7 @@ mod tests {
     #[test]
     fn a_name_is_only_given_away_by_a_record_that_says_whose_it_was() {
         let host_key = key("new");
-        let with = |replaces| {
+        let over = |replaces, over: &[u64]| {
             let record = DeviceRecord { replaces, ..record("web1", &host_key, 9) };
             let approvals = Acme::new().approve(vec![record]);
             let (record, approval) = &approvals[0];
@@ -368,8 +384,11 @@ mod tests {
                 fingerprint: "SHA256:old".to_owned(),
                 ..held(record, DeviceState::Approved, Some(RecordHeld { serial: 3, digest: Digest::of(b"x") }))
             };
-            approve(&tenant(), &Standing { devices: &[old, new], holder: None }, record, approval, &ann())
+            approve(&tenant(), &Standing { devices: &[old, new], holder: None, over }, record, approval, &ann())
         };
+        let with = |replaces| over(replaces, &[3]);
+        let unasked = Refusal::RecordMeanwhile { name: "web1".parse().unwrap(), serial: 3 };
+        assert_eq!(over(Some(3), &[]), Err(unasked));
         for wrong in [None, Some(2), Some(4)] {
             let held = Refusal::NameHeld { name: "web1".parse().unwrap(), serial: 3 };
             assert_eq!(with(wrong), Err(held), "{wrong:?}");

@@ -165,6 +165,14 @@ pub enum Refusal {
         /// The serial held.
         held: u64,
     },
+    /// The policy was not asked whether the approver may void that record: it came meanwhile.
+    #[error("the device behind {name} got the record with serial {serial} meanwhile; look at it, then approve again")]
+    RecordMeanwhile {
+        /// The name that the approval gives.
+        name: DeviceName,
+        /// The serial of the record that would be voided.
+        serial: u64,
+    },
     /// No such device.
     #[error("no device has joined under the id {0}; let it join with a token")]
     DeviceUnknown(Id),

@@ -3,6 +3,8 @@
 //!
 //! Not here: how a machine comes to wait for approval (`enrol.rs`).
 
+mod before;
+
 use super::{devices, enrol::refused};
 use crate::{
     Gateway,
@@ -91,7 +93,17 @@ async fn approve_all(gateway: Arc<Gateway>, tenant: TenantName, sent: Vec<u8>) -
     };
     let approvals = checking.await.map_err(|error| crate::broken(&error))??;
     let mut settled = Vec::with_capacity(approvals.len());
-    for part in approvals.chunks(APPROVALS_PER_ASK_MAX) {
+    let mut free = Vec::with_capacity(approvals.len());
+    for mut one in approvals {
+        match before::judge(&gateway, &tenant, &one).await.map_err(|why| crate::broken(&why))? {
+            Ok(over) => {
+                one.over = over;
+                free.push(one);
+            }
+            Err(invalid) => settled.push(one.settled(Some(invalid.sentence))),
+        }
+    }
+    for part in free.chunks(APPROVALS_PER_ASK_MAX) {
         match record(&gateway, &tenant, part).await {
             Ok(()) => settled.extend(part.iter().map(|one| one.settled(None))),
             // All or none of an ask: whoever does not fit must not hold up the others.
@@ -116,6 +128,9 @@ struct Checked {
     record: DeviceRecord,
     approval: Approval,
     by: PersonRef,
+    signer: PublicKey,
+    /// Serials of the records that it voids, as far as the signer may.
+    over: Vec<u64>,
 }
 
 impl Checked {
@@ -141,7 +156,8 @@ fn check_batch(gateway: &Gateway, tenant: &TenantName, sent: &[u8]) -> Result<Ve
             };
             let host_key = DeviceRecord::parse(&approval.record)?.host_key;
             let (record, by) = checked_batch.check(&approval, &host_key, None, now)?;
-            Ok(Checked { record, approval, by })
+            let signer = checked_batch.signer().clone();
+            Ok(Checked { record, approval, by, signer, over: Vec::new() })
         });
         approvals.collect()
     });
@@ -161,7 +177,8 @@ async fn record(gateway: &Gateway, tenant: &TenantName, part: &[Checked]) -> Res
     let Some(by) = part.first().map(|one| one.by.clone()) else { return Ok(()) };
     let replaced = replaced(gateway, tenant, part).await;
     let approvals = part.iter().map(|one| (one.record.clone(), one.approval.clone())).collect();
-    let recorded = gateway.record(Ask::Approve { tenant: tenant.clone(), approvals, by }).await;
+    let over = part.iter().flat_map(|one| one.over.iter().copied()).collect();
+    let recorded = gateway.record(Ask::Approve { tenant: tenant.clone(), approvals, by, over }).await;
     // Also after a fault: it may have happened all the same.
     if !matches!(recorded, Err(RecordError::Refused(_))) {
         present(gateway, tenant, part).await;

@@ -263,6 +263,13 @@ impl TenantStore {
         row.map(|row| device(&row, &self.tenant)).transpose()
     }
 
+    /// The approved device with this host key.
+    pub async fn device_by_key(&self, fingerprint: &str) -> Result<Option<DeviceRow>, Broken> {
+        let query = sqlx::query(sql::DEVICE_BY_KEY).bind(self.tenant.as_str()).bind(fingerprint);
+        let row = query.fetch_optional(self.store.readers()).await?;
+        row.map(|row| device(&row, &self.tenant)).transpose()
+    }
+
     /// The newest approval of the device that joined as `join`, as the device gets it.
     pub async fn approval(&self, join: Id) -> Result<Option<Approval>, Broken> {
         let query = sqlx::query(sql::APPROVAL).bind(join.to_string()).bind(self.tenant.as_str());

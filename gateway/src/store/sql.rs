@@ -123,6 +123,8 @@ texts! {
     DEVICE_BY_JOIN = concat!(device_shown!(), "WHERE d.join_id = $1");
     DEVICE_BY_NAME = concat!(device_shown!(), "WHERE d.tenant = $1 AND d.name = $2 \
         ORDER BY CASE d.state WHEN 'approved' THEN 0 WHEN 'pending' THEN 1 WHEN 'revoked' THEN 2 ELSE 3 END, d.asked_us DESC LIMIT 1");
+    DEVICE_BY_KEY = concat!(device_shown!(), "WHERE d.tenant = $1 AND d.fingerprint = $2 AND d.state = 'approved' \
+        ORDER BY d.serial DESC LIMIT 1");
     DEVICE_ONCE_CALLED = concat!(device_shown!(), "WHERE d.state = 'approved' AND d.join_id IN (SELECT r.join_id FROM record r \
         WHERE r.tenant = $1 AND r.name = $2) ORDER BY d.serial DESC LIMIT 1");
     APPROVALS = "SELECT record, place, path, batch, batch_signature, certificate, name FROM device \

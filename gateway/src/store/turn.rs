@@ -73,7 +73,7 @@ impl Turn<'_> {
             }
             Ask::IssueToken { signed, token, by } => self.issue(&signed, &token, &by, now).await,
             Ask::Redeem { join, request, signed, address } => self.redeem(join, &request, &signed, &address, now).await,
-            Ask::Approve { tenant, approvals, by } => self.approve(&tenant, &approvals, &by, now).await,
+            Ask::Approve { tenant, approvals, by, over } => self.approve(&tenant, &approvals, &by, &over, now).await,
             Ask::Recertify { tenant, certificates, by } => self.recertify(&tenant, &certificates, &by, now).await,
             Ask::RestartPolicy { chain, signed, lost } => self.restart_policy(&chain, &signed, lost, now).await,
             Ask::Connect { join, connection, address, version } => {

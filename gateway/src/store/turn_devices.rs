@@ -120,6 +120,7 @@ impl Turn<'_> {
         tenant: &TenantName,
         approvals: &[(DeviceRecord, Approval)],
         by: &PersonRef,
+        over: &[u64],
         now: Timestamp,
     ) -> Result<Answer, RecordError> {
         if approvals.len() > APPROVALS_PER_ASK_MAX {
@@ -136,7 +137,7 @@ impl Turn<'_> {
                 let holder = record.address.device.clone();
                 return Err(Refusal::SerialTaken { serial: record.serial, holder }.into());
             }
-            match self.judge_approval(tenant, record, approval, by).await? {
+            match self.judge_approval(tenant, record, approval, by, over).await? {
                 Verdict::Again(index) => again = again.or(Some(index)),
                 Verdict::Record(Approved { join, .. }) if ready.iter().any(|other| other.join == join) => {
                     return Err(Refusal::ApprovedTwice(record.address.device.clone()).into());
@@ -174,6 +175,7 @@ impl Turn<'_> {
         record: &DeviceRecord,
         approval: &Approval,
         by: &PersonRef,
+        over: &[u64],
     ) -> Result<Verdict<Approved>, RecordError> {
         let name = &record.address.device;
         let mut devices = self.devices_held(sql::DEVICES_HELD_BY_NAME, tenant, name.as_str()).await?;
@@ -190,7 +192,7 @@ impl Turn<'_> {
                 Some(SerialHolder { join: join.parse().map_err(Broken::from)?, name })
             }
         };
-        let standing = Standing { devices: &devices, holder: holder.as_ref() };
+        let standing = Standing { devices: &devices, holder: holder.as_ref(), over };
         Ok(device::approve(tenant, &standing, record, approval, by)?)
     }
 

@@ -11,9 +11,13 @@ use std::pin::pin;
 
 /// The approvals of these records as one batch by `tech`, each with its certificate.
 fn batch(scene: &Scene, records: &[DeviceRecord]) -> Vec<Approval> {
+    batch_by(scene, records, &scene.keys.tech)
+}
+
+fn batch_by(scene: &Scene, records: &[DeviceRecord], signer: &belay_certs::PrivateKey) -> Vec<Approval> {
     let chain = scene.chain();
     let batch = Batch::over(records, chain.version(), chain.digest(), now()).unwrap();
-    let signed = sign(Namespace::Device, batch.to_text(), &scene.keys.tech);
+    let signed = sign(Namespace::Device, batch.to_text(), signer);
     let certificates: Vec<String> = records.iter().map(|record| scene.certify(record)).collect();
     approvals(records, signed, &certificates).unwrap()
 }
@@ -183,4 +187,40 @@ async fn more_certificates_than_an_approval_can_have_are_not_looked_at() {
     assert_eq!(bring(BATCH_RECORDS_MAX).await.unwrap().len(), BATCH_RECORDS_MAX);
     let refused = bring(BATCH_RECORDS_MAX + 1).await.unwrap_err().sentence;
     assert!(refused.contains("at most 10000 are taken at once"), "{refused}");
+}
+
+#[tokio::test]
+async fn who_may_enrol_only_the_lab_cannot_relabel_rename_or_replace_another_device() {
+    let scene = Scene::new().await;
+    let mallory = crate::scene::key();
+    let next = String::from_utf8(scene.keys.policy(Some((0, &scene.first)), &[]).bytes).unwrap()
+        + &format!(
+            "[[people]]\nname = \"mallory\"\nkeys = [\"{}\"]\n\
+             [[grants]]\nwho = [\"mallory\"]\non = [\"tag:lab\"]\ndo = [\"enrol\"]\n",
+            mallory.public()
+        );
+    scene.push(sign(Namespace::Policy, next, &scene.keys.root)).await;
+    let (db1, hers) = (scene.machine("webdb1").await, scene.machine("weblab").await);
+    approve_now(&scene, &batch(&scene, &[record(&db1, 1)])).await;
+    let lab = |record: DeviceRecord| DeviceRecord { labels: vec!["lab".to_owned()], ..record };
+    let named = |name: &str, record| DeviceRecord { address: name.parse().unwrap(), ..lab(record) };
+    let by_her = |record: DeviceRecord| batch_by(&scene, &[record], &mallory);
+    let rival = scene.machine("webdb1").await;
+    for theft in [
+        lab(record(&db1, 50)),
+        named("lab9.acme", record(&db1, 51)),
+        DeviceRecord { replaces: Some(1), ..lab(record(&rival, 52)) },
+    ] {
+        let settled = approve_now(&scene, &by_her(theft)).await;
+        let refused = settled[0].refused.as_deref().unwrap();
+        assert!(refused.contains("as that device stands now"), "{refused}");
+    }
+    let row = scene.gateway.store.device_by_join(db1.join).await.unwrap().unwrap();
+    assert_eq!((row.name.as_str(), row.state, row.approved.unwrap().serial), ("webdb1", DeviceState::Approved, 1));
+    // With a device of the lab she does what she likes, also when somebody else's stands in the same batch.
+    assert_eq!(approve_now(&scene, &by_her(lab(record(&hers, 60)))).await[0].refused, None);
+    let both = [named("lab9.acme", record(&hers, 61)), lab(record(&db1, 62))];
+    let settled = approve_now(&scene, &batch_by(&scene, &both, &mallory)).await;
+    let of = |serial| settled.iter().find(|one| one.serial == serial).unwrap().refused.is_some();
+    assert_eq!((of(61), of(62)), (false, true));
 }

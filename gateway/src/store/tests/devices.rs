@@ -28,7 +28,7 @@ async fn a_machine_joins_and_is_approved_and_every_paper_is_kept() {
     assert_eq!((pending.len(), pending[0].join, &pending[0].token), (1, join, &document));
     join::check(&pending[0].request, &issued, &pending[0].token.bytes).unwrap();
     let approvals = acme.approve(vec![record("web1", &host_key, 1)]);
-    let ask = Ask::Approve { tenant: tenant(), approvals: approvals.clone(), by: ann() };
+    let ask = Ask::Approve { tenant: tenant(), approvals: approvals.clone(), by: ann(), over: Vec::new() };
     world.record(ask.clone()).await;
     assert_eq!(rows.approval(join).await.unwrap().unwrap(), approvals[0].1);
     assert_eq!(world.record(ask).await.outcome, Outcome::Again);
@@ -92,7 +92,7 @@ async fn approvals_are_all_recorded_or_none() {
     for (number, name) in (1..).zip(["web1", "web2"]) {
         world.record(redeem(&acme, &document, Id([number; 16]), name, &keys[usize::from(number) - 1])).await;
     }
-    let approve = |approvals| Ask::Approve { tenant: tenant(), approvals, by: ann() };
+    let approve = |approvals| Ask::Approve { tenant: tenant(), approvals, by: ann(), over: Vec::new() };
     let three =
         acme.approve(vec![record("web1", &keys[0], 1), record("web2", &keys[1], 2), record("web3", &keys[2], 3)]);
     let absent = refusal(&world, approve(three)).await;
@@ -177,7 +177,9 @@ async fn an_approval_read_back_is_what_the_device_checks() {
         world.record(redeem(&acme, &document, Id([number; 16]), &name, host_key)).await;
         records.push(record(&name, host_key, u64::from(number)));
     }
-    world.record(Ask::Approve { tenant: tenant(), approvals: acme.approve(records), by: ann() }).await;
+    world
+        .record(Ask::Approve { tenant: tenant(), approvals: acme.approve(records), by: ann(), over: Vec::new() })
+        .await;
     let approval = world.store.tenant(&tenant()).unwrap().approval(Id([5; 16])).await.unwrap().unwrap();
     let batch = device::Batch::parse(&approval.batch.bytes).unwrap();
     let leaf = belay_certs::tlog::leaf_hash(&approval.record);

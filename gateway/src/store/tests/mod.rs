@@ -153,7 +153,7 @@ impl World {
         let join = Id::random().unwrap();
         assert_eq!(self.record(redeem(acme, token, join, name, host_key)).await.outcome, Outcome::Recorded);
         let approvals = acme.approve(vec![record(name, host_key, serial)]);
-        let ask = Ask::Approve { tenant: tenant(), approvals, by: ann() };
+        let ask = Ask::Approve { tenant: tenant(), approvals, by: ann(), over: Vec::new() };
         assert_eq!(self.record(ask).await.outcome, Outcome::Recorded);
         join
     }
