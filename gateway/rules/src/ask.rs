@@ -107,6 +107,8 @@ pub enum Ask {
         address: String,
         /// The agent's version.
         version: String,
+        /// The newest version of its tenant's policy that it says it holds.
+        held: Option<u64>,
     },
     /// A device's connection ended; nothing happens when a newer one took its place.
     Disconnect {
@@ -116,6 +118,8 @@ pub enum Ask {
         connection: Id,
         /// Why.
         reason: String,
+        /// The newest version of its tenant's policy that it said it holds.
+        held: Option<u64>,
     },
     /// A device said something. Checked by `statement::verify` with the device's host key.
     Statement {

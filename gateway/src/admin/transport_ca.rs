@@ -7,10 +7,10 @@ use super::acts::Operator;
 use crate::{
     act::{devices, policies},
     limits::DEVICES_NAMED_MAX,
-    store::PresenceFacts,
+    store::DeviceRow,
 };
 use anyhow::{Context, bail};
-use belay_certs::{DeviceAddress, Digest, TenantName, Timestamp, entry::Entry, policy::Policy};
+use belay_certs::{DeviceAddress, Digest, TenantName, policy::Policy};
 use belay_rules::{DeviceState, LogName};
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ use std::fmt::Write;
 struct Laggards {
     /// Tenants whose newest policy does not name the CA.
     tenants: Vec<TenantName>,
-    /// Devices that were not connected since a policy named it.
+    /// Devices that have not said that they hold a policy that names it.
     devices: Vec<DeviceAddress>,
 }
 
@@ -102,14 +102,14 @@ impl Operator {
             // Whoever is not admitted any more misses nothing.
             let served =
                 rows.iter().filter(|row| row.state == DeviceState::Approved && self.gateway.barred(row).is_none());
-            let missed = served.filter(|row| !took(row.presence.as_ref(), since));
+            let missed = served.filter(|row| !self.took(row, since));
             laggards.devices.extend(missed.map(devices::address));
         }
         Ok(laggards)
     }
 
-    /// When the tenant's policy that named the CA first came into force here, whenever it was signed.
-    async fn named_since(&self, tenant: &TenantName, ca: &Digest) -> anyhow::Result<Timestamp> {
+    /// The first of the tenant's newest policies that all name the CA.
+    async fn named_since(&self, tenant: &TenantName, ca: &Digest) -> anyhow::Result<u64> {
         let rows = self.gateway.store.tenant(tenant).context("the tenant is gone")?;
         let (mut version, mut naming) = (0, None);
         loop {
@@ -123,16 +123,14 @@ impl Operator {
                 version += 1;
             }
         }
-        let version = naming.context("no policy names the CA in force")?;
-        let entry = rows.policy_entry(version).await?.context("the policy is not in the log")?;
-        let entries = self.gateway.store.entries(&LogName::Tenant(tenant.clone()), entry, 1).await?;
-        Ok(Entry::parse(entries.first().context("the policy's entry is missing")?)?.at)
+        naming.context("no policy names the CA in force")
     }
-}
 
-/// Whether a device was connected when its policy came into force, or later: then it was handed it.
-fn took(presence: Option<&PresenceFacts>, since: Timestamp) -> bool {
-    presence.is_some_and(|presence| presence.connection.is_some() || presence.since >= since)
+    /// Whether a device said that it holds that version or a newer one: that it was sent says nothing.
+    fn took(&self, row: &DeviceRow, version: u64) -> bool {
+        let earlier = row.presence.as_ref().and_then(|presence| presence.held);
+        self.gateway.presence.held(row.join).max(earlier) >= Some(version)
+    }
 }
 
 impl Laggards {
@@ -143,7 +141,7 @@ impl Laggards {
             let _ = writeln!(text, "  the policy of {tenant} does not name the CA in force");
         }
         for device in self.devices.iter().take(DEVICES_NAMED_MAX) {
-            let _ = writeln!(text, "  {device} was not connected since its policy names the CA in force");
+            let _ = writeln!(text, "  {device} has not said that it holds a policy that names the CA in force");
         }
         let more = self.devices.len().saturating_sub(DEVICES_NAMED_MAX);
         if more > 0 {

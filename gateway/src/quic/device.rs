@@ -152,12 +152,13 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
             return close(quic, ending.code);
         }
     };
-    let news = Arc::new(Notify::new());
+    let (news, held) = (Arc::new(Notify::new()), held(&row, &control.hello));
     let online = Online {
         connection,
         turn,
         address: devices::address(&row),
         approved: row.state == DeviceState::Approved,
+        held,
         news: Arc::clone(&news),
         quic: quic.clone(),
     };
@@ -171,9 +172,9 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
         Err(NotPresent::Older) => Ending::new(CloseCode::Replaced, "a newer connection took its place"),
     };
     close(quic, ending.code);
-    gateway.presence.leave(join, connection);
+    let held = gateway.presence.leave(join, connection).or(held);
     tracing::info!(%join, "a device's connection ended: {}", ending.why);
-    match gateway.record(Ask::Disconnect { join, connection, reason: ending.why }).await {
+    match gateway.record(Ask::Disconnect { join, connection, reason: ending.why, held }).await {
         // Its end stands in the log since a newer one came.
         Ok(_) | Err(RecordError::Refused(Refusal::NotConnected { .. })) => {}
         Err(error) => tracing::error!(%join, "a device's end of connection was not recorded: {error}"),
@@ -191,12 +192,20 @@ async fn connect(gateway: &Gateway, quic: &Connection, row: &DeviceRow, hello: &
         connection,
         address: quic.remote_address().to_string(),
         version: hello.agent_version.clone(),
+        held: held(row, hello),
     };
     match gateway.record(ask).await {
         Ok(recorded) => Ok((connection, recorded.turn)),
         Err(RecordError::Refused(refusal)) => Err(turn_away(gateway, quic, row, refusal.to_string()).await),
         Err(RecordError::Broken(error)) => Err(Ending::broken(&error)),
     }
+}
+
+/// The version of its own tenant's policy that a device says it holds.
+fn held(row: &DeviceRow, hello: &Hello) -> Option<u64> {
+    let own = hello.policies.iter().find(|held| held.tenant == row.tenant.as_str())?;
+    // A number that no policy has is nothing held.
+    i64::try_from(own.version).is_ok().then_some(own.version)
 }
 
 async fn hear_hello(quic: &Connection) -> Result<Control, Ended> {
@@ -285,6 +294,9 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<Sta
         }
         ToGateway::PolicyTaken(taken) => {
             tracing::debug!(join = %link.join, tenant = %taken.tenant, version = taken.version, "policy taken");
+            if taken.tenant == link.row.tenant.as_str() && i64::try_from(taken.version).is_ok() {
+                link.gateway.presence.took(link.join, taken.version);
+            }
         }
         ToGateway::PolicyRefused(refused) => {
             link.complain()?;

@@ -20,6 +20,8 @@ pub(crate) struct Online {
     pub(crate) address: DeviceAddress,
     /// Whether it is approved: only then sessions are opened to it.
     pub(crate) approved: bool,
+    /// The newest version of its tenant's policy that it said it holds.
+    pub(crate) held: Option<u64>,
     /// Rung when the device's own row changed.
     pub(crate) news: Arc<Notify>,
     /// Opens streams to it.
@@ -67,15 +69,29 @@ impl Presence {
         Ok(())
     }
 
-    /// A connection ended; nothing happens when a newer one took its place.
-    pub(crate) fn leave(&self, join: Id, connection: Id) {
+    /// A connection ended; nothing happens when a newer one took its place. What it held of its tenant's policy.
+    pub(crate) fn leave(&self, join: Id, connection: Id) -> Option<u64> {
         let mut devices = self.lock();
-        if devices.by_join.get(&join).is_some_and(|online| online.connection == connection)
-            && let Some(gone) = devices.by_join.remove(&join)
-            && devices.by_address.get(&gone.address) == Some(&join)
-        {
+        if devices.by_join.get(&join)?.connection != connection {
+            return None;
+        }
+        let gone = devices.by_join.remove(&join)?;
+        if devices.by_address.get(&gone.address) == Some(&join) {
             devices.by_address.remove(&gone.address);
         }
+        gone.held
+    }
+
+    /// The device says that it holds a version of its tenant's policy.
+    pub(crate) fn took(&self, join: Id, version: u64) {
+        if let Some(online) = self.lock().by_join.get_mut(&join) {
+            online.held = online.held.max(Some(version));
+        }
+    }
+
+    /// The newest version of its tenant's policy that a connected device said it holds.
+    pub(crate) fn held(&self, join: Id) -> Option<u64> {
+        self.lock().by_join.get(&join)?.held
     }
 
     /// A device was approved under `address`, for the first time or under another name: the old one leads nowhere.

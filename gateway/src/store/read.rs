@@ -82,6 +82,8 @@ pub struct PresenceFacts {
     pub address: String,
     /// The agent's version.
     pub version: String,
+    /// The newest version of its tenant's policy that it said it holds, when it came or when it went.
+    pub held: Option<u64>,
 }
 
 /// A machine that waits for approval, with all that an approver checks.
@@ -350,6 +352,7 @@ fn presence(row: &AnyRow) -> Result<Option<PresenceFacts>, Broken> {
         since: Timestamp::from_micros(since),
         address: row.try_get(13)?,
         version: row.try_get(14)?,
+        held: row.try_get::<Option<i64>, _>(16)?.map(unsigned).transpose()?,
     }))
 }
 

@@ -101,6 +101,8 @@ pub(super) struct PresenceRow {
     pub(super) since: Timestamp,
     pub(super) address: String,
     pub(super) version: String,
+    /// The newest version of its tenant's policy that it said it holds.
+    pub(super) held: Option<i64>,
 }
 
 impl Bound for PresenceRow {
@@ -112,6 +114,7 @@ impl Bound for PresenceRow {
             .bind(self.since.micros())
             .bind(self.address.as_str())
             .bind(self.version.as_str())
+            .bind(self.held)
     }
 }
 

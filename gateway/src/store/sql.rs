@@ -25,7 +25,7 @@ macro_rules! device_held {
 macro_rules! device_shown {
     () => {
         "SELECT d.join_id, d.tenant, d.name, d.state, d.host_key, d.machine_id, d.asked_us, d.serial, d.labels, \
-         d.approved_us, d.approved_by, p.connection, p.since_us, p.address, p.version, d.certificate \
+         d.approved_us, d.approved_by, p.connection, p.since_us, p.address, p.version, d.certificate, p.held \
          FROM device d LEFT JOIN presence p ON p.join_id = d.join_id "
     };
 }
@@ -183,10 +183,10 @@ pub(super) static TILE_ROWS: Insert = Insert::new("INSERT INTO tile (log, level,
 pub(super) static OBJECT_ROWS: Insert =
     Insert::new("INSERT INTO object (log, digest, seq, bytes) VALUES", 4, "ON CONFLICT (log, digest) DO NOTHING");
 pub(super) static PRESENCE_ROWS: Insert = Insert::new(
-    "INSERT INTO presence (join_id, tenant, connection, since_us, address, version) VALUES",
-    6,
+    "INSERT INTO presence (join_id, tenant, connection, since_us, address, version, held) VALUES",
+    7,
     "ON CONFLICT (join_id) DO UPDATE SET connection = excluded.connection, since_us = excluded.since_us, \
-     address = excluded.address, version = excluded.version",
+     address = excluded.address, version = excluded.version, held = excluded.held",
 );
 pub(super) static SAID_ROWS: Insert = Insert::new(
     "INSERT INTO said (join_id, seq, digest, entry) VALUES",

@@ -76,10 +76,12 @@ impl Turn<'_> {
             Ask::Approve { tenant, approvals, by, over } => self.approve(&tenant, &approvals, &by, &over, now).await,
             Ask::Recertify { tenant, certificates, by } => self.recertify(&tenant, &certificates, &by, now).await,
             Ask::RestartPolicy { chain, signed, lost } => self.restart_policy(&chain, &signed, lost, now).await,
-            Ask::Connect { join, connection, address, version } => {
-                self.connect(join, Line { connection, address, version }, now).await
+            Ask::Connect { join, connection, address, version, held } => {
+                self.connect(join, Line { connection, address, version }, held, now).await
             }
-            Ask::Disconnect { join, connection, reason } => self.disconnect(join, connection, &reason, now).await,
+            Ask::Disconnect { join, connection, reason, held } => {
+                self.disconnect(join, connection, &reason, held, now).await
+            }
             Ask::Statement { join, signed, statement, outer } => {
                 self.statement(join, &signed, &statement, outer.as_ref(), seen, now).await
             }

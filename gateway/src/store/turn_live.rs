@@ -61,7 +61,14 @@ impl Turn<'_> {
         drafts.collect()
     }
 
-    pub(super) async fn connect(&mut self, join: Id, line: Line, now: Timestamp) -> Result<Answer, RecordError> {
+    pub(super) async fn connect(
+        &mut self,
+        join: Id,
+        line: Line,
+        held: Option<u64>,
+        now: Timestamp,
+    ) -> Result<Answer, RecordError> {
+        let held = held.map(signed).transpose()?;
         let known = self.devices.get(&mut self.transaction, join).await?;
         let drafts = presence::connect(&known.caller, &line)?;
         let ready = drafts.into_iter().map(|draft| Ready::new(draft, now)).collect::<Result<Vec<_>, _>>()?;
@@ -73,7 +80,8 @@ impl Turn<'_> {
         }
         let entered = newest.ok_or_else(|| Broken::new("a connection without an event"))?;
         let Line { connection, address, version } = line;
-        self.stage.presence(PresenceRow { join, tenant, connection: Some(connection), since: now, address, version });
+        let connection = Some(connection);
+        self.stage.presence(PresenceRow { join, tenant, connection, since: now, address, version, held });
         Ok(Answer::New(entered, Outcome::Recorded))
     }
 
@@ -82,14 +90,16 @@ impl Turn<'_> {
         join: Id,
         connection: Id,
         reason: &str,
+        held: Option<u64>,
         now: Timestamp,
     ) -> Result<Answer, RecordError> {
+        let held = held.map(signed).transpose()?;
         let known = self.devices.get(&mut self.transaction, join).await?;
         let ready = Ready::new(presence::disconnect(&known.caller, connection, reason)?, now)?;
         let (line, tenant) = (known.caller.line.take(), known.caller.tenant.clone());
         let entered = self.enter(ready)?;
         if let Some(Line { address, version, .. }) = line {
-            self.stage.presence(PresenceRow { join, tenant, connection: None, since: now, address, version });
+            self.stage.presence(PresenceRow { join, tenant, connection: None, since: now, address, version, held });
         }
         Ok(Answer::New(entered, Outcome::Recorded))
     }

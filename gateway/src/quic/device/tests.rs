@@ -6,7 +6,9 @@ use crate::{
     relay::presence::Presence,
     scene::{Machine, Scene, acme},
 };
-use belay_protocol::{ALPN, ALPN_JOIN, AgentPhase, Extensions, Facts, PolicyHeld, PolicyRefused, encode_frame};
+use belay_protocol::{
+    ALPN, ALPN_JOIN, AgentPhase, Extensions, Facts, PolicyHeld, PolicyRefused, PolicyTaken, encode_frame,
+};
 use quinn::{ClientConfig, ConnectionError, Endpoint, crypto::rustls::QuicClientConfig};
 use rustls::{
     RootCertStore,
@@ -129,7 +131,15 @@ fn held(version: u64) -> Vec<PolicyHeld> {
 
 fn online(connection: u8, turn: u64, quic: &Connection) -> Online {
     let address = "web1.acme".parse().unwrap();
-    Online { connection: Id([connection; 16]), turn, address, approved: true, news: Arc::default(), quic: quic.clone() }
+    Online {
+        held: None,
+        connection: Id([connection; 16]),
+        turn,
+        address,
+        approved: true,
+        news: Arc::default(),
+        quic: quic.clone(),
+    }
 }
 
 #[tokio::test]
@@ -259,6 +269,36 @@ async fn a_long_chain_is_offered_whole_and_a_strange_claim_gets_nothing() {
     bench.scene.approve_unheard(&machine, 7).await;
     bench.scene.gateway.presence.wake(machine.join);
     assert!(matches!(line.hear().await, ToAgent::RecordOffered(_)));
+}
+
+#[tokio::test]
+async fn what_a_device_holds_of_its_policy_is_what_it_said_and_not_what_it_was_sent() {
+    let bench = Bench::new().await;
+    let (machine, gateway) = (bench.scene.machine("web1").await, Arc::clone(&bench.scene.gateway));
+    let join = machine.join;
+    let second = bench.scene.keys.policy(Some((0, &bench.scene.first)), &[]);
+    bench.scene.push(second).await;
+    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    assert!(matches!(line.hear().await, ToAgent::PolicyOffered(offered) if offered.version == 1));
+    assert_eq!(gateway.presence.held(join), Some(0));
+    for (tenant, version) in [("globex", 9), ("acme", u64::MAX), ("acme", 1)] {
+        let taken = PolicyTaken { tenant: tenant.to_owned(), version, digest: [0; 32] };
+        line.say(&encode_frame(&taken).unwrap()).await;
+    }
+    let heard = async {
+        while gateway.presence.held(join) == Some(0) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gateway.presence.held(join), Some(1));
+        line.connection.close(0_u32.into(), b"");
+        while gateway.store.device_by_join(join).await.unwrap().unwrap().presence.unwrap().connection.is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(GENEROUS, heard).await.unwrap();
+    let gone = gateway.store.device_by_join(join).await.unwrap().unwrap().presence.unwrap();
+    assert_eq!(gone.held, Some(1));
 }
 
 #[tokio::test]

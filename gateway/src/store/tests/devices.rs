@@ -130,7 +130,8 @@ async fn revoking_a_serial_frees_the_name_and_never_the_key() {
     let Step::Next(chain) = chain.extend(&one).unwrap() else { panic!("the same version") };
     world.record(adopt(&chain, one)).await;
     assert_eq!(world.store.device_by_join(old).await.unwrap().unwrap().state, DeviceState::Revoked);
-    let connect = Ask::Connect { join: old, connection: Id([3; 16]), address: String::new(), version: String::new() };
+    let (address, version) = (String::new(), String::new());
+    let connect = Ask::Connect { join: old, connection: Id([3; 16]), address, version, held: None };
     let gone = Refusal::DeviceGone { name: "web1".parse().unwrap(), state: DeviceState::Revoked };
     assert_eq!(refusal(&world, connect).await, gone);
     let burnt = refusal(&world, redeem(&acme, &document, Id([4; 16]), "web1", &old_key)).await;

@@ -37,11 +37,11 @@ pub(super) async fn with_device() -> (World, Speaker, Id) {
 
 fn connect(join: Id, connection: u8) -> Ask {
     let (address, version) = (format!("192.0.2.{connection}:1"), "0.1.0".to_owned());
-    Ask::Connect { join, connection: Id([connection; 16]), address, version }
+    Ask::Connect { join, connection: Id([connection; 16]), address, version, held: Some(connection.into()) }
 }
 
 fn disconnect(join: Id, connection: u8) -> Ask {
-    Ask::Disconnect { join, connection: Id([connection; 16]), reason: "timed out".to_owned() }
+    Ask::Disconnect { join, connection: Id([connection; 16]), reason: "timed out".to_owned(), held: Some(7) }
 }
 
 fn filter() -> SessionFilter {
@@ -166,7 +166,7 @@ async fn the_newest_connection_wins_and_presence_is_listed() {
     let (world, _, join) = with_device().await;
     let present = async || {
         let row = world.store.device_by_join(join).await.unwrap().unwrap();
-        row.presence.map(|presence| (presence.connection, presence.address, presence.version))
+        row.presence.map(|presence| (presence.connection, presence.address, presence.version, presence.held))
     };
     assert_eq!(present().await, None);
     world.record(connect(join, 1)).await;
@@ -175,9 +175,9 @@ async fn the_newest_connection_wins_and_presence_is_listed() {
     let name = "web1".parse().unwrap();
     assert_eq!(late, RecordError::Refused(Refusal::NotConnected { name, connection: Id([1; 16]) }));
     let here = ("192.0.2.2:1".to_owned(), "0.1.0".to_owned());
-    assert_eq!(present().await, Some((Some(Id([2; 16])), here.0.clone(), here.1.clone())));
+    assert_eq!(present().await, Some((Some(Id([2; 16])), here.0.clone(), here.1.clone(), Some(2))));
     world.record(disconnect(join, 2)).await;
-    assert_eq!(present().await, Some((None, here.0, here.1)));
+    assert_eq!(present().await, Some((None, here.0, here.1, Some(7))));
     let types = world.types(&acme_log()).await;
     let tail = ["device.connected", "device.superseded", "device.connected", "device.disconnected"];
     assert_eq!(types[types.len() - 4..], tail);
