@@ -1,7 +1,8 @@
 //! A device's record as the gateway has it, and what of it can be believed.
 //!
-//! That this host key has this name and this serial, the host certificate proves: a device CA of the policy signed it. The
-//! labels are believed only as far as the approval still verifies: whoever signed it may have left since.
+//! That this host key has this name and this serial, the host certificate says: a device CA of the policy signed it. That a
+//! person wanted it so, and the labels, are believed only as far as the approval still verifies: whoever signed it may have
+//! left since, and a device CA may be stolen.
 
 use crate::{
     failure::{Outcome, While, refused},
@@ -83,6 +84,22 @@ impl HeldRecord {
             certificate: row.certificate,
         };
         Ok(Self { record, ca, serial_next: row.serial_next, approval })
+    }
+
+    /// A person who may enrol it approved this very record: name, labels and host key, under a serial that is not revoked.
+    /// The certificate alone says only that somebody had a device CA.
+    ///
+    /// # Errors
+    /// Nobody vouches for it any more: it must be approved anew, by somebody who compares the host key.
+    pub(super) fn check_approved(&self, policies: &Policies<'_>, now: Timestamp) -> Outcome {
+        let checked = check_approval(policies, &self.approval, &self.record.host_key, None, now);
+        checked.map(drop).map_err(|invalid| {
+            let (device, key) = (&self.record.address, self.record.host_key.fingerprint());
+            refused(format!(
+                "{}: if {key} is the machine's host key, approve it anew with `belay device relabel {device} --label …`",
+                invalid.sentence
+            ))
+        })
     }
 
     /// Its labels, if a person who may enrol it signed them.

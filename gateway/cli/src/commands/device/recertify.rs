@@ -1,7 +1,10 @@
 //! `belay device recertify`: new host certificates for all devices of a tenant, by another device CA, for the records they
 //! have. Run again after a cut it goes on with the rest: what is done is seen by its certificate.
 
-use super::held::{HeldRecord, Row};
+use super::{
+    super::now,
+    held::{HeldRecord, Row},
+};
 use crate::{
     commands::approve::batch::{Sent, tell},
     failure::{Failure, Outcome, refused},
@@ -13,7 +16,7 @@ use crate::{
     ssh_agent::Signing,
     trusted::Trusted,
 };
-use belay_certs::{PublicKey, TenantName};
+use belay_certs::{PublicKey, TenantName, Timestamp, policy::Policies};
 use serde_json::json;
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -46,7 +49,7 @@ pub(super) fn run(home: &Home, args: &Args) -> Outcome {
         )));
     }
     let gateway = Gateway::new(home, Route::of(policy)?);
-    let (due, done, unknown) = look(&gateway, tenant, &policy.devices.ca, &new)?;
+    let Looked { due, done, unknown, .. } = look(&gateway, tenant, &trusted.policies(tenant)?, &new)?;
     if due.is_empty() {
         return finish(tenant, &args.ca, done, unknown);
     }
@@ -87,14 +90,43 @@ fn send(
     tell(&answer, some.iter().map(|one| (one.record.address.to_string(), one.record.serial)), "recertified", sent)
 }
 
-/// Devices to certify; how many have the new certificate already, and how many nothing is believed of.
-fn look(
-    gateway: &Gateway<'_>,
-    tenant: &TenantName,
-    ca: &[PublicKey],
-    new: &PublicKey,
-) -> Outcome<(Vec<HeldRecord>, usize, usize)> {
-    let (mut due, mut done, mut unknown) = (Vec::new(), 0, 0);
+/// What the gateway's records are worth.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Devices to certify.
+    due: Vec<HeldRecord>,
+    /// How many have the new certificate already.
+    done: usize,
+    /// How many nothing is believed of.
+    unknown: usize,
+    /// The names that came.
+    names: BTreeSet<String>,
+}
+
+impl Looked {
+    /// Sorts a row: what a person did not approve, or has the name of another, gets no certificate.
+    fn take(&mut self, row: Row, policies: &Policies<'_>, new: &PublicKey, now: Timestamp) {
+        let name = row.name.clone();
+        let checked = HeldRecord::check(row, &policies.tenant.policy().devices.ca).and_then(|held| {
+            held.check_approved(policies, now)?;
+            match self.names.insert(name.clone()) {
+                true => Ok(held),
+                false => Err(refused("the gateway has two records of that name")),
+            }
+        });
+        match checked {
+            Ok(held) if held.ca == *new => self.done += 1,
+            Ok(held) => self.due.push(held),
+            Err(failure) => {
+                note(&format!("belay: {name} stays out: {}", failure.sentence()));
+                self.unknown += 1;
+            }
+        }
+    }
+}
+
+fn look(gateway: &Gateway<'_>, tenant: &TenantName, policies: &Policies<'_>, new: &PublicKey) -> Outcome<Looked> {
+    let mut looked = Looked::default();
     let limit = ROWS_AT_ONCE.to_string();
     let mut last: Option<String> = None;
     loop {
@@ -103,20 +135,12 @@ fn look(
         let rows: Vec<Row> = gateway.ask(&words)?;
         let (count, end) = (rows.len(), rows.last().map(|row| row.name.clone()));
         for row in rows {
-            let name = row.name.clone();
-            match HeldRecord::check(row, ca) {
-                Ok(held) if held.ca == *new => done += 1,
-                Ok(held) => due.push(held),
-                Err(failure) => {
-                    note(&format!("belay: {name} stays out: {}", failure.sentence()));
-                    unknown += 1;
-                }
-            }
+            looked.take(row, policies, new, now());
         }
         if count < ROWS_AT_ONCE {
-            return Ok((due, done, unknown));
+            return Ok(looked);
         }
-        if end <= last || due.len() + done + unknown > PENDING_MAX {
+        if end <= last || looked.due.len() + looked.done + looked.unknown > PENDING_MAX {
             return Err(Failure::Gateway("the gateway's list of devices has no end: it is not believed".to_owned()));
         }
         last = end;
@@ -133,4 +157,73 @@ fn finish(tenant: &TenantName, ca: &std::path::Path, done: usize, unknown: usize
         ca.display()
     ));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        keygen,
+        testing::{Customer, start},
+    };
+    use belay_certs::{
+        Digest, Namespace, PrivateKey,
+        device::{Batch, DeviceRecord},
+        policy::Chain,
+        sshsig,
+        time::DAY,
+    };
+    use std::os::unix::fs::PermissionsExt;
+
+    fn key() -> PrivateKey {
+        PrivateKey::generate_ed25519("").unwrap()
+    }
+
+    /// What a gateway says of `web1` with this host key: certified by the device CA, approved by `approver`.
+    fn row(acme: &Customer, chain: &Chain, host_key: &PublicKey, serial: u64, approver: &PrivateKey) -> Row {
+        let record = DeviceRecord {
+            address: "web1.acme".parse().unwrap(),
+            host_key: host_key.clone(),
+            labels: Vec::new(),
+            serial,
+            replaces: None,
+            issued: start(),
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca");
+        std::fs::write(&ca, acme.device_ca.to_openssh().unwrap()).unwrap();
+        std::fs::set_permissions(&ca, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let certificate = keygen::certify(&ca, &record.address, host_key, serial).unwrap();
+        let batch = Batch::over(std::slice::from_ref(&record), chain.version(), chain.digest(), start()).unwrap();
+        let signature = sshsig::sign(Namespace::Device, batch.to_text().as_bytes(), approver).unwrap();
+        let row = json!({
+            "name": "web1.acme", "record": record.to_text(), "index": 0, "path": Vec::<Digest>::new(),
+            "batch": batch.to_text(), "signature": signature, "certificate": certificate, "serial_next": 9,
+        });
+        serde_json::from_value(row).unwrap()
+    }
+
+    #[test]
+    fn who_stole_the_old_device_ca_gets_no_certificate_by_the_new_one() {
+        let acme = Customer::new("acme", "");
+        let chain = Chain::begin(&acme.versions[0]).unwrap();
+        let revoked = acme.next(|edit| edit.revoke_serial(3).unwrap());
+        let chain = match chain.extend(&revoked).unwrap() {
+            belay_certs::policy::Step::Next(next) => next,
+            belay_certs::policy::Step::Same => panic!("the same version"),
+        };
+        let policies = Policies { tenant: &chain, imports: Vec::new() };
+        let (new, honest, thief) = (key(), key(), key());
+        let mut looked = Looked::default();
+        let mut counts = |host_key: &PrivateKey, serial, approver: &PrivateKey| {
+            let row = row(&acme, &chain, host_key.public(), serial, approver);
+            looked.take(row, &policies, new.public(), start().plus(2 * DAY));
+            (looked.due.len(), looked.unknown)
+        };
+        assert_eq!(counts(&thief, 8, &thief), (0, 1), "approved by nobody of the policy");
+        assert_eq!(counts(&thief, 3, &acme.person), (0, 2), "a revoked record");
+        assert_eq!(counts(&honest, 7, &acme.person), (1, 2));
+        assert_eq!(counts(&thief, 6, &acme.person), (1, 3), "a second record of the same name");
+        assert_eq!(looked.due[0].record.host_key, *honest.public());
+    }
 }
