@@ -44,8 +44,8 @@ pub struct Args {
     /// Go on approving machines of --token as they come, for so long: 90m, 4h
     #[arg(long, value_name = "TIME", requires = "token", value_parser = watch::span)]
     watch: Option<Duration>,
-    /// Put machines in the place of those whose names they ask for
-    #[arg(long)]
+    /// Put machines in the place of those whose names they ask for; not with --watch, which asks about none of them
+    #[arg(long, conflicts_with = "watch")]
     replace: bool,
     /// The device CA, or the .pub of one that your ssh-agent holds [default: tenants/TENANT/keys/device-ca of the home]
     #[arg(long, value_name = "KEY")]
@@ -303,6 +303,22 @@ mod tests {
 
     fn at() -> belay_certs::Timestamp {
         "2026-11-21T09:00:00Z".parse().unwrap()
+    }
+
+    #[test]
+    fn nobody_gives_names_away_unseen() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            _args: Args,
+        }
+        let reads = |more: &[&str]| {
+            let words = ["approve", "--token", "a-token"].iter().chain(more);
+            <Line as clap::Parser>::try_parse_from(words).map(drop).map_err(|error| error.kind())
+        };
+        assert_eq!(reads(&["--watch", "4h"]), Ok(()));
+        assert_eq!(reads(&["--replace"]), Ok(()));
+        assert_eq!(reads(&["--watch", "4h", "--replace"]), Err(clap::error::ErrorKind::ArgumentConflict));
     }
 
     #[test]
