@@ -10,6 +10,10 @@ pub const KEPT_BATCHES_MAX: usize = 1_000;
 pub const SENT_AT_ONCE_MAX: usize = 500;
 /// Machines asked for in one piece of `pending`, and devices in one of `records`: some 2 MiB.
 pub const ROWS_AT_ONCE: usize = 500;
+/// Devices of a tenant whose newest serial a home remembers: ten times as many as one batch approves.
+pub const NEWEST_DEVICES_MAX: usize = 100_000;
+/// The file of those serials, in bytes: two lines for a device, each of at most 160 bytes.
+pub const NEWEST_BYTES_MAX: u64 = 32 << 20;
 /// Machines that wait, of all gateways and tenants, before somebody floods us.
 pub const PENDING_MAX: usize = 100_000;
 /// How long keys stay ready for one command: ten thousand certificates take under a minute.

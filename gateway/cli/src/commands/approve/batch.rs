@@ -4,7 +4,7 @@
 //! machines, and whether the person said yes.
 
 use crate::{
-    commands::now,
+    commands::{device::newest::Newest, now},
     failure::{Failure, Outcome, While, refused},
     gateway::{Gateway, Route},
     home::{self, Home},
@@ -116,13 +116,20 @@ impl Kept {
     pub fn send(&self, home: &Home, trusted: &Trusted, path: &Path) -> Outcome<Sent> {
         let gateway = Gateway::new(home, Route::of(trusted.tenant(&self.tenant)?.policy())?);
         let sent = self.send_pieces(&gateway).map_err(|failure| stays(failure, path))?;
+        // What was refused never came to be: its serial must not make the record that stands look old.
+        if sent.refused == 0 {
+            Newest::open(home, &self.tenant)?.keep(&self.records()?)?;
+        }
         fs::remove_file(path).during(|| format!("cannot remove {}", path.display()))?;
         Ok(sent)
     }
 
+    fn records(&self) -> Outcome<Vec<DeviceRecord>> {
+        Ok(self.records.iter().map(|text| DeviceRecord::parse(text.as_bytes())).collect::<Result<_, _>>()?)
+    }
+
     fn send_pieces(&self, gateway: &Gateway<'_>) -> Outcome<Sent> {
-        let records =
-            self.records.iter().map(|text| DeviceRecord::parse(text.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let records = self.records()?;
         let batch = Signed { bytes: self.batch.clone().into_bytes(), signatures: vec![self.signature.clone()] };
         let all = approvals(&records, batch, &self.certificates)?;
         let mut sent = Sent::default();

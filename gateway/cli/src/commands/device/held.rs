@@ -4,6 +4,7 @@
 //! person wanted it so, and the labels, are believed only as far as the approval still verifies: whoever signed it may have
 //! left since, and a device CA may be stolen.
 
+use super::{super::now, newest::Newest};
 use crate::{
     failure::{Outcome, While, refused},
     gateway::{Gateway, Route},
@@ -56,7 +57,14 @@ impl HeldRecord {
         let row = rows.into_iter().find(|row| row.name == device.to_string());
         let row =
             row.ok_or_else(|| refused(format!("{device} has no record: see `belay devices` and `belay pending`")))?;
-        Self::check(row, &held.policy().devices.ca)
+        let row = Self::check(row, &held.policy().devices.ca)?;
+        let mut newest = Newest::open(home, &device.tenant)?;
+        newest.check(&row.record)?;
+        // What nobody approved does not count: a stolen device CA must not make the true record look old.
+        if row.check_approved(&trusted.policies(&device.tenant)?, now()).is_ok() {
+            newest.keep([&row.record])?;
+        }
+        Ok(row)
     }
 
     /// Checks a row.
