@@ -103,8 +103,8 @@ impl Entry {
     /// Checks that the envelope says what the statement inside says: type (a withheld session holds the intent to open
     /// it), tenant, device, and person where it names one, and that the entry's own members are the statement's, all of them
     /// and no others: most readers look at nothing else. Of a withheld session they are which one, and the gateway's reason.
-    /// A member more in these entries is a new format. With the device's host key its signature is checked too; without, only what it says. Right when there is
-    /// no statement.
+    /// A member more in these entries is a new format. With the device's host key its signature is checked too; without, only
+    /// what it says. Right when there is no statement.
     ///
     /// # Errors
     /// When the statement is unreadable, not signed by `host_key`, or does not agree.
@@ -120,9 +120,8 @@ impl Entry {
         }
         agree("tenant", self.tenant.as_ref(), Some(&device.tenant))?;
         agree("device", self.device.as_ref(), Some(&device.device))?;
-        match said.person() {
-            Some(person) => agree("person", self.person.as_ref(), Some(person))?,
-            None => {}
+        if let Some(person) = said.person() {
+            agree("person", self.person.as_ref(), Some(person))?;
         }
         self.check_members(&said.body)
     }

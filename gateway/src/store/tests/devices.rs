@@ -114,7 +114,8 @@ async fn approvals_are_all_recorded_or_none() {
     assert_eq!(taken, Refusal::SerialTaken { serial: 1, holder: "web1".parse().unwrap() });
     let both =
         [acme.approve(vec![record("web1", &keys[0], 8)]), acme.approve(vec![record("web1", &keys[0], 9)])].concat();
-    assert_eq!(refusal(&world, approve(both)).await, Refusal::ApprovedTwice("web1".parse().unwrap()));
+    let both = Ask::Approve { tenant: tenant(), approvals: both, by: ann(), over: vec![1] };
+    assert_eq!(refusal(&world, both).await, Refusal::ApprovedTwice("web1".parse().unwrap()));
     assert_eq!(refusal(&world, approve(Vec::new())).await, Refusal::ApprovalsMissing);
     assert_eq!(world.check().await.devices, 2);
 }
