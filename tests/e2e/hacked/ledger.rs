@@ -106,7 +106,11 @@ impl Ledger {
         let index = match self.places.get(&said.head.id) {
             Some(index) => *index,
             None => {
-                let entry = Entry { kind: kind.to_owned(), ..entry(made, said) };
+                let mut entry = Entry { kind: kind.to_owned(), ..entry(made, said) };
+                if kind == "session.withheld" {
+                    entry.detail.retain(|name, _| name == "session");
+                    entry.detail.insert("reason".to_owned(), "its person is another".into());
+                }
                 self.entries.push(entry.to_bytes().unwrap());
                 self.places.insert(said.head.id, self.entries.len() - 1);
                 self.entries.len() - 1
