@@ -27,7 +27,7 @@ fn open(world: &World, person: &Person) -> Live {
     let shell = Terminal::open(&ssh, 80, 24).unwrap();
     shell.see("begun").unwrap();
     let mut second: Command = person.ssh_command();
-    second.args(["-o", &control, "web1.acme", "echo second; exec cat"]);
+    second.args(["-o", &control, "web1.acme", "echo second; exec sleep 600"]);
     let log = Log::default();
     let second = Daemon::start("second", second, log.clone(), &world.dir().join("logs/second.log")).unwrap();
     log.wait("second", 0, GENEROUS, |line| line == "second").unwrap();
