@@ -17,7 +17,7 @@ use std::{
 pub const FILE_BYTES_MAX: u64 = 2 << 20;
 /// A unix socket's path with its NUL, in bytes (Linux `sun_path`).
 const SOCKET_PATH_BYTES_MAX: usize = 108;
-/// What ssh adds to the control directory: `/`, our alias (`gw99`), `.`, `%C` (40) and its own `.XXXXXXXXXXXXXXXX`.
+/// What ssh adds to the control directory: `/`, our alias (`gw99`), `.`, `%C` (40), a dot and 16 random characters.
 const SOCKET_NAME_BYTES: usize = 1 + 4 + 1 + 40 + 17;
 
 /// `config.toml` of the home.
