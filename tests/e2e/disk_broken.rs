@@ -1,49 +1,29 @@
 //! A disk that fails, on the gateway and on a machine: what was not kept was not acknowledged and did not run, whoever cannot
 //! believe the disk any more stops, and the next start goes on from what is there.
 
+#[path = "parts/appended.rs"]
+mod appended;
 #[path = "parts/policies.rs"]
 mod policies;
 
 use anyhow::ensure;
+use appended::{Bench, DEVICE};
 use belay_tests::{
-    Person, Plan, Said, World,
+    Said,
     call::run,
     export,
     strace::Injected,
     wait::{GENEROUS, until},
 };
-use std::{fs, path::PathBuf};
+use std::fs;
 
-const DEVICE: &str = "web1.acme";
 /// Every sync fails, from the first on.
 const NO_SYNC: &str = "fsync,fdatasync:error=EIO";
 
-struct Bench {
-    world: World,
-    tech: Person,
-    /// Every command appends its id here.
-    file: PathBuf,
-}
-
 impl Bench {
-    fn new() -> Self {
-        let world = World::of(Plan::small());
-        let (tech, file) = (world.person("tech"), world.dir().join("ran"));
-        fs::write(&file, "").unwrap();
-        Self { world, tech, file }
-    }
-
     fn attempt(&self, id: &str) -> Said {
         let mut ssh = self.tech.ssh_command();
         run(ssh.args(["-o", "ControlPath=none", "--", DEVICE, &self.command(id)]), b"").unwrap()
-    }
-
-    fn command(&self, id: &str) -> String {
-        format!("echo {id} >> {}", self.file.display())
-    }
-
-    fn ran(&self) -> Vec<String> {
-        fs::read_to_string(&self.file).unwrap().lines().map(str::to_owned).collect()
     }
 
     fn until_back(&self) {

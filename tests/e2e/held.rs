@@ -1,9 +1,13 @@
 //! The gateway or an agent held still (SIGSTOP) and let go again: what was asked meanwhile happens once or not at all, nothing
 //! that was acknowledged is lost, and the service is back by itself.
 
+#[path = "parts/appended.rs"]
+mod appended;
+
 use anyhow::Result;
+use appended::{Bench, DEVICE};
 use belay_tests::{
-    Person, Plan, Said, World,
+    Said,
     call::run_within,
     export,
     wait::{GENEROUS, Watched, until},
@@ -11,13 +15,10 @@ use belay_tests::{
 };
 use std::{
     collections::BTreeSet,
-    fs,
-    path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
-const DEVICE: &str = "web1.acme";
 /// How long somebody is held: past a receipt's wait, and past QUIC's idle time with BELAY_LONG=1.
 const HELD: Duration = Duration::from_secs(6);
 const HELD_LONG: Duration = Duration::from_secs(75);
@@ -33,25 +34,7 @@ enum Part {
     Agent,
 }
 
-struct Bench {
-    world: World,
-    tech: Person,
-    /// Every command appends its id here.
-    file: PathBuf,
-}
-
 impl Bench {
-    fn new() -> Self {
-        let world = World::of(Plan::small());
-        let (tech, file) = (world.person("tech"), world.dir().join("ran"));
-        fs::write(&file, "").unwrap();
-        Self { world, tech, file }
-    }
-
-    fn command(&self, id: &str) -> String {
-        format!("echo {id} >> {}", self.file.display())
-    }
-
     fn attempt(&self, id: &str) -> Result<Said> {
         let mut ssh = self.tech.ssh_command();
         run_within(ssh.args(["-o", "ControlPath=none", "--", DEVICE, &self.command(id)]), b"", HANGING)
@@ -101,9 +84,9 @@ impl Bench {
                 .iter()
                 .any(|event| event["type"] == "session.opened" && event["command"] == self.command(id).as_str())
         };
-        let ran = fs::read_to_string(&self.file).unwrap();
+        let ran = self.ran();
         let mut seen = BTreeSet::new();
-        for id in ran.lines().filter(|id| *id != "back") {
+        for id in ran.iter().map(String::as_str).filter(|id| *id != "back") {
             assert!(seen.insert(id), "{id} ran twice");
             assert!(opened(id), "{id} ran and no session.opened says so");
         }

@@ -1,12 +1,14 @@
 //! A gateway whose database is yesterday's: machines and laptops that know more refuse it, its operator begins the log anew
 //! under the next name, and with a policy that names it everything goes on and verifies.
 
+#[path = "parts/appended.rs"]
+mod appended;
 #[path = "parts/policies.rs"]
 mod policies;
 
 use anyhow::ensure;
+use appended::{Bench, DEVICE};
 use belay_tests::{
-    Person, Plan, World,
     call::run,
     export,
     wait::{GENEROUS, until},
@@ -14,31 +16,7 @@ use belay_tests::{
 use serde_json::Value;
 use std::{fs, path::PathBuf, process::Command};
 
-const DEVICE: &str = "web1.acme";
-
-struct Bench {
-    world: World,
-    tech: Person,
-    /// Every command appends its word here.
-    file: PathBuf,
-}
-
 impl Bench {
-    fn new() -> Self {
-        let world = World::of(Plan::small());
-        let (tech, file) = (world.person("tech"), world.dir().join("ran"));
-        fs::write(&file, "").unwrap();
-        Self { world, tech, file }
-    }
-
-    fn command(&self, word: &str) -> String {
-        format!("echo {word} >> {}", self.file.display())
-    }
-
-    fn ran(&self) -> Vec<String> {
-        fs::read_to_string(&self.file).unwrap().lines().map(str::to_owned).collect()
-    }
-
     fn work(&self, words: &[&str]) {
         for word in words {
             until("a command to run", GENEROUS, || {
