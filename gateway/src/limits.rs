@@ -78,12 +78,10 @@ pub(crate) const CHANNEL_MESSAGES_MAX: usize = 32;
 pub(crate) const SSH_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Unanswered questions before it counts as gone.
 pub(crate) const SSH_KEEPALIVES_MISSED_MAX: usize = 3;
-/// Bytes handed to a device's stream at once.
-pub(crate) const UPSTREAM_CHUNK_BYTES: usize = 64 << 10;
 /// The pause a parked client's drip is given (`belay_protocol::flow`): 100 packets a second at most.
 pub(crate) const DRIP: Duration = Duration::from_millis(10);
-/// Bytes one read from a device's stream takes.
-pub(crate) const DOWNSTREAM_CHUNK_BYTES: usize = 64 << 10;
+/// Bytes one read from a device's stream takes: one SSH packet, as large as OpenSSH's clients take.
+pub(crate) const DOWNSTREAM_CHUNK_BYTES: usize = 32 << 10;
 /// What a command may read from its standard input: `belay approve` sends 500 devices of a batch at once, some 2 MiB.
 pub(crate) const COMMAND_INPUT_BYTES_MAX: usize = 8 << 20;
 /// Longest wait of `pending --wait`, in seconds: `belay approve --watch` asks anew, so that the log shows it is there.

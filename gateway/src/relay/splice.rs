@@ -4,7 +4,7 @@
 //! channels, and gets its client no more credit (`belay_protocol::flow`). Down, a chunk is read only when the person's
 //! window took the last one.
 
-use crate::limits::{DOWNSTREAM_CHUNK_BYTES, UPSTREAM_CHUNK_BYTES};
+use crate::limits::DOWNSTREAM_CHUNK_BYTES;
 use belay_protocol::flow::Waiting;
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
@@ -50,12 +50,16 @@ pub(crate) async fn carry(
     reason
 }
 
+/// What came since the last read goes on as one packet: a packet for each datagram costs the client and us several times
+/// as much a byte.
 async fn downward(mut recv: RecvStream, writing: &ChannelWriteHalf<Msg>, carried: &Carried) -> String {
+    let mut buffer = vec![0; DOWNSTREAM_CHUNK_BYTES];
     loop {
-        match recv.read_chunk(DOWNSTREAM_CHUNK_BYTES, true).await {
-            Ok(Some(chunk)) => {
-                carried.down.fetch_add(chunk.bytes.len() as u64, Ordering::Relaxed);
-                if writing.data_bytes(chunk.bytes).await.is_err() {
+        match recv.read(&mut buffer).await {
+            Ok(Some(count)) => {
+                carried.down.fetch_add(count as u64, Ordering::Relaxed);
+                let came = Bytes::copy_from_slice(buffer.get(..count).unwrap_or(&buffer));
+                if writing.data_bytes(came).await.is_err() {
                     return "the person's connection closed".to_owned();
                 }
             }
@@ -85,11 +89,10 @@ async fn upward(mut reading: ChannelReadHalf, counted: &Waiting, mut send: SendS
             let _ = send.finish();
             return Up::Finished;
         }
-        let front = Bytes::copy_from_slice(waiting.get(..UPSTREAM_CHUNK_BYTES).unwrap_or(&waiting));
         tokio::select! {
             biased;
             // Cancel-safe: quinn counts bytes as written only when the future is ready.
-            written = send.write(&front), if !front.is_empty() => match written {
+            written = send.write(&waiting), if !waiting.is_empty() => match written {
                 Ok(count) => {
                     waiting.advance(count.min(waiting.len()));
                     counted.taken(count);
