@@ -1,11 +1,11 @@
-//! What is said on a join connection (`belay-join/1`): one question by a machine without a certificate that counts, and one
-//! answer: it wants to join, or it has joined and its certificate has ended.
+//! What is said on a join connection (`belay-join/1`): one question by a machine that shows no certificate, and one
+//! answer: it wants to join, or it has joined and wants its next certificate.
 //! What the documents inside mean, and who signed them, is in `certs`.
 
 use crate::codec::{Decode, Encode};
 use crate::limits::*;
 use crate::message::{heard, messages};
-use crate::to_agent::{CertificateIssued, PolicyOffered, check_chain, check_policy};
+use crate::to_agent::{PolicyOffered, check_chain, check_policy};
 
 heard! {
     /// What a joining agent hears.
@@ -39,8 +39,8 @@ pub struct JoinAsked {
     pub csr: Vec<u8>,
 }
 
-/// A device whose transport certificate has ended asks for another, proven by its host key: it comes back however long it
-/// was switched off.
+/// A device asks for its next transport certificate, proven by its host key: before the one it has ends, or after, however
+/// long it was switched off.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RenewalAsked {
     /// The renewal request: whose join, the new key, and this very TLS connection.
@@ -103,6 +103,13 @@ impl From<PolicyBytes> for PolicyOffered {
     }
 }
 
+/// A new transport certificate. It carries no authority.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CertificateIssued {
+    /// X.509 certificates in DER, leaf first; at most [`CHAIN_CERTIFICATES_MAX`].
+    pub chain: Vec<Vec<u8>>,
+}
+
 /// The machine may not join.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct JoinRefused {
@@ -130,4 +137,5 @@ messages! {
         this.policies.iter().try_for_each(|policy| check_policy(&policy.tenant, &policy.bytes, &policy.signatures))
     };
     JoinRefused = 97, SENTENCE_BODY_BYTES_MAX, |this| at_most("sentence", this.sentence.len(), SENTENCE_BYTES_MAX);
+    CertificateIssued = 98, CERTIFICATE_ISSUED_BODY_BYTES_MAX, |this| check_chain(&this.chain);
 }

@@ -1,15 +1,11 @@
 //! Every kind of message in one table: number, name and largest body. What is in a message is in its own file.
 
-use crate::join::{JoinAccepted, JoinAsked, JoinRefused, RenewalAsked};
+use crate::join::{CertificateIssued, JoinAccepted, JoinAsked, JoinRefused, RenewalAsked};
 use crate::limits::UNKNOWN_BODY_BYTES_MAX;
 use crate::message::Message;
 use crate::session::Open;
-use crate::to_agent::{
-    CertificateIssued, Drain, PolicyOffered, ReceiptGiven, RecordOffered, StatementRefused, Welcome,
-};
-use crate::to_gateway::{
-    CertificateRequest, Hello, PolicyRefused, PolicyTaken, RecordRefused, RecordTaken, StatementMade,
-};
+use crate::to_agent::{Drain, PolicyOffered, ReceiptGiven, RecordOffered, StatementRefused, Welcome};
+use crate::to_gateway::{Hello, PolicyRefused, PolicyTaken, RecordRefused, RecordTaken, StatementMade};
 
 /// One kind of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +28,6 @@ pub const KINDS: &[Kind] = &[
     of::<PolicyRefused>(),
     of::<RecordTaken>(),
     of::<RecordRefused>(),
-    of::<CertificateRequest>(),
     of::<JoinAsked>(),
     of::<RenewalAsked>(),
     of::<Welcome>(),
@@ -41,9 +36,9 @@ pub const KINDS: &[Kind] = &[
     of::<ReceiptGiven>(),
     of::<StatementRefused>(),
     of::<Drain>(),
-    of::<CertificateIssued>(),
     of::<JoinAccepted>(),
     of::<JoinRefused>(),
+    of::<CertificateIssued>(),
     of::<Open>(),
 ];
 

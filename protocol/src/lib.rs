@@ -28,17 +28,16 @@ pub use compatible::{ALPN, ALPN_JOIN, ALPN_PEER, MINOR, minor_spoken};
 pub use extensions::Extensions;
 pub use frame::{FrameReader, RawFrame};
 pub use join::{
-    JoinAccepted, JoinAnswer, JoinAsked, JoinQuestion, JoinRefused, PolicyBytes, RenewalAnswer, RenewalAsked,
+    CertificateIssued, JoinAccepted, JoinAnswer, JoinAsked, JoinQuestion, JoinRefused, PolicyBytes, RenewalAnswer,
+    RenewalAsked,
 };
 pub use message::{Message, Unsendable, decode_frame, encode_frame};
 pub use misbehaved::Misbehaved;
 pub use phase::{AgentPhase, GatewayPhase, Phase};
 pub use session::Open;
 pub use to_agent::{
-    CertificateIssued, Drain, PolicyOffered, ReceiptGiven, RecordOffered, RefusalCode, StatementRefused, ToAgent,
-    Welcome,
+    Drain, PolicyOffered, ReceiptGiven, RecordOffered, RefusalCode, StatementRefused, ToAgent, Welcome,
 };
 pub use to_gateway::{
-    CertificateRequest, Facts, Hello, PolicyHeld, PolicyRefused, PolicyTaken, RecordRefused, RecordTaken,
-    StatementMade, ToGateway,
+    Facts, Hello, PolicyHeld, PolicyRefused, PolicyTaken, RecordRefused, RecordTaken, StatementMade, ToGateway,
 };

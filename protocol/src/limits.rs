@@ -60,8 +60,6 @@ pub const SENTENCE_BODY_BYTES_MAX: usize = 2 << 10;
 pub const GREETING_BODY_BYTES_MAX: usize = 48 << 10;
 /// Body of `StatementMade`: the statement, its signature and an origin.
 pub const STATEMENT_BODY_BYTES_MAX: usize = 40 << 10;
-/// Body of `CertificateRequest`.
-pub const CERTIFICATE_REQUEST_BODY_BYTES_MAX: usize = CSR_BYTES_MAX + 16;
 /// Body of `CertificateIssued`: one chain.
 pub const CERTIFICATE_ISSUED_BODY_BYTES_MAX: usize = 33 << 10;
 /// Body of `PolicyOffered`: one policy with every signature it can have.

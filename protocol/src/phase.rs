@@ -6,8 +6,8 @@ use crate::kinds::{known, name};
 use crate::message::Message;
 use crate::misbehaved::Misbehaved;
 use crate::{
-    CertificateIssued, CertificateRequest, Drain, Hello, JoinAccepted, JoinAsked, JoinRefused, Open, PolicyOffered,
-    PolicyRefused, PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RenewalAsked, StatementMade,
+    CertificateIssued, Drain, Hello, JoinAccepted, JoinAsked, JoinRefused, Open, PolicyOffered, PolicyRefused,
+    PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RenewalAsked, StatementMade,
     StatementRefused, Welcome,
 };
 
@@ -64,14 +64,7 @@ impl Phase for GatewayPhase {
         (Self::AwaitingHello, &[Hello::KIND], Self::Ready),
         (
             Self::Ready,
-            &[
-                StatementMade::KIND,
-                PolicyTaken::KIND,
-                PolicyRefused::KIND,
-                RecordTaken::KIND,
-                RecordRefused::KIND,
-                CertificateRequest::KIND,
-            ],
+            &[StatementMade::KIND, PolicyTaken::KIND, PolicyRefused::KIND, RecordTaken::KIND, RecordRefused::KIND],
             Self::Ready,
         ),
         (Self::AwaitingJoin, &[JoinAsked::KIND, RenewalAsked::KIND], Self::JoinHeard),
@@ -114,8 +107,7 @@ pub enum AgentPhase {
 }
 
 /// What a gateway may say at any time between welcome and close.
-const NEWS: &[u16] =
-    &[PolicyOffered::KIND, RecordOffered::KIND, ReceiptGiven::KIND, StatementRefused::KIND, CertificateIssued::KIND];
+const NEWS: &[u16] = &[PolicyOffered::KIND, RecordOffered::KIND, ReceiptGiven::KIND, StatementRefused::KIND];
 
 impl Phase for AgentPhase {
     const ALL: &[Self] = &[

@@ -8,7 +8,7 @@ use crate::message::{heard, messages};
 heard! {
     /// What an agent hears on the control stream.
     ToAgent {
-        Welcome, PolicyOffered, RecordOffered, ReceiptGiven, StatementRefused, Drain, CertificateIssued,
+        Welcome, PolicyOffered, RecordOffered, ReceiptGiven, StatementRefused, Drain,
     }
 }
 
@@ -143,13 +143,6 @@ pub struct Drain {
     pub within_ms: u64,
 }
 
-/// A new transport certificate. It carries no authority.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct CertificateIssued {
-    /// X.509 certificates in DER, leaf first; at most [`CHAIN_CERTIFICATES_MAX`].
-    pub chain: Vec<Vec<u8>>,
-}
-
 messages! {
     Welcome = 64, GREETING_BODY_BYTES_MAX, |this| {
         at_most("gateway_version", this.gateway_version.len(), PROGRAM_VERSION_BYTES_MAX)?;
@@ -174,7 +167,6 @@ messages! {
         at_most("sentence", this.sentence.len(), SENTENCE_BYTES_MAX)
     };
     Drain = 69, SMALL_BODY_BYTES_MAX, |this| value_at_most("within_ms", this.within_ms, DRAIN_MS_MAX);
-    CertificateIssued = 70, CERTIFICATE_ISSUED_BODY_BYTES_MAX, |this| check_chain(&this.chain);
 }
 
 /// The bounds of one policy, wherever it travels.

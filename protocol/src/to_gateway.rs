@@ -8,7 +8,7 @@ use crate::message::{heard, messages};
 heard! {
     /// What a gateway hears on the control stream of a device.
     ToGateway {
-        Hello, StatementMade, PolicyTaken, PolicyRefused, RecordTaken, RecordRefused, CertificateRequest,
+        Hello, StatementMade, PolicyTaken, PolicyRefused, RecordTaken, RecordRefused,
     }
 }
 
@@ -110,13 +110,6 @@ pub struct RecordRefused {
     pub sentence: String,
 }
 
-/// A request for a new transport certificate before the old one ends.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct CertificateRequest {
-    /// A PKCS#10 request in DER; at most [`CSR_BYTES_MAX`] bytes.
-    pub csr: Vec<u8>,
-}
-
 messages! {
     Hello = 1, GREETING_BODY_BYTES_MAX, |this| {
         at_most("agent_version", this.agent_version.len(), PROGRAM_VERSION_BYTES_MAX)?;
@@ -137,7 +130,6 @@ messages! {
     };
     RecordTaken = 5, SMALL_BODY_BYTES_MAX, |_this| Ok(());
     RecordRefused = 6, SENTENCE_BODY_BYTES_MAX, |this| at_most("sentence", this.sentence.len(), SENTENCE_BYTES_MAX);
-    CertificateRequest = 7, CERTIFICATE_REQUEST_BODY_BYTES_MAX, |this| at_most("csr", this.csr.len(), CSR_BYTES_MAX);
 }
 
 impl Facts {

@@ -4,17 +4,13 @@
 //! by whom it is handed to.
 
 use super::{
-    endpoint, facts,
+    facts,
     frames::{self, Ended, Frames},
 };
 use crate::{
     authority::{AGENT_VERSION, Authority, NotTaken, Taken},
     device::Device,
-    limits::{
-        ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, RENEW_CHECK_EVERY, RENEW_CHECK_LEAST, SPEAK_WAIT, UNKEPT_MAX,
-        UNKEPT_RETRY, WELCOME_WAIT,
-    },
-    state::identity::{Asked, Identity},
+    limits::{ANSWERS_MAX, NUDGE_EVERY, OFFERS_REFUSED_MAX, SPEAK_WAIT, UNKEPT_MAX, UNKEPT_RETRY, WELCOME_WAIT},
     words::heard,
 };
 use belay_agent_rules::limits::IN_FLIGHT_MAX;
@@ -23,12 +19,12 @@ use belay_certs::{
     device::{Approval, DeviceRecord},
 };
 use belay_protocol::{
-    AgentPhase, CertificateRequest, Extensions, Hello, MINOR, Misbehaved, PolicyHeld, PolicyOffered, PolicyRefused,
-    PolicyTaken, RawFrame, RecordOffered, RecordRefused, RecordTaken, ToAgent, ToGateway, Welcome,
-    extensions::CERTIFICATE_HELD, limits::POLICIES_HELD_MAX, limits::clip_sentence, minor_spoken,
+    AgentPhase, Extensions, Hello, MINOR, Misbehaved, PolicyHeld, PolicyOffered, PolicyRefused, PolicyTaken, RawFrame,
+    RecordOffered, RecordRefused, RecordTaken, ToAgent, ToGateway, Welcome, extensions::CERTIFICATE_HELD,
+    limits::POLICIES_HELD_MAX, limits::clip_sentence, minor_spoken,
 };
 use quinn::{Connection, SendStream};
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::Instant,
@@ -83,22 +79,14 @@ fn hello(authority: &Authority, statement_seq: u64) -> Hello {
 impl Control {
     /// Carries messages until the stream ends. However it ends, and also when it is cut off half-way (the future is dropped),
     /// the caller tells the recorder that the connection is gone and closes it: what was not answered is sent on the next.
-    pub(super) async fn run(
-        self,
-        device: &Device,
-        identity: &Identity,
-        drain: watch::Sender<Option<Duration>>,
-        nudged: &Notify,
-    ) -> Ended {
+    pub(super) async fn run(self, device: &Device, drain: watch::Sender<Option<Duration>>, nudged: &Notify) -> Ended {
         let (answers, to_answer) = mpsc::channel(ANSWERS_MAX);
         let (statements, to_state) = mpsc::channel(IN_FLIGHT_MAX);
         device.recorder.connected(statements).await;
-        let (answering, renewing) = (answers.clone(), answers.clone());
         let mut listener = Listener {
             frames: self.frames,
             device,
-            identity,
-            answers: answering,
+            answers: answers.clone(),
             drain,
             offers_refused: 0,
             unkept: VecDeque::new(),
@@ -107,7 +95,6 @@ impl Control {
         tokio::select! {
             ended = listener.listen() => ended,
             ended = speak(self.send, to_answer, to_state) => ended,
-            ended = renew(device.authority.clock().clone(), identity, renewing) => ended,
             ended = stir(nudged, &device.authority, answers) => ended,
         }
     }
@@ -161,33 +148,6 @@ fn encode(message: &ToGateway) -> Result<Vec<u8>, Ended> {
     message.encode().map_err(|unsendable| Ended::Broken(unsendable.to_string()))
 }
 
-/// Asks for the next transport certificate when the time of this one has come, and again until it is there.
-async fn renew(clock: Arc<crate::state::clock::Clock>, identity: &Identity, answers: mpsc::Sender<ToGateway>) -> Ended {
-    loop {
-        let now = clock.now();
-        let due = identity.renew_at();
-        if due.is_some_and(|at| now >= at) {
-            match identity.ask() {
-                Ok(Asked { csr, .. }) => {
-                    let asked = ToGateway::CertificateRequest(CertificateRequest { csr });
-                    if answers.send(asked).await.is_err() {
-                        return Ended::lost("the control stream ended");
-                    }
-                }
-                Err(refused) => tracing::warn!("no new transport certificate can be asked for: {refused}"),
-            }
-        }
-        // Whoever asked just now asks again after as long as a certificate with a short life allows.
-        let left = due.map_or(RENEW_CHECK_EVERY, |at| until(now, at).max(identity.patience()));
-        tokio::time::sleep(left.clamp(RENEW_CHECK_LEAST, RENEW_CHECK_EVERY)).await;
-    }
-}
-
-/// The time from `now` to `then`, none when that is over.
-fn until(now: Timestamp, then: Timestamp) -> Duration {
-    Duration::from_micros(u64::try_from(then.micros().saturating_sub(now.micros())).unwrap_or(0))
-}
-
 /// 64 random bits for waits; without a random source, waits are in the middle.
 pub(super) fn random() -> u64 {
     belay_certs::digest::random().map_or(u64::MAX / 2, u64::from_be_bytes)
@@ -197,7 +157,6 @@ pub(super) fn random() -> u64 {
 struct Listener<'a> {
     frames: Frames<AgentPhase>,
     device: &'a Device,
-    identity: &'a Identity,
     answers: mpsc::Sender<ToGateway>,
     drain: watch::Sender<Option<Duration>>,
     /// Offers that were not taken on this connection.
@@ -239,16 +198,6 @@ impl Listener<'_> {
             ToAgent::StatementRefused(refused) => self.device.recorder.refused(refused).await,
             ToAgent::Drain(drain) => {
                 self.drain.send_replace(Some(Duration::from_millis(drain.within_ms)));
-            }
-            ToAgent::CertificateIssued(issued) => {
-                // One small file; the stream can wait for it.
-                match self.identity.issued(issued.chain, endpoint::fits) {
-                    Ok(()) => tracing::info!("the transport certificate was renewed"),
-                    Err(error) => {
-                        tracing::warn!("{}", heard(&error.to_string()));
-                        self.count_refused()?;
-                    }
-                }
             }
         }
         Ok(())

@@ -2,12 +2,12 @@
 //! streams to the SSH server. What a message changes is decided elsewhere (`authority`, `recorder`, `state`).
 
 pub(crate) mod ask;
-mod comeback;
 mod control;
 pub(crate) mod endpoint;
 mod facts;
 mod frames;
 mod nudged;
+mod renewal;
 mod stream;
 pub mod tunnel;
 

@@ -3,11 +3,10 @@
 //! It ends when the agent stops, after the sessions on it have ended and said so.
 
 use super::{
-    comeback,
     control::{self, Control, random},
     endpoint::{Dial, Dialled, dial},
     frames::Ended,
-    stream,
+    renewal, stream,
 };
 use crate::{device::Device, limits::*, service, state::identity::Identity};
 use belay_agent_rules::{Backoff, backoff::share};
@@ -72,11 +71,19 @@ pub async fn run(device: Arc<Device>, identity: Arc<Identity>) {
     }
 }
 
+/// Gets the next certificate in time from the gateway at place `at` of the policy's list.
+async fn keep_fresh(device: &Device, identity: &Identity, at: usize) -> Ended {
+    match device.authority.gateway().addresses.get(at) {
+        Some(address) => renewal::keep_fresh(device, identity, address).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Gets a certificate that the gateway takes, proven by the host key. The next connection shows it.
 async fn come_back(device: &Device, identity: &Identity, at: usize) {
     let gateway = device.authority.gateway();
     let Some(address) = gateway.addresses.get(at) else { return };
-    match comeback::renew(device, identity, address).await {
+    match renewal::renew(device, identity, address).await {
         Ok(()) => {
             tracing::info!("the gateway did not take the old transport certificate; it gave a new one to the host key")
         }
@@ -150,14 +157,14 @@ async fn once(device: &Arc<Device>, identity: &Identity, first: usize) -> Outcom
     };
     let (outcome, code) = match greeted {
         None => (Outcome::Stopped, CloseCode::Finished),
-        Some(Err(ended)) if comeback::certificate_refused(&dialled.connection) => {
+        Some(Err(ended)) if renewal::certificate_refused(&dialled.connection) => {
             tracing::debug!("the certificate was refused: {ended}");
             (Outcome::CertificateRefused(at), CloseCode::Finished)
         }
         Some(Err(ended)) => (judge(&dialled.connection, &ended, Outcome::Unwelcome(at)), ended.close_code()),
         Some(Ok((control, welcome))) => {
             announce(device, &dialled.connection, &welcome);
-            serve(device, identity, &dialled, control).await
+            serve(device, identity, &dialled, at, control).await
         }
     };
     // Before the closing words, which may take a moment: who waits for a proof hears at once that none will come.
@@ -187,6 +194,7 @@ async fn serve(
     device: &Arc<Device>,
     identity: &Identity,
     Dialled { connection, nudged, .. }: &Dialled,
+    at: usize,
     control: Control,
 ) -> (Outcome, CloseCode) {
     let (began, sessions) = (Instant::now(), Sessions::new(connection.clone()));
@@ -199,7 +207,8 @@ async fn serve(
             let outcome = left.map_or(Outcome::Stopped, |within| Outcome::Drained { lasted, within });
             return (outcome, CloseCode::Finished);
         }
-        ended = control.run(device, identity, drain, nudged) => ended,
+        ended = control.run(device, drain, nudged) => ended,
+        ended = keep_fresh(device, identity, at) => ended,
         ended = sessions.accept(device) => ended,
     };
     (judge(connection, &ended, Outcome::Lost(began.elapsed())), ended.close_code())

@@ -1,4 +1,4 @@
-//! A device whose transport certificate has ended comes back: it proves itself by its host key and gets another.
+//! A device asks for its next transport certificate: it proves itself by its host key, whatever its last one is worth.
 //!
 //! Nothing is recorded here: a certificate permits nothing, and the connection it is for is recorded when it is there.
 

@@ -16,8 +16,7 @@ use crate::{
 };
 use belay_certs::{Id, PublicKey, transport};
 use belay_protocol::{
-    CertificateIssued, CloseCode, GatewayPhase, Hello, StatementMade, ToAgent, ToGateway, Welcome, decode_frame,
-    minor_spoken,
+    CloseCode, GatewayPhase, Hello, StatementMade, ToAgent, ToGateway, Welcome, decode_frame, minor_spoken,
 };
 use belay_rules::{Ask, DeviceState, Draft, LogName, Refusal, What};
 use quinn::{Connection, SendStream};
@@ -315,14 +314,6 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<Sta
         ToGateway::RecordRefused(refused) => {
             link.complain()?;
             tracing::warn!(join = %link.join, serial = refused.serial, "the device refused its record: {}", refused.sentence);
-        }
-        ToGateway::CertificateRequest(request) => {
-            if !link.gateway.noise.certificates.take(link.join, Instant::now()) {
-                return Err(Ending::new(CloseCode::Busy, "it asks for certificates too often; it may come back later"));
-            }
-            let issued = link.gateway.transport.for_device(&request.csr, link.join, link.gateway.now());
-            let chain = issued.map_err(|error| Ending::new(CloseCode::Malformed, error.to_string()))?;
-            link.send(ToAgent::CertificateIssued(CertificateIssued { chain })).await?;
         }
         ToGateway::Hello(_) => return Err(Ending::new(CloseCode::OutOfPhase, "a second hello")),
     }

@@ -1,4 +1,4 @@
-//! A machine without a certificate that counts: it wants to become a device, or is one and lost its certificate's time.
+//! A machine that shows no certificate: it wants to become a device, or is one and wants its next certificate.
 
 use super::frames::{self, Frames};
 use crate::{

@@ -76,7 +76,6 @@ fn the_largest_messages_of_an_agent_can_be_sent() {
     fits(PolicyRefused { tenant, version, digest: HASH, sentence: text(SENTENCE_BYTES_MAX) });
     fits(RecordTaken { serial: u64::MAX });
     fits(RecordRefused { serial: u64::MAX, sentence: text(SENTENCE_BYTES_MAX) });
-    fits(CertificateRequest { csr: vec![1; CSR_BYTES_MAX] });
     fits(JoinAsked {
         token: vec![1; DOCUMENT_BYTES_MAX],
         token_signature: text(SIGNATURE_BYTES_MAX),
@@ -182,7 +181,6 @@ fn one_more_than_an_agent_may_send_is_refused() {
     over("tenant", PolicyRefused { tenant: text(LABEL_BYTES_MAX + 1), ..policy_refused() });
     over("sentence", PolicyRefused { sentence: text(SENTENCE_BYTES_MAX + 1), ..policy_refused() });
     over("sentence", RecordRefused { serial: 1, sentence: text(SENTENCE_BYTES_MAX + 1) });
-    over("csr", CertificateRequest { csr: vec![0; CSR_BYTES_MAX + 1] });
     over("token", JoinAsked { token: vec![0; DOCUMENT_BYTES_MAX + 1], ..join_asked() });
     over("token_signature", JoinAsked { token_signature: text(SIGNATURE_BYTES_MAX + 1), ..join_asked() });
     over("request", JoinAsked { request: vec![0; DOCUMENT_BYTES_MAX + 1], ..join_asked() });

@@ -33,7 +33,6 @@ fn a_gateway_hears_a_hello_first_and_once() {
             ("PolicyRefused", Ready),
             ("RecordTaken", Ready),
             ("RecordRefused", Ready),
-            ("CertificateRequest", Ready),
         ],
     );
 }
@@ -49,7 +48,7 @@ fn a_gateway_hears_one_question_on_a_join_stream() {
 fn an_agent_hears_a_welcome_then_news_and_at_most_one_drain() {
     use AgentPhase::*;
     only(AwaitingWelcome, &[("Welcome", Ready)]);
-    let news = ["PolicyOffered", "RecordOffered", "ReceiptGiven", "StatementRefused", "CertificateIssued"];
+    let news = ["PolicyOffered", "RecordOffered", "ReceiptGiven", "StatementRefused"];
     let mut ready: Vec<_> = news.iter().map(|name| (*name, Ready)).collect();
     ready.push(("Drain", Draining));
     only(Ready, &ready);

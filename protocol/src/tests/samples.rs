@@ -17,7 +17,6 @@ pub(super) fn for_each(visit: &mut impl ForEach) {
     visit.message(policy_refused());
     visit.message(RecordTaken { serial: 2 });
     visit.message(RecordRefused { serial: 2, sentence: "The record names another host key.".into() });
-    visit.message(CertificateRequest { csr: vec![0x30, 0x82, 1, 2] });
     visit.message(join_asked());
     visit.message(renewal_asked());
     visit.message(welcome());
@@ -26,9 +25,9 @@ pub(super) fn for_each(visit: &mut impl ForEach) {
     visit.message(receipt_given());
     visit.message(statement_refused());
     visit.message(Drain { within_ms: 20_000 });
-    visit.message(CertificateIssued { chain: vec![vec![0x30, 1], vec![0x30, 2]] });
     visit.message(join_accepted());
     visit.message(JoinRefused { sentence: "The token has expired.".into() });
+    visit.message(CertificateIssued { chain: vec![vec![0x30, 1], vec![0x30, 2]] });
     visit.message(open());
 }
 

@@ -238,19 +238,6 @@ async fn a_second_agent_with_our_identity_makes_us_wait_long() {
 }
 
 #[tokio::test]
-async fn the_certificate_is_renewed_while_connected_only_when_asked_for() {
-    let bench = Bench::new();
-    let _running = bench.run();
-    let (mut line, _) = bench.welcome().await;
-    let shown = bench.identity.transport();
-    line.say(ToAgent::CertificateIssued(CertificateIssued { chain: shown.chain.clone() })).await;
-    // An answer to something else shows that the certificate was looked at before.
-    assert!(matches!(line.offer(0, &bench.tenant.versions[0].clone()).await, ToGateway::PolicyTaken(_)));
-    assert_eq!(bench.identity.transport(), shown);
-    bench.device.stop.cancel();
-}
-
-#[tokio::test]
 async fn as_many_sessions_as_the_limit_says_can_be_open_at_once() {
     let bench = Bench::new();
     let _running = bench.run();

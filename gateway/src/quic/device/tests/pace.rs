@@ -1,7 +1,6 @@
 //! Devices that do what they may, without end.
 
 use super::*;
-use belay_protocol::CertificateRequest;
 use std::net::IpAddr;
 
 #[tokio::test]
@@ -20,21 +19,6 @@ async fn a_device_that_comes_and_goes_without_end_is_recorded_so_often_and_then_
     assert!(matches!(line.hear().await, ToAgent::Welcome(_)), "its neighbour pays nothing");
     let came = bench.scene.count(LogName::Tenant(acme()), "device.connected").await;
     assert_eq!(came, limits::VISITS_BURST as usize + 1);
-}
-
-#[tokio::test]
-async fn a_device_that_asks_for_certificates_without_end_gets_a_few() {
-    let bench = Bench::new().await;
-    let machine = bench.scene.machine("web1").await;
-    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
-    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
-    let request = encode_frame(&CertificateRequest { csr: machine.transport.csr_der().unwrap() }).unwrap();
-    for _ in 0..limits::CERTIFICATES_BURST {
-        line.say(&request).await;
-        assert!(matches!(line.hear().await, ToAgent::CertificateIssued(_)));
-    }
-    line.say(&request).await;
-    assert_eq!(line.close_code().await, CloseCode::Busy);
 }
 
 #[tokio::test]

@@ -1,15 +1,24 @@
-//! The way back of a device whose transport certificate the gateway does not take any more: it ended while the machine was
-//! switched off, or its CA was retired. The host key proves who asks; nobody has to come to the machine.
+//! The next transport certificate: before the one in use ends, and when the gateway does not take it any more, because it ended
+//! while the machine was switched off or its CA was retired. The host key proves who asks; nobody has to come to the machine.
 
 use super::{
     ask::{ask_renewal, channel},
     endpoint::{self, Dial, Dialled, dial},
     frames::Ended,
 };
-use crate::{device::Device, limits::JOIN_WAIT, state::identity::Identity, words::heard};
-use belay_certs::renewal::{self, RenewalRequest};
+use crate::{
+    device::Device,
+    limits::{JOIN_WAIT, RENEW_CHECK_EVERY, RENEW_CHECK_LEAST},
+    state::identity::Identity,
+    words::heard,
+};
+use belay_certs::{
+    Timestamp,
+    renewal::{self, RenewalRequest},
+};
 use belay_protocol::{ALPN_JOIN, CloseCode, RenewalAnswer, RenewalAsked};
 use quinn::{Connection, ConnectionError};
+use std::time::Duration;
 
 /// What TLS alerts about a peer's certificate begin with, as QUIC carries them (RFC 9001, 4.8): `bad_certificate`.
 const CERTIFICATE_ALERT_FIRST: u64 = 0x100 + 42;
@@ -24,6 +33,29 @@ pub(super) fn certificate_refused(connection: &Connection) -> bool {
         }
         Some(_) | None => false,
     }
+}
+
+/// Gets the next certificate from the gateway at `address` whenever the time has come, and again until it is there. It never
+/// comes back. The connection in use goes on with the old one, and the next shows the new one.
+pub(super) async fn keep_fresh(device: &Device, identity: &Identity, address: &str) -> Ended {
+    loop {
+        let now = device.authority.clock().now();
+        let due = identity.renew_at();
+        if due.is_some_and(|at| now >= at) {
+            match renew(device, identity, address).await {
+                Ok(()) => tracing::info!("the transport certificate was renewed"),
+                Err(why) => tracing::warn!("{address} gave no new transport certificate: {why}"),
+            }
+        }
+        // Whoever was refused just now asks again after as long as a certificate with a short life allows.
+        let left = identity.renew_at().map_or(RENEW_CHECK_EVERY, |at| until(now, at).max(identity.patience()));
+        tokio::time::sleep(left.clamp(RENEW_CHECK_LEAST, RENEW_CHECK_EVERY)).await;
+    }
+}
+
+/// The time from `now` to `then`, none when that is over.
+fn until(now: Timestamp, then: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(then.micros().saturating_sub(now.micros())).unwrap_or(0))
 }
 
 /// Asks the gateway at `address` for a new certificate and keeps it.
