@@ -36,7 +36,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Weak},
 };
-use store::{Broken, DeviceRow, RecordError, Recorded, Store};
+use store::{Broken, RecordError, Recorded, Standing, Store};
 use threshold::Threshold;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -138,23 +138,18 @@ impl Gateway {
     }
 
     /// Why a device may not be connected, if so: it was revoked, or another machine got its name.
-    pub(crate) fn barred(&self, row: &DeviceRow) -> Option<String> {
-        if row.state == DeviceState::Replaced {
+    pub(crate) fn barred(&self, Standing { address, state, record }: &Standing) -> Option<String> {
+        if *state == DeviceState::Replaced {
             return Some(format!(
-                "device {0}.{1} was replaced or left behind; let the machine `belay-agent forget --tenant {1}` and join again",
-                row.name, row.tenant
+                "device {address} was replaced or left behind; let the machine `belay-agent forget --tenant {}` and join again",
+                address.tenant
             ));
         }
-        let serial = row.approved.as_ref()?.serial;
-        let chain = self.book.chain(&row.tenant)?;
-        chain.policy().devices.revoked.contains(&serial).then(|| {
-            format!(
-                "device {}.{} (serial {serial}) is revoked by policy version {}",
-                row.name,
-                row.tenant,
-                chain.version()
-            )
-        })
+        let (serial, _) = (*record)?;
+        let chain = self.book.chain(&address.tenant)?;
+        let version = chain.version();
+        let revoked = chain.policy().devices.revoked.contains(&serial);
+        revoked.then(|| format!("device {address} (serial {serial}) is revoked by policy version {version}"))
     }
 
     /// The signed policies of a tenant from a version on, as a device is sent them: one page, empty behind the newest.

@@ -50,7 +50,7 @@ async fn check(
     let row = gateway.store.device_by_join(join).await.map_err(|error| broken(&error))?.ok_or(None)?;
     let host_key = row.host_key().map_err(|error| broken(&error))?;
     renewal::check(&asked.request, &asked.by_host_key, &host_key, &channel, &transport_key).map_err(stranger)?;
-    if let Some(reason) = gateway.barred(&row) {
+    if let Some(reason) = gateway.barred(&row.standing()) {
         return Err(Some(reason));
     }
     if !gateway.noise.certificates.take(join, Instant::now()) {

@@ -100,8 +100,9 @@ impl Operator {
             let since = self.named_since(&tenant.name, ca).await?;
             let rows = devices::all(&self.gateway, &tenant.name).await?;
             // Whoever is not admitted any more misses nothing.
-            let served =
-                rows.iter().filter(|row| row.state == DeviceState::Approved && self.gateway.barred(row).is_none());
+            let served = rows
+                .iter()
+                .filter(|row| row.state == DeviceState::Approved && self.gateway.barred(&row.standing()).is_none());
             let missed = served.filter(|row| !self.took(row, since));
             laggards.devices.extend(missed.map(devices::address));
         }

@@ -4,17 +4,16 @@
 
 use super::{
     frames::{self, Ended, Frames},
-    offers, statements,
+    offers::{self, Held},
+    statements,
 };
 use crate::{
-    Gateway,
-    act::devices,
-    limits,
+    Gateway, limits,
     relay::presence::{NotPresent, Online, close},
-    store::{DeviceRow, RecordError},
+    store::{RecordError, Standing},
     threshold::places::Place,
 };
-use belay_certs::{Id, PublicKey, transport};
+use belay_certs::{DeviceAddress, Id, PublicKey, transport};
 use belay_protocol::{
     CloseCode, GatewayPhase, Hello, StatementMade, ToAgent, ToGateway, Welcome, decode_frame, minor_spoken,
 };
@@ -62,14 +61,24 @@ pub(super) struct Link {
     pub(super) gateway: Arc<Gateway>,
     /// The join id of the device's transport certificate.
     pub(super) join: Id,
-    /// The device as it stood at hello.
-    pub(super) row: DeviceRow,
+    /// What the device was called at its hello.
+    pub(super) address: DeviceAddress,
     /// Its host key: what its statements are signed with.
     pub(super) host_key: PublicKey,
     /// Rung when its row changed.
     pub(super) news: Arc<Notify>,
     /// To the control stream.
     to_agent: mpsc::Sender<Box<ToAgent>>,
+}
+
+/// Who calls.
+struct Caller {
+    /// The join id of the device's transport certificate.
+    join: Id,
+    /// The device as it stood when it called.
+    standing: Standing,
+    /// Its host key.
+    host_key: PublicKey,
 }
 
 /// The control stream, once hello was heard on it.
@@ -85,7 +94,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection, place: Place)
     let admitted = Box::pin(place.displaced().run_until_cancelled(admit(&gateway, &quic))).await;
     drop(place);
     match admitted.unwrap_or_else(|| Err(Ending::new(CloseCode::Busy, "it made room for another before its hello"))) {
-        Ok((row, host_key, control)) => Box::pin(visit(gateway, &quic, row, host_key, control)).await,
+        Ok((caller, control)) => Box::pin(visit(gateway, &quic, caller, control)).await,
         Err(ending) => {
             say_not_admitted(&gateway, &quic, &ending);
             close(&quic, ending.code);
@@ -105,17 +114,19 @@ fn say_not_admitted(gateway: &Gateway, quic: &Connection, ending: &Ending) {
 }
 
 /// Certificate, row, hello: everything that must be right before the device counts as connected.
-async fn admit(gateway: &Gateway, quic: &Connection) -> Result<(DeviceRow, PublicKey, Control), Ending> {
+async fn admit(gateway: &Gateway, quic: &Connection) -> Result<(Caller, Control), Ending> {
     let join = join_id(quic).ok_or_else(|| Ending::new(CloseCode::NotAdmitted, "no certificate of a device"))?;
     let row = gateway.store.device_by_join(join).await.map_err(|error| Ending::broken(&error))?;
     let row = row.ok_or_else(|| Ending::new(CloseCode::NotAdmitted, format!("no device joined under {join}")))?;
-    if let Some(reason) = gateway.barred(&row) {
-        return Err(turn_away(gateway, quic, &row, reason).await);
+    let host_key = row.host_key().map_err(|error| Ending::broken(&error))?;
+    let caller = Caller { join, standing: row.standing(), host_key };
+    drop(row);
+    if let Some(reason) = gateway.barred(&caller.standing) {
+        return Err(turn_away(gateway, quic, &caller, reason).await);
     }
     if gateway.noise.complaints.is_spent(join, Instant::now()) {
         return Err(Ending::new(CloseCode::Busy, TOO_LOUD));
     }
-    let host_key = row.host_key().map_err(|error| Ending::broken(&error))?;
     let hearing = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, hear_hello(quic));
     let control = match gateway.stop.run_until_cancelled(hearing).await {
         Some(Ok(heard)) => heard?,
@@ -123,15 +134,16 @@ async fn admit(gateway: &Gateway, quic: &Connection) -> Result<(DeviceRow, Publi
         None => return Err(Ending::new(CloseCode::Draining, "the gateway stopped")),
     };
     minor_spoken(control.hello.minor).map_err(Ended::from)?;
-    Ok((row, host_key, control))
+    Ok((caller, control))
 }
 
 /// A known device may not come in. One that keeps calling is recorded once in a while.
-async fn turn_away(gateway: &Gateway, quic: &Connection, row: &DeviceRow, reason: String) -> Ending {
-    if gateway.noise.turned_away.take(row.join, Instant::now()) {
+async fn turn_away(gateway: &Gateway, quic: &Connection, caller: &Caller, reason: String) -> Ending {
+    if gateway.noise.turned_away.take(caller.join, Instant::now()) {
         let address = quic.remote_address().to_string();
-        let what = What::DeviceRefused { join: row.join, address, reason: reason.clone() };
-        gateway.note(Draft::new(LogName::Tenant(row.tenant.clone()), what).on(row.name.clone())).await;
+        let what = What::DeviceRefused { join: caller.join, address, reason: reason.clone() };
+        let DeviceAddress { device, tenant } = caller.standing.address.clone();
+        gateway.note(Draft::new(LogName::Tenant(tenant), what).on(device)).await;
     }
     Ending::new(CloseCode::NotAdmitted, reason)
 }
@@ -142,21 +154,23 @@ fn too_loud(join: Id) -> Ending {
 }
 
 /// The device's time here, from the record that it connected to the record that it left.
-async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_key: PublicKey, control: Control) {
-    let join = row.join;
-    let (connection, turn) = match Box::pin(connect(&gateway, quic, &row, &control.hello)).await {
+async fn visit(gateway: Arc<Gateway>, quic: &Connection, caller: Caller, control: Control) {
+    let join = caller.join;
+    let (connection, turn) = match Box::pin(connect(&gateway, quic, &caller, &control.hello)).await {
         Ok(connected) => connected,
         Err(ending) => {
             say_not_admitted(&gateway, quic, &ending);
             return close(quic, ending.code);
         }
     };
-    let (news, held) = (Arc::new(Notify::new()), held(&row, &control.hello));
+    let (news, held) = (Arc::new(Notify::new()), held(&caller, &control.hello));
+    let Caller { standing, host_key, .. } = caller;
+    let address = standing.address.clone();
     let online = Online {
         connection,
         turn,
-        address: devices::address(&row),
-        approved: row.state == DeviceState::Approved,
+        address: address.clone(),
+        approved: standing.state == DeviceState::Approved,
         held,
         news: Arc::clone(&news),
         quic: quic.clone(),
@@ -164,8 +178,8 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
     let ending = match gateway.presence.arrive(join, online) {
         Ok(()) => {
             let (to_agent, out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
-            let link = Link { gateway: Arc::clone(&gateway), join, row, host_key, news, to_agent };
-            Box::pin(talk(link, quic, control, out)).await
+            let link = Link { gateway: Arc::clone(&gateway), join, address, host_key, news, to_agent };
+            Box::pin(talk(link, quic, standing, control, out)).await
         }
         Err(NotPresent::Full) => Ending::new(CloseCode::Busy, "the gateway serves as many devices as it can"),
         Err(NotPresent::Older) => Ending::new(CloseCode::Replaced, "a newer connection took its place"),
@@ -181,28 +195,28 @@ async fn visit(gateway: Arc<Gateway>, quic: &Connection, row: DeviceRow, host_ke
 }
 
 /// Records that the device is here: the connection's id, and the turn that says so.
-async fn connect(gateway: &Gateway, quic: &Connection, row: &DeviceRow, hello: &Hello) -> Result<(Id, u64), Ending> {
-    if !gateway.noise.visits.take(row.join, Instant::now()) {
+async fn connect(gateway: &Gateway, quic: &Connection, caller: &Caller, hello: &Hello) -> Result<(Id, u64), Ending> {
+    if !gateway.noise.visits.take(caller.join, Instant::now()) {
         return Err(Ending::new(CloseCode::Busy, "it connects too often; it may come back later"));
     }
     let connection = Id::random().map_err(|error| Ending::broken(&error))?;
     let ask = Ask::Connect {
-        join: row.join,
+        join: caller.join,
         connection,
         address: quic.remote_address().to_string(),
         version: hello.agent_version.clone(),
-        held: held(row, hello),
+        held: held(caller, hello),
     };
     match gateway.record(ask).await {
         Ok(recorded) => Ok((connection, recorded.turn)),
-        Err(RecordError::Refused(refusal)) => Err(turn_away(gateway, quic, row, refusal.to_string()).await),
+        Err(RecordError::Refused(refusal)) => Err(turn_away(gateway, quic, caller, refusal.to_string()).await),
         Err(RecordError::Broken(error)) => Err(Ending::broken(&error)),
     }
 }
 
 /// The version of its own tenant's policy that a device says it holds.
-fn held(row: &DeviceRow, hello: &Hello) -> Option<u64> {
-    let own = hello.policies.iter().find(|held| held.tenant == row.tenant.as_str())?;
+fn held(caller: &Caller, hello: &Hello) -> Option<u64> {
+    let own = hello.policies.iter().find(|held| held.tenant == caller.standing.address.tenant.as_str())?;
     // A number that no policy has is nothing held.
     i64::try_from(own.version).is_ok().then_some(own.version)
 }
@@ -215,16 +229,22 @@ async fn hear_hello(quic: &Connection) -> Result<Control, Ended> {
 }
 
 /// The conversation after hello; returns why it ended.
-async fn talk(link: Link, quic: &Connection, control: Control, out: mpsc::Receiver<Box<ToAgent>>) -> Ending {
+async fn talk(
+    link: Link,
+    quic: &Connection,
+    standing: Standing,
+    Control { hello, send, incoming }: Control,
+    out: mpsc::Receiver<Box<ToAgent>>,
+) -> Ending {
     let link = Arc::new(link);
-    let Control { hello, send, incoming } = control;
+    let held = Held::new(standing, hello);
     let (statements, to_record) = mpsc::channel(limits::STATEMENTS_QUEUE_MAX);
     tokio::select! {
         error = quic.closed() => Ending::lost(error.to_string()),
         ending = say(send, out, &link.gateway) => ending,
         ending = hear(&link, incoming, statements) => ending,
         ending = statements::record_all(Arc::clone(&link), to_record) => ending,
-        ending = offers::offer(&link, hello) => ending,
+        ending = offers::offer(&link, held) => ending,
         ending = overdue(&link.gateway) => ending,
     }
 }
@@ -293,7 +313,7 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<Sta
         }
         ToGateway::PolicyTaken(taken) => {
             tracing::debug!(join = %link.join, tenant = %taken.tenant, version = taken.version, "policy taken");
-            if taken.tenant == link.row.tenant.as_str() && i64::try_from(taken.version).is_ok() {
+            if taken.tenant == link.address.tenant.as_str() && i64::try_from(taken.version).is_ok() {
                 link.gateway.presence.took(link.join, taken.version);
             }
         }
@@ -322,8 +342,8 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<Sta
 
 impl Link {
     fn draft(&self, what: What) -> Draft {
-        let name = self.gateway.presence.called(self.join).map_or_else(|| self.row.name.clone(), |now| now.device);
-        Draft::new(LogName::Tenant(self.row.tenant.clone()), what).on(name)
+        let now = self.gateway.presence.called(self.join).unwrap_or_else(|| self.address.clone());
+        Draft::new(LogName::Tenant(now.tenant), what).on(now.device)
     }
 
     /// One more thing that the device did wrong or turned down; too many end the connection, so that none fills the disk.
@@ -339,8 +359,8 @@ impl Link {
         self.to_agent.send(Box::new(message)).await.map_err(|_| Ending::lost("the control stream ended"))
     }
 
-    pub(super) async fn welcome(&self) -> Result<(), Ending> {
-        let state = if self.row.approved.is_some() { Welcome::APPROVED } else { Welcome::PENDING };
+    pub(super) async fn welcome(&self, approved: bool) -> Result<(), Ending> {
+        let state = if approved { Welcome::APPROVED } else { Welcome::PENDING };
         let welcome = Welcome {
             minor: belay_protocol::MINOR,
             gateway_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,9 +5,9 @@
 
 use super::device::{Ending, Link};
 use crate::{
-    act::{devices, enrol},
+    act::enrol,
     limits,
-    store::{Broken, DeviceRow},
+    store::{Broken, Standing},
 };
 use belay_certs::Digest;
 use belay_protocol::{CloseCode, Hello, PolicyHeld, ToAgent, extensions::CERTIFICATE_HELD};
@@ -35,29 +35,25 @@ impl From<Ending> for Halt {
 }
 
 /// What the device has, as far as it said and we sent.
-struct Held {
+pub(super) struct Held {
     /// The newest policy version of each tenant.
     policies: HashMap<String, u64>,
     /// The serial of its record.
     serial: u64,
     /// Of its host certificate, if it says so.
     certificate: Option<[u8; 32]>,
-    /// Its row, as it was last read.
-    row: DeviceRow,
+    /// What its row said when it was last read.
+    standing: Standing,
     /// Whether the row may have changed since.
     stale: bool,
 }
 
-/// Welcomes the device and hands it what it lacks, until the connection is over.
-pub(super) async fn offer(link: &Link, hello: Hello) -> Ending {
+/// Welcomes the device that stood so at its hello, and hands it what it lacks, until the connection is over.
+pub(super) async fn offer(link: &Link, mut held: Held) -> Ending {
     let mut changes = link.gateway.book.changes();
-    if let Err(ending) = link.welcome().await {
+    if let Err(ending) = link.welcome(held.standing.record.is_some()).await {
         return ending;
     }
-    let policies = hello.policies.into_iter().map(|PolicyHeld { tenant, version, .. }| (tenant, version)).collect();
-    // The row was read before the device was there to be woken: an approval in between is found by reading it again.
-    let certificate = hello.extensions.get(CERTIFICATE_HELD).and_then(|bytes| bytes.try_into().ok());
-    let mut held = Held { policies, serial: hello.record_serial, certificate, row: link.row.clone(), stale: true };
     loop {
         changes.borrow_and_update();
         let retry = match Box::pin(held.complete(link)).await {
@@ -85,10 +81,18 @@ async fn pause(retry: Option<Duration>) {
 }
 
 impl Held {
+    /// What the device said in its hello. The row was read before the device was there to be woken: an approval in between is
+    /// found by reading it again.
+    pub(super) fn new(standing: Standing, hello: Hello) -> Self {
+        let certificate = hello.extensions.get(CERTIFICATE_HELD).and_then(|bytes| bytes.try_into().ok());
+        let policies = hello.policies.into_iter().map(|PolicyHeld { tenant, version, .. }| (tenant, version)).collect();
+        Self { policies, serial: hello.record_serial, certificate, standing, stale: true }
+    }
+
     async fn complete(&mut self, link: &Link) -> Result<(), Halt> {
         self.look_again(link).await?;
         self.offer_policies(link).await?;
-        if let Some(reason) = link.gateway.barred(&self.row) {
+        if let Some(reason) = link.gateway.barred(&self.standing) {
             // The device learns the policy first: it ends its own sessions with the reason.
             tokio::time::sleep(limits::WITHDRAWAL_GRACE).await;
             return Err(Ending::new(CloseCode::NotAdmitted, reason).into());
@@ -105,16 +109,16 @@ impl Held {
         let Some(row) = link.gateway.store.device_by_join(link.join).await? else {
             return Err(Ending::new(CloseCode::NotAdmitted, "the device is gone").into());
         };
-        if row.state == DeviceState::Approved {
-            link.gateway.presence.approve(link.join, devices::address(&row));
+        (self.standing, self.stale) = (row.standing(), false);
+        if self.standing.state == DeviceState::Approved {
+            link.gateway.presence.approve(link.join, self.standing.address.clone());
         }
-        (self.row, self.stale) = (row, false);
         Ok(())
     }
 
     /// Every policy version the device lacks, oldest first.
     async fn offer_policies(&mut self, link: &Link) -> Result<(), Halt> {
-        for (tenant, newest) in link.gateway.book.newest_for(&link.row.tenant) {
+        for (tenant, newest) in link.gateway.book.newest_for(&link.address.tenant) {
             let name = tenant.to_string();
             let mut next = self.policies.get(&name).map_or(0, |version| version.saturating_add(1));
             while next <= newest {
@@ -135,19 +139,18 @@ impl Held {
 
     /// The newest record of the device, if it has an older one or none, or another certificate for it.
     async fn offer_record(&mut self, link: &Link) -> Result<(), Halt> {
-        let Some(approved) = &self.row.approved else { return Ok(()) };
-        let newer = approved.serial > self.serial;
-        let recertified = self.certificate.is_some_and(|held| held != approved.certificate.0);
-        if !newer && (approved.serial < self.serial || !recertified) {
+        let Some((serial, certificate)) = self.standing.record else { return Ok(()) };
+        let recertified = self.certificate.is_some_and(|held| held != certificate.0);
+        if serial <= self.serial && (serial < self.serial || !recertified) {
             return Ok(());
         }
-        let Some(rows) = link.gateway.store.tenant(&link.row.tenant) else { return Ok(()) };
+        let Some(rows) = link.gateway.store.tenant(&link.address.tenant) else { return Ok(()) };
         if let Some(approval) = rows.approval(link.join).await? {
             self.certificate = Some(Digest::of(approval.certificate.as_bytes()).0);
             let record = enrol::record_offered(approval).map_err(Broken::new)?;
             link.send(ToAgent::RecordOffered(record)).await?;
         }
-        self.serial = self.row.approved.as_ref().map_or(0, |approved| approved.serial);
+        self.serial = serial;
         Ok(())
     }
 }

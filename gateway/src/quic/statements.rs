@@ -22,7 +22,7 @@ const NOT_PROVED: &str = "the gateway recorded this and could not prove it just 
 pub(super) async fn record_all(link: Arc<Link>, mut made: mpsc::Receiver<Box<StatementMade>>) -> Ending {
     let mut given = Given::default();
     while let Some(statement) = made.recv().await {
-        link.gateway.shares.statement(link.join, &link.row.tenant).await;
+        link.gateway.shares.statement(link.join, &link.address.tenant).await;
         let answered = match Box::pin(record(&link, *statement, &mut given)).await {
             Ok(answer) => link.send(answer).await,
             Err(ending) => Err(ending),

@@ -42,7 +42,8 @@ pub use broken::{Broken, RecordError};
 pub use export::Exported;
 pub use keys::LogKeys;
 pub use read::{
-    ApprovalRow, ApprovedFacts, DeviceRow, PendingRow, PendingWanted, PresenceFacts, TenantRow, TenantStore, TokenRow,
+    ApprovalRow, ApprovedFacts, DeviceRow, PendingRow, PendingWanted, PresenceFacts, Standing, TenantRow, TenantStore,
+    TokenRow,
 };
 pub use record::Recorded;
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};

@@ -10,7 +10,7 @@ use super::sql;
 use belay_certs::device::Approval;
 use belay_certs::join::SignedJoin;
 use belay_certs::policy::LogIdentity;
-use belay_certs::{DeviceName, Digest, Id, PersonRef, PublicKey, Signed, TenantName, Timestamp};
+use belay_certs::{DeviceAddress, DeviceName, Digest, Id, PersonRef, PublicKey, Signed, TenantName, Timestamp};
 use belay_rules::{DeviceState, LogName};
 use sqlx::Row;
 use sqlx::any::AnyRow;
@@ -54,6 +54,17 @@ pub struct DeviceRow {
     pub approved: Option<ApprovedFacts>,
     /// Its connection, or its last one; none when it never connected.
     pub presence: Option<PresenceFacts>,
+}
+
+/// What counts of a device while it is connected: small, because twenty thousand are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What it is called.
+    pub address: DeviceAddress,
+    /// Where it is in its life.
+    pub state: DeviceState,
+    /// Serial of its newest record, and the digest of the host certificate's line.
+    pub record: Option<(u64, Digest)>,
 }
 
 /// What the newest approval of a device says.
@@ -136,6 +147,15 @@ impl DeviceRow {
     /// When the database holds something else.
     pub fn host_key(&self) -> Result<PublicKey, Broken> {
         Ok(PublicKey::parse(&self.host_key_line)?)
+    }
+
+    /// What counts while it is connected.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            address: DeviceAddress { device: self.name.clone(), tenant: self.tenant.clone() },
+            state: self.state,
+            record: self.approved.as_ref().map(|approved| (approved.serial, approved.certificate)),
+        }
     }
 }
 

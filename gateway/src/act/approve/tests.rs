@@ -122,7 +122,7 @@ async fn a_name_that_is_held_goes_only_to_a_machine_that_is_said_to_replace_its_
     let row = |join| scene.gateway.store.device_by_join(join);
     let (old, new) = (row(old.join).await.unwrap().unwrap(), row(new.join).await.unwrap().unwrap());
     assert_eq!((old.state, new.state), (DeviceState::Replaced, DeviceState::Approved));
-    assert!(scene.gateway.barred(&old).is_some() && scene.gateway.barred(&new).is_none());
+    assert!(scene.gateway.barred(&old.standing()).is_some() && scene.gateway.barred(&new.standing()).is_none());
     assert_eq!(scene.count(acme().into(), "device.replaced").await, 1);
 }
 

@@ -186,12 +186,13 @@ async fn a_device_that_was_approved_while_it_connected_can_be_reached() {
             gateway: Arc::clone(gateway),
             join: machine.join,
             host_key: row.host_key().unwrap(),
-            row,
+            address: row.standing().address,
             news: Arc::clone(&pending.news),
             to_agent,
         };
         gateway.presence.arrive(machine.join, pending).unwrap();
-        let offering = offers::offer(&link, Hello { record_serial, policies: held(0), ..hello() });
+        let offering =
+            offers::offer(&link, Held::new(row.standing(), Hello { record_serial, policies: held(0), ..hello() }));
         let looking = async {
             assert!(matches!(out.recv().await.as_deref(), Some(ToAgent::Welcome(_))));
             if record_serial == 0 {
