@@ -6,10 +6,12 @@ use belay_agent::{
 };
 use clap::Parser;
 use std::{io::IsTerminal, process::ExitCode};
-use tracing_subscriber::EnvFilter;
-
-/// What is logged when `RUST_LOG` is not set; russh prints requests to sign at debug.
-const LOG_FILTER: &str = "info,russh=off";
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 fn main() -> ExitCode {
     let command = Command::parse();
@@ -47,12 +49,18 @@ fn file_session(report: i32, uid: u32) -> ExitCode {
     }
 }
 
+/// Without `RUST_LOG`, or with one that cannot be read: russh prints requests to sign at debug.
+fn log_filter() -> Targets {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO).with_target("russh", LevelFilter::OFF))
+}
+
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let logs = tracing_subscriber::registry().with(log_filter());
     match format {
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => logs.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Text => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
     }
 }
 

@@ -16,12 +16,15 @@ use std::{
     process::ExitCode,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    fmt,
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// Where a gateway lives when nobody says otherwise.
 const DIRECTORY: &str = "/var/lib/belay-gateway";
-/// What is logged when `RUST_LOG` is not set. The SSH library writes lines about what strangers send: as many as they like.
-const LOG_FILTER: &str = "info,russh=off";
 
 /// The relay between technicians and client machines. It carries and records; it cannot act on its own.
 #[derive(Debug, Parser)]
@@ -224,12 +227,19 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Without `RUST_LOG`, or with one that cannot be read: the SSH library writes lines about what
+/// strangers send, as many as they like.
+fn log_filter() -> Targets {
+    let asked = std::env::var("RUST_LOG").ok().and_then(|text| text.parse().ok());
+    asked.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO).with_target("russh", LevelFilter::OFF))
+}
+
 fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let logs = tracing_subscriber::registry().with(log_filter());
     match format {
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => logs.with(lines.json().flatten_event(true)).init(),
+        LogFormat::Text => logs.with(lines.with_ansi(std::io::stderr().is_terminal())).init(),
     }
 }
 
