@@ -1,4 +1,5 @@
-//! Durable events through the gateway's own store: 512 callers at once, and a lone one beside a bare SQLite commit.
+//! Durable events through the gateway's own store: 512 callers at once, and a lone one beside a bare SQLite commit. An event
+//! that only stands in the log, and one that opens an access: the log's entry and a row of its own.
 
 use crate::figure::{Samples, Target, short, show};
 use anyhow::{Context, Result};
@@ -32,7 +33,16 @@ pub fn measure() -> Result<()> {
         let tenant: TenantName = "acme".parse()?;
         store.record(Ask::AddTenant { tenant: tenant.clone() }, now()).await.map_err(anyhow::Error::new)?;
         let lone = lone(&store, &tenant, scratch.path()).await?;
-        crowd(&store, &tenant, lone).await?;
+        crowd(&store, "durable events, 512 callers", Target::AtLeast(50_000.0), lone, {
+            let tenant = tenant.clone();
+            move || command(&tenant)
+        })
+        .await?;
+        crowd(&store, "durable accesses, 512 callers", Target::None, lone, {
+            let tenant = tenant.clone();
+            move || access(&tenant)
+        })
+        .await?;
         store.close().await;
         Ok(())
     })
@@ -42,8 +52,16 @@ fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }
 
-/// An event of usual size: 330 bytes.
-fn event(tenant: &TenantName) -> Result<Ask> {
+/// A command that ran: an entry of 330 bytes and nothing else.
+fn command(tenant: &TenantName) -> Result<Ask> {
+    let words =
+        ["devices", "--json", "--label", "site=berlin,floor=3,rack=17,role=database,stage=production,owner=ops"];
+    let what = What::CommandRan { words: words.map(str::to_owned).to_vec() };
+    Ok(Ask::Note(Draft::new(LogName::Tenant(tenant.clone()), what).by("tech".parse()?)))
+}
+
+/// A person who is let through to a device: an entry of 330 bytes, and a row that its end will find.
+fn access(tenant: &TenantName) -> Result<Ask> {
     let key = "SHA256:J5Xr0F3C0NJRlcTWbtWrC7jLpNvxmsxiqe9mCMIEfzI".to_owned();
     let what = What::AccessOpened { access: Id::random()?, key, address: "203.0.113.7:51234".to_owned() };
     let (device, person): (DeviceName, PersonRef) = ("web1".parse()?, "tech".parse()?);
@@ -66,7 +84,7 @@ async fn lone(store: &Store, tenant: &TenantName, dir: &Path) -> Result<f64> {
         let start = Instant::now();
         sqlx::query("INSERT INTO bare (entry) VALUES ($1)").bind(vec![7_u8; 330]).execute(&mut bare).await?;
         commits.add(start.elapsed().as_secs_f64() * 1e6);
-        let ask = event(tenant)?;
+        let ask = command(tenant)?;
         let start = Instant::now();
         store.record(ask, now()).await.map_err(anyhow::Error::new)?;
         events.add(start.elapsed().as_secs_f64() * 1e6);
@@ -76,16 +94,19 @@ async fn lone(store: &Store, tenant: &TenantName, dir: &Path) -> Result<f64> {
     Ok(events.p50())
 }
 
-async fn crowd(store: &Store, tenant: &TenantName, lone: f64) -> Result<()> {
+async fn crowd<E>(store: &Store, name: &str, target: Target, lone: f64, event: E) -> Result<()>
+where
+    E: Fn() -> Result<Ask> + Clone + Send + 'static,
+{
     let until = Instant::now() + LASTS;
     let mut callers = JoinSet::new();
     for _ in 0..CALLERS {
-        let (store, tenant) = (store.clone(), tenant.clone());
+        let (store, event) = (store.clone(), event.clone());
         callers.spawn(async move {
             let mut took = Samples::default();
             while Instant::now() < until {
                 let start = Instant::now();
-                store.record(event(&tenant)?, now()).await.map_err(anyhow::Error::new)?;
+                store.record(event()?, now()).await.map_err(anyhow::Error::new)?;
                 took.add(start.elapsed().as_secs_f64() * 1e3);
             }
             anyhow::Ok(took)
@@ -98,6 +119,6 @@ async fn crowd(store: &Store, tenant: &TenantName, lone: f64) -> Result<()> {
     }
     let rate = all.count() as f64 / start.elapsed().as_secs_f64();
     let beside = format!("p50 {} ms, p99 {} ms; alone {} us", short(all.p50()), short(all.p99()), short(lone));
-    show("durable events, 512 callers", rate, "a second", Target::AtLeast(50_000.0), &beside);
+    show(name, rate, "a second", target, &beside);
     Ok(())
 }
