@@ -50,6 +50,8 @@ pub struct Gateway {
     book: Book,
     /// Which devices are connected.
     presence: Presence,
+    /// Whether a session carries much to a device.
+    bulk: Arc<relay::bulk::Bulk>,
     /// Which outer connections are open.
     accesses: Accesses,
     /// What each may take of the gateway.
@@ -89,6 +91,7 @@ impl Gateway {
             store,
             book: Book::new(chains),
             presence: Presence::default(),
+            bulk: Arc::default(),
             accesses: Accesses::default(),
             shares: act::shares::Shares::default(),
             strangers: act::strangers::Strangers::default(),

@@ -80,6 +80,10 @@ pub(crate) const SSH_KEEPALIVE: Duration = Duration::from_secs(60);
 pub(crate) const SSH_KEEPALIVES_MISSED_MAX: usize = 3;
 /// The pause a parked client's drip is given (`belay_protocol::flow`): 100 packets a second at most.
 pub(crate) const DRIP: Duration = Duration::from_millis(10);
+/// A packet of a session that is so large is no keystroke, paste or small answer, in bytes: datagrams go in batches then.
+pub(crate) const BULK_PACKET_BYTES: usize = 8 << 10;
+/// How long they do: what was written by then has left, also over a slow line.
+pub(crate) const BULK_LASTS: Duration = Duration::from_secs(2);
 /// Bytes one read from a device's stream takes: one SSH packet, as large as OpenSSH's clients take.
 pub(crate) const DOWNSTREAM_CHUNK_BYTES: usize = 32 << 10;
 /// What a command may read from its standard input: `belay approve` sends 500 devices of a batch at once, some 2 MiB.

@@ -63,7 +63,8 @@ impl Serving {
         // Addresses first: a gateway that cannot be reached does not say that it started.
         let listen = config.ssh.listen;
         let people = TcpListener::bind(listen).await.with_context(|| format!("TCP {listen} cannot be listened on"))?;
-        let (devices, socket) = quic::open(config.quic.listen, &gateway.transport, gateway.now())?;
+        let (devices, socket) =
+            quic::open(config.quic.listen, &gateway.transport, Arc::clone(&gateway.bulk), gateway.now())?;
         let commands = socket::open(&directory)?;
         let (ssh, quic) = (people.local_addr()?, devices.local_addr()?);
         // Whom the last run left behind: the record of this start forgets it.

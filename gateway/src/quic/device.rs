@@ -20,7 +20,7 @@ use belay_protocol::{
 use belay_rules::{Ask, DeviceState, Draft, LogName, Refusal, What};
 use quinn::{Connection, SendStream};
 use rustls::pki_types::CertificateDer;
-use std::{sync::Arc, time::Instant};
+use std::{pin::Pin, sync::Arc, time::Instant};
 use tokio::sync::{Notify, mpsc};
 
 /// Why a device is sent away that did too much that must be recorded.
@@ -93,8 +93,13 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection, place: Place)
     // Each stage on the heap: the task of an idle device has room for its last one alone.
     let admitted = Box::pin(place.displaced().run_until_cancelled(admit(&gateway, &quic))).await;
     drop(place);
-    match admitted.unwrap_or_else(|| Err(Ending::new(CloseCode::Busy, "it made room for another before its hello"))) {
-        Ok((caller, control)) => Box::pin(visit(gateway, &quic, caller, control)).await,
+    let busy = || Err(Ending::new(CloseCode::Busy, "it made room for another before its hello"));
+    let arrived = match admitted.unwrap_or_else(busy) {
+        Ok((caller, control)) => Box::pin(arrive(&gateway, &quic, caller, control)).await,
+        Err(ending) => Err(ending),
+    };
+    match arrived {
+        Ok(visit) => visit.last(&gateway, &quic).await,
         Err(ending) => {
             say_not_admitted(&gateway, &quic, &ending);
             close(&quic, ending.code);
@@ -153,44 +158,60 @@ fn too_loud(join: Id) -> Ending {
     Ending::new(CloseCode::Busy, TOO_LOUD)
 }
 
-/// The device's time here, from the record that it connected to the record that it left.
-async fn visit(gateway: Arc<Gateway>, quic: &Connection, caller: Caller, control: Control) {
-    let join = caller.join;
-    let (connection, turn) = match Box::pin(connect(&gateway, quic, &caller, &control.hello)).await {
-        Ok(connected) => connected,
-        Err(ending) => {
-            say_not_admitted(&gateway, quic, &ending);
-            return close(quic, ending.code);
-        }
-    };
-    let (news, held) = (Arc::new(Notify::new()), held(&caller, &control.hello));
-    let Caller { standing, host_key, .. } = caller;
-    let address = standing.address.clone();
+/// A device's time here, from the record that it connected to the record that it left.
+struct Visit {
+    join: Id,
+    connection: Id,
+    /// The version of its tenant's policy that it said it holds when it came.
+    held: Option<u64>,
+    /// All that is said.
+    talking: Pin<Box<dyn Future<Output = Ending> + Send>>,
+}
+
+/// The record that it connected, and its place among the devices that are here.
+async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, control: Control) -> Result<Visit, Ending> {
+    let (connection, turn) = connect(gateway, quic, &caller, &control.hello).await?;
+    let held = held(&caller, &control.hello);
+    let Caller { join, standing, host_key } = caller;
+    let news = Arc::new(Notify::new());
     let online = Online {
         connection,
         turn,
-        address: address.clone(),
+        address: standing.address.clone(),
         approved: standing.state == DeviceState::Approved,
         held,
         news: Arc::clone(&news),
         quic: quic.clone(),
     };
-    let ending = match gateway.presence.arrive(join, online) {
+    let ended = |code, why: &str| -> Pin<Box<dyn Future<Output = Ending> + Send>> {
+        Box::pin(std::future::ready(Ending::new(code, why)))
+    };
+    let talking = match gateway.presence.arrive(join, online) {
         Ok(()) => {
             let (to_agent, out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
-            let link = Link { gateway: Arc::clone(&gateway), join, address, host_key, news, to_agent };
-            Box::pin(talk(link, quic, standing, control, out)).await
+            let address = standing.address.clone();
+            let link = Link { gateway: Arc::clone(gateway), join, address, host_key, news, to_agent };
+            Box::pin(talk(link, quic.clone(), standing, control, out))
         }
-        Err(NotPresent::Full) => Ending::new(CloseCode::Busy, "the gateway serves as many devices as it can"),
-        Err(NotPresent::Older) => Ending::new(CloseCode::Replaced, "a newer connection took its place"),
+        Err(NotPresent::Full) => ended(CloseCode::Busy, "the gateway serves as many devices as it can"),
+        Err(NotPresent::Older) => ended(CloseCode::Replaced, "a newer connection took its place"),
     };
-    close(quic, ending.code);
-    let held = gateway.presence.leave(join, connection).or(held);
-    tracing::info!(%join, "a device's connection ended: {}", ending.why);
-    match gateway.record(Ask::Disconnect { join, connection, reason: ending.why, held }).await {
-        // Its end stands in the log since a newer one came.
-        Ok(_) | Err(RecordError::Refused(Refusal::NotConnected { .. })) => {}
-        Err(error) => tracing::error!(%join, "a device's end of connection was not recorded: {error}"),
+    Ok(Visit { join, connection, held, talking })
+}
+
+impl Visit {
+    /// Until it is over and recorded.
+    async fn last(self, gateway: &Gateway, quic: &Connection) {
+        let Self { join, connection, held, talking } = self;
+        let ending = talking.await;
+        close(quic, ending.code);
+        let held = gateway.presence.leave(join, connection).or(held);
+        tracing::info!(%join, "a device's connection ended: {}", ending.why);
+        match gateway.record(Ask::Disconnect { join, connection, reason: ending.why, held }).await {
+            // Its end stands in the log since a newer one came.
+            Ok(_) | Err(RecordError::Refused(Refusal::NotConnected { .. })) => {}
+            Err(error) => tracing::error!(%join, "a device's end of connection was not recorded: {error}"),
+        }
     }
 }
 
@@ -231,7 +252,7 @@ async fn hear_hello(quic: &Connection) -> Result<Control, Ended> {
 /// The conversation after hello; returns why it ended.
 async fn talk(
     link: Link,
-    quic: &Connection,
+    quic: Connection,
     standing: Standing,
     Control { hello, send, incoming }: Control,
     out: mpsc::Receiver<Box<ToAgent>>,

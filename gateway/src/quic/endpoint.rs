@@ -1,6 +1,7 @@
 //! The QUIC endpoint: TLS with the gateway's own CA, lean transport settings, Retry under load.
 
-use crate::{Gateway, limits, transport::Transport};
+use super::batches::Batches;
+use crate::{Gateway, limits, relay::bulk::Bulk, transport::Transport};
 use anyhow::Context;
 use belay_certs::{
     Timestamp,
@@ -8,7 +9,10 @@ use belay_certs::{
     transport::{self, Issued, TransportCa},
 };
 use belay_protocol::{ALPN, ALPN_JOIN};
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, ServerConfig, TransportConfig, VarInt, congestion::NewRenoConfig};
+use quinn::{
+    Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
+    congestion::NewRenoConfig,
+};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
 use rustls::{
@@ -29,14 +33,18 @@ const CERTIFICATE_RETRY: i64 = 60 * SECOND;
 pub(crate) fn open(
     listen: SocketAddr,
     certificates: &Transport,
+    bulk: Arc<Bulk>,
     now: Timestamp,
 ) -> anyhow::Result<(Endpoint, UdpSocket)> {
     let (server, _) = server_config(certificates, now)?;
     let socket = UdpSocket::bind(listen).with_context(|| format!("UDP {listen} cannot be listened on"))?;
     let again = socket.try_clone().context("the UDP socket could not be shared")?;
-    let endpoint = Endpoint::new(endpoint(&certificates.ca()), Some(server), socket, Arc::new(quinn::TokioRuntime))
-        .context("the QUIC endpoint could not be opened")?;
-    Ok((endpoint, again))
+    let opened = || {
+        let runtime = Arc::new(TokioRuntime);
+        let socket = Arc::new(Batches { socket: runtime.wrap_udp_socket(socket)?, bulk });
+        Endpoint::new_with_abstract_socket(endpoint(&certificates.ca()), Some(server), socket, runtime)
+    };
+    Ok((opened().context("the QUIC endpoint could not be opened")?, again))
 }
 
 /// Shows a new certificate, with a new key, whenever the one in use has lived two thirds of its life or the CA was

@@ -2,6 +2,7 @@
 //!
 //! Turns bytes into asks. What a device may do is decided by the rules and, in the end, by the device itself.
 
+mod batches;
 mod device;
 mod endpoint;
 mod frames;

@@ -2,5 +2,6 @@
 //!
 //! Nothing here decides, records or understands what it carries.
 
+pub(crate) mod bulk;
 pub(crate) mod presence;
 pub(crate) mod splice;

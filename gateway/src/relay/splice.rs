@@ -4,6 +4,7 @@
 //! channels, and gets its client no more credit (`belay_protocol::flow`). Down, a chunk is read only when the person's
 //! window took the last one.
 
+use super::bulk::Bulk;
 use crate::limits::DOWNSTREAM_CHUNK_BYTES;
 use belay_protocol::flow::Waiting;
 use bytes::{Buf, Bytes, BytesMut};
@@ -23,14 +24,14 @@ pub(crate) struct Carried {
 /// Carries bytes until both directions ended, and says why. Cut off half-way, both ends see a closed stream.
 pub(crate) async fn carry(
     channel: Channel<Msg>,
-    waiting: &Waiting,
+    (waiting, bulk): (&Waiting, &Bulk),
     send: SendStream,
     recv: RecvStream,
     carried: &Carried,
 ) -> String {
     let (reading, writing) = channel.split();
     let down = downward(recv, &writing, carried);
-    let up = upward(reading, waiting, send, carried);
+    let up = upward(reading, (waiting, bulk), send, carried);
     let reason = {
         tokio::pin!(down, up);
         tokio::select! {
@@ -81,7 +82,12 @@ enum Up {
     Stopped,
 }
 
-async fn upward(mut reading: ChannelReadHalf, counted: &Waiting, mut send: SendStream, carried: &Carried) -> Up {
+async fn upward(
+    mut reading: ChannelReadHalf,
+    (counted, bulk): (&Waiting, &Bulk),
+    mut send: SendStream,
+    carried: &Carried,
+) -> Up {
     let mut waiting = BytesMut::new();
     let mut ended = false;
     loop {
@@ -104,6 +110,7 @@ async fn upward(mut reading: ChannelReadHalf, counted: &Waiting, mut send: SendS
                 None | Some(ChannelMsg::Close) => return Up::Closed,
                 Some(ChannelMsg::Eof) => ended = true,
                 Some(ChannelMsg::Data { data }) => {
+                    bulk.came(data.len());
                     waiting.extend_from_slice(&data);
                     if counted.is_overrun() {
                         return Up::Overrun;

@@ -41,7 +41,7 @@ async fn carry(
     let Access { id, facts, person, send, recv, way: _way } = access;
     let carried = Carried::default();
     let reason = tokio::select! {
-        reason = splice::carry(channel, waiting, send, recv, &carried) => reason,
+        reason = splice::carry(channel, (waiting, &gateway.bulk), send, recv, &carried) => reason,
         reason = withdrawn(gateway, caller, &facts) => reason,
         () = gone.cancelled() => "the person's connection closed".to_owned(),
         () = gateway.stop.cancelled() => "the gateway stopped".to_owned(),

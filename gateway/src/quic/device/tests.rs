@@ -36,7 +36,7 @@ impl Bench {
         let scene = Scene::new().await;
         let gateway = &scene.gateway;
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
-        let (door, _) = quic::open(listen, &gateway.transport, gateway.now()).unwrap();
+        let (door, _) = quic::open(listen, &gateway.transport, Arc::clone(&gateway.bulk), gateway.now()).unwrap();
         gateway.tracker.spawn(quic::serve(Arc::clone(gateway), door.clone()));
         Self { scene, door, caller: Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).unwrap() }
     }
