@@ -90,10 +90,12 @@ pub const POLICY_SIGNATURES_MAX: usize = 2 * ROOT_KEYS_MAX;
 pub const GRANT_LIST_MAX: usize = 256;
 /// One glob or label, in bytes: a DNS label with wild cards, or a runbook's name.
 pub const GLOB_BYTES_MAX: usize = 128;
-/// A ticket and its pattern, in bytes: longer than any tracker's numbers, short enough to match in microseconds.
+/// A ticket, in bytes: longer than any tracker's numbers.
 pub const TICKET_BYTES_MAX: usize = 128;
-/// Parts of one ticket pattern: their states fit the bits of one `u64`.
-pub const TICKET_ATOMS_MAX: usize = 60;
+/// A pattern of tickets or of a parameter, in bytes: what a person can read at a glance.
+pub const PATTERN_BYTES_MAX: usize = 128;
+/// Parts of one pattern: their states fit the bits of one `u64`.
+pub const PATTERN_ATOMS_MAX: usize = 60;
 /// Ports and port ranges in one forward rule.
 pub const PORT_RANGES_MAX: usize = 32;
 /// A host name (RFC 1035), in bytes.

@@ -15,7 +15,6 @@ mod parse_grants;
 mod policies;
 mod raw;
 mod reach;
-mod reader;
 mod refusal;
 mod ticket;
 mod values;

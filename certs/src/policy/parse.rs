@@ -4,12 +4,12 @@
 
 use super::document::{Devices, Gateway, LogIdentity, Recording, Root, Serves};
 use super::raw::{RawDevices, RawFormat, RawGateway, RawPolicy, RawRecording, RawRoot, RawServes};
-use super::reader::Reader;
 use super::values::{AgentVersion, Days, Endpoint, LogKey, Origin, Recipient};
 use super::{Policy, parse_grants};
 use crate::invalid::{Fault, Invalid};
 use crate::limits::{IMPORTS_MAX, REVOKED_MAX, SERVES_MAX, SHORT_LIST_MAX};
 use crate::limits::{POLICY_BYTES_MAX, POLICY_DAYS_MAX, ROOT_KEYS_MAX};
+use crate::reader::Reader;
 use crate::time::DAY;
 use crate::{Digest, TenantName, sshsig};
 use std::collections::{BTreeMap, BTreeSet};

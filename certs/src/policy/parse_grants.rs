@@ -1,11 +1,11 @@
 //! Reading people, grants and runbook signers, whose names must all mean somebody.
 
 use super::document::{ActionKind, GrantLine, Person, Runbooks};
-use super::raw::{RawGrant, RawPerson, RawRunbooks, Text};
-use super::reader::Reader;
+use super::raw::{RawGrant, RawPerson, RawRunbooks};
 use crate::invalid::{Fault, Invalid};
 use crate::limits::{GRANT_LIST_MAX, TEAMS_PER_PERSON_MAX, WITHDRAWN_MAX};
 use crate::limits::{GRANTS_MAX, KEYS_PER_PERSON_MAX, PEOPLE_MAX};
+use crate::reader::{Reader, Text};
 use crate::{Digest, PersonName, PersonRef, PublicKey, TenantName};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;

@@ -1,11 +1,9 @@
 //! The shape of a policy document as TOML: which keys there are, nothing about their values. Unknown keys are refused.
 
+use crate::reader::Text;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use toml::{Spanned, value::Datetime};
-
-/// Text, and where it stands.
-pub(super) type Text = Spanned<String>;
 
 /// Only the format, so that a policy of a later one is refused for that and not for its first new key.
 #[derive(Deserialize)]

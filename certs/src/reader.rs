@@ -1,6 +1,5 @@
 //! Values out of a TOML document, so that whatever is wrong is told with its line.
 
-use super::raw::Text;
 use crate::Timestamp;
 use crate::invalid::{Fault, Invalid, malformed};
 use crate::limits::SHOWN_CHARS_MAX;
@@ -8,15 +7,18 @@ use serde::de::DeserializeOwned;
 use std::{collections::BTreeSet, ops::Range, str::FromStr};
 use toml::{Spanned, value::Datetime};
 
+/// Text, and where it stands.
+pub(crate) type Text = Spanned<String>;
+
 /// A document and where its lines begin.
-pub(super) struct Reader<'t> {
+pub(crate) struct Reader<'t> {
     text: &'t str,
     /// The offset behind every line end.
     starts: Vec<usize>,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
+    pub(crate) fn new(text: &'t str) -> Self {
         Self {
             text,
             starts: text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1).collect(),
@@ -24,43 +26,43 @@ impl<'t> Reader<'t> {
     }
 
     /// The line, from 1, that an offset is on.
-    pub(super) fn line(&self, offset: usize) -> usize {
+    pub(crate) fn line(&self, offset: usize) -> usize {
         1 + self.starts.partition_point(|start| *start <= offset)
     }
 
     /// `invalid` with its line in front, cut to what one sentence can show.
-    pub(super) fn at(&self, span: Range<usize>, invalid: Invalid) -> Invalid {
+    pub(crate) fn at(&self, span: Range<usize>, invalid: Invalid) -> Invalid {
         let sentence: String = invalid.sentence.chars().take(SHOWN_CHARS_MAX).collect();
         Invalid::new(invalid.fault, format!("line {}: {sentence}", self.line(span.start)))
     }
 
     /// What does not follow the format, with its line.
-    pub(super) fn wrong(&self, span: Range<usize>, sentence: impl Into<String>) -> Invalid {
+    pub(crate) fn wrong(&self, span: Range<usize>, sentence: impl Into<String>) -> Invalid {
         self.at(span, malformed(sentence))
     }
 
     /// The whole document in its shape.
-    pub(super) fn document<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
+    pub(crate) fn document<T: DeserializeOwned>(&self) -> Result<T, Invalid> {
         toml::from_str(self.text).map_err(|error| {
             let sentence = error.message().lines().collect::<Vec<_>>().join(", ");
             self.wrong(error.span().unwrap_or_default(), sentence)
         })
     }
 
-    pub(super) fn value<T: FromStr<Err = Invalid>>(&self, raw: &Text) -> Result<T, Invalid> {
+    pub(crate) fn value<T: FromStr<Err = Invalid>>(&self, raw: &Text) -> Result<T, Invalid> {
         raw.get_ref().parse().map_err(|invalid| self.at(raw.span(), invalid))
     }
 
-    pub(super) fn optional<T: FromStr<Err = Invalid>>(&self, raw: Option<&Text>) -> Result<Option<T>, Invalid> {
+    pub(crate) fn optional<T: FromStr<Err = Invalid>>(&self, raw: Option<&Text>) -> Result<Option<T>, Invalid> {
         raw.map(|raw| self.value(raw)).transpose()
     }
 
-    pub(super) fn moment(&self, raw: &Spanned<Datetime>) -> Result<Timestamp, Invalid> {
+    pub(crate) fn moment(&self, raw: &Spanned<Datetime>) -> Result<Timestamp, Invalid> {
         raw.get_ref().to_string().parse().map_err(|invalid| self.at(raw.span(), invalid))
     }
 
     /// A list of at most `max` different values.
-    pub(super) fn list<T>(&self, what: &str, raw: &[Text], max: usize) -> Result<Vec<T>, Invalid>
+    pub(crate) fn list<T>(&self, what: &str, raw: &[Text], max: usize) -> Result<Vec<T>, Invalid>
     where
         T: FromStr<Err = Invalid> + Ord + Clone,
     {
@@ -78,7 +80,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A list of 1 to `max` different values.
-    pub(super) fn some<T>(&self, what: &str, raw: &Spanned<Vec<Text>>, max: usize) -> Result<Vec<T>, Invalid>
+    pub(crate) fn some<T>(&self, what: &str, raw: &Spanned<Vec<Text>>, max: usize) -> Result<Vec<T>, Invalid>
     where
         T: FromStr<Err = Invalid> + Ord + Clone,
     {
@@ -89,7 +91,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Refuses a list of more than `max`, at its first item too many.
-    pub(super) fn bounded<T>(&self, what: &str, raw: &[Spanned<T>], max: usize) -> Result<(), Invalid> {
+    pub(crate) fn bounded<T>(&self, what: &str, raw: &[Spanned<T>], max: usize) -> Result<(), Invalid> {
         match raw.get(max) {
             None => Ok(()),
             Some(over) => {
