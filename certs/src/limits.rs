@@ -55,8 +55,8 @@ pub const PRIVATE_KEY_BYTES_MAX: usize = 4 << 10;
 pub const LABEL_BYTES_MAX: usize = 63;
 /// Longest account name: Linux `useradd` accepts 32 bytes.
 pub const ACCOUNT_BYTES_MAX: usize = 32;
-/// Longest person or team name, in bytes.
-pub const PERSON_BYTES_MAX: usize = 64;
+/// Longest name of a person, a team, a runbook or a parameter, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
 /// Gateway addresses in one token; a device tries them one after the other.
 pub const TOKEN_ADDRESSES_MAX: usize = 8;
 /// One `HOST:PORT`, in bytes: a host name has 253 (RFC 1035).
@@ -120,6 +120,39 @@ pub const KEEP_DAYS_MAX: u32 = 36_525;
 pub const EXPIRY_WARNING_DAYS: i64 = 30;
 /// Text of a stranger's or of a parser's shown in one sentence, in characters.
 pub const SHOWN_CHARS_MAX: usize = 300;
+
+/// A runbook, in bytes: thousands of lines, more than a person reviews; what is larger is for the script to fetch.
+pub const RUNBOOK_BYTES_MAX: usize = 256 << 10;
+/// The `#!` line without the `#!`, in bytes: Linux reads 256 bytes with both and the line end.
+pub const INTERPRETER_BYTES_MAX: usize = 253;
+/// What a runbook or a parameter says it is for, in bytes: two lines of a terminal.
+pub const DESCRIPTION_BYTES_MAX: usize = 400;
+/// Parameters of one runbook: what a person can still read before signing an order.
+pub const PARAMETERS_MAX: usize = 64;
+/// Words of one choice.
+pub const CHOICES_MAX: usize = 64;
+/// One argument, in bytes: a path, a URL, a sentence. All together an order holds less, for it is a document.
+pub const ARGUMENT_BYTES_MAX: usize = 1 << 10;
+/// The longest a run may take, in seconds (a day): whoever needs more starts a service.
+pub const RUN_SECONDS_MAX: u64 = 86_400;
+/// How long a run may take when nobody says, in seconds.
+pub const RUN_SECONDS_DEFAULT: u64 = 600;
+/// The most that is kept of one run's output, in bytes: of ten thousand devices it is 40 GB.
+pub const OUTPUT_BYTES_MAX: u64 = 4 << 20;
+/// What is kept of one run's output when nobody says, in bytes.
+pub const OUTPUT_BYTES_DEFAULT: u64 = 256 << 10;
+/// The least that can be asked for, in bytes: head and tail hold a line each.
+pub const OUTPUT_BYTES_MIN: u64 = 4 << 10;
+/// Devices of one order: the largest estate there is in one tenant, and a list that fits a command's input.
+pub const ORDER_DEVICES_MAX: usize = 10_000;
+/// One line of an order's list of devices, in bytes: a name, a space and a serial, without the line end.
+pub const DEVICE_LINE_BYTES_MAX: usize = LABEL_BYTES_MAX + 1 + 20;
+/// An order's whole list, in bytes.
+pub const DEVICE_LIST_BYTES_MAX: usize = ORDER_DEVICES_MAX * (DEVICE_LINE_BYTES_MAX + 1);
+/// Longest window of an order, in days: so long every device must remember the order's id.
+pub const WINDOW_DAYS_MAX: i64 = 7;
+/// Waves of one order: ten doublings reach 1,000 devices.
+pub const WAVES_MAX: usize = 16;
 
 const _: () = assert!(STATEMENT_BYTES_MAX + SIGNATURE_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(3 * FILES_BYTES_MAX + SIGNATURE_BYTES_MAX + 16 * WORD_BYTES_MAX < ENTRY_BYTES_MAX);

@@ -4,7 +4,7 @@
 //! character beyond ASCII, so none can be taken for two or for an option.
 
 use crate::invalid::{Invalid, malformed};
-use crate::limits::{ACCOUNT_BYTES_MAX, LABEL_BYTES_MAX, PERSON_BYTES_MAX};
+use crate::limits::{ACCOUNT_BYTES_MAX, LABEL_BYTES_MAX, NAME_BYTES_MAX};
 use std::{fmt, str::FromStr, sync::LazyLock};
 
 /// The top-level domains of the IANA root, one a line, sorted (Public Suffix List of 2023-02-09, one-label rules).
@@ -26,6 +26,10 @@ pub struct AccountName(String);
 /// A person or team inside one policy: 1 to 64 of `a-z 0-9 _ . -`, starting with a letter or digit.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PersonName(String);
+
+/// A runbook: 1 to 64 of `a-z 0-9 _ . -`, starting with a letter or digit; a grant's `runbooks` are globs over it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunbookName(String);
 
 /// A person or team as another policy names it: `auditor`, or `msp:alice` for one of an imported tenant.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,16 +105,27 @@ impl FromStr for PersonName {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let body =
-            text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'));
-        let start = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if !body || !start || text.len() > PERSON_BYTES_MAX {
-            return Err(malformed(format!(
-                "{text:?} is not a name for a person or team: use 1 to 64 of a-z, 0-9, '_', '.', '-', starting with a letter or digit"
-            )));
-        }
-        Ok(Self(text.to_owned()))
+        simple(text, "a person or team").map(Self)
     }
+}
+
+impl FromStr for RunbookName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        simple(text, "a runbook").map(Self)
+    }
+}
+
+fn simple(text: &str, what: &str) -> Result<String, Invalid> {
+    let body = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-'));
+    let start = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    if !body || !start || text.len() > NAME_BYTES_MAX {
+        return Err(malformed(format!(
+            "{text:?} is not a name for {what}: use 1 to 64 of a-z, 0-9, '_', '.', '-', starting with a letter or digit"
+        )));
+    }
+    Ok(text.to_owned())
 }
 
 impl FromStr for PersonRef {
@@ -165,7 +180,7 @@ macro_rules! opaque {
         }
     )*};
 }
-opaque!(TenantName, DeviceName, AccountName, PersonName);
+opaque!(TenantName, DeviceName, AccountName, PersonName, RunbookName);
 
 macro_rules! debug_as_text {
     ($($name:ty),*) => {$(
@@ -176,8 +191,8 @@ macro_rules! debug_as_text {
         }
     )*};
 }
-debug_as_text!(TenantName, DeviceName, AccountName, PersonName, PersonRef, DeviceAddress);
-crate::digest::serde_as_text!(TenantName, DeviceName, AccountName, PersonName, PersonRef, DeviceAddress);
+debug_as_text!(TenantName, DeviceName, AccountName, PersonName, RunbookName, PersonRef, DeviceAddress);
+crate::digest::serde_as_text!(TenantName, DeviceName, AccountName, PersonName, RunbookName, PersonRef, DeviceAddress);
 
 #[cfg(test)]
 mod tests {

@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 pub use files::{Deed, FileDeed, Files, path_text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+pub(crate) use words::is_plain;
 pub use words::{WORD_BYTES_MAX, readable, word};
 use words::{check_length, check_option, check_readable, check_word};
 

@@ -30,9 +30,9 @@ pub use forward::ForwardRule;
 pub use glob::{DevicePattern, Glob};
 pub use hours::Hours;
 pub use policies::Policies;
-pub use reach::{any_grant, in_tenant, may_anywhere, why_nobody};
+pub use reach::{any_grant, in_tenant, may_anywhere, runbook_signer, why_nobody};
 pub use refusal::Refusal;
 pub use ticket::TicketPattern;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -49,6 +49,15 @@ pub fn why_nobody(policies: &Policies<'_>, key: &PublicKey, now: Timestamp) -> O
     }
 }
 
+/// The person of this key, if runbooks that it signed are valid now: `[runbooks] signers` names them or a team of theirs.
+///
+/// # Errors
+/// The [`Refusal`] when the key is nobody's now, whatever `signers` says.
+pub fn runbook_signer(policies: &Policies<'_>, key: &PublicKey, now: Timestamp) -> Result<Option<PersonRef>, Refusal> {
+    let found = policies.find_current(key, now)?;
+    Ok(found.is_one_of(&policies.tenant.policy().runbooks.signers).then_some(found.name))
+}
+
 /// The person of this key, if a grant of theirs holds this action now without a ticket, on some device; `audit` and
 /// `operate` only count on all devices, for they are asked about the tenant as a whole. Nobody once a policy has expired.
 pub fn may_anywhere(policies: &Policies<'_>, key: &PublicKey, action: ActionKind, now: Timestamp) -> Option<PersonRef> {

@@ -26,8 +26,8 @@ pub fn word(text: &str) -> String {
     readable(text.as_bytes(), WORD_BYTES_MAX)
 }
 
-/// Whether a character may stand in a path: nothing that commands a terminal, breaks a line, hides or turns letters.
-pub(super) fn is_plain(character: char) -> bool {
+/// Whether a character may stand in a path or an argument: nothing that commands a terminal, breaks a line, hides or turns letters.
+pub(crate) fn is_plain(character: char) -> bool {
     match character {
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' => false,
         '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e0fff}' => false,

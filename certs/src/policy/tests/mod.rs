@@ -5,5 +5,5 @@ mod chains;
 mod differences;
 mod documents;
 mod explained;
-mod fixture;
+pub(crate) mod fixture;
 mod matrix;

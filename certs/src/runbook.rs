@@ -1,0 +1,174 @@
+//! The runbook: one script with its declaration in a comment, signed as it is; its version is the digest of its bytes.
+//!
+//! Not here: the order to run one (`order`), and running it (the agent).
+//!
+//! ```sh
+//! #!/bin/sh
+//! # /// belay
+//! # name = "restart-service"
+//! # description = "Restart one service."
+//! # issued = 2026-11-21T09:00:00Z
+//! # [parameters.service]
+//! # type = "string"
+//! # pattern = "[a-z0-9@._-]+"
+//! # required = true
+//! # ///
+//! systemctl restart "$BELAY_ARG_SERVICE"
+//! ```
+
+mod block;
+mod declaration;
+mod parameter;
+mod values;
+
+pub use block::Interpreter;
+pub use parameter::{Kind, Parameter, ParameterName, check_argument};
+pub use values::{OutputLimit, Platform, Timeout};
+
+use crate::{
+    AccountName, Digest, PersonRef, RunbookName, Timestamp,
+    invalid::{Fault, Invalid, malformed},
+    limits::RUNBOOK_BYTES_MAX,
+    policy::{Policies, Risk, runbook_signer},
+    reader::Reader,
+    sshsig::{self, Namespace, Signed},
+    token::seen,
+};
+use std::collections::BTreeMap;
+
+/// Arguments by parameter, each as the exact text that the script will see.
+pub type Arguments = BTreeMap<ParameterName, String>;
+
+/// One version of a runbook: what its declaration says. The script is the bytes it was read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runbook {
+    /// The digest of the script's bytes: orders and `withdrawn` name it.
+    pub version: Digest,
+    /// Its name; versions of one name follow each other by `issued`.
+    pub name: RunbookName,
+    /// What it does, one line.
+    pub description: String,
+    /// When this version was written.
+    pub issued: Timestamp,
+    /// The program that reads the script.
+    pub interpreter: Interpreter,
+    /// The platforms it is for; none: any.
+    pub platforms: Vec<Platform>,
+    /// The account that is meant when nobody names one.
+    pub account: Option<AccountName>,
+    /// How long a run may take.
+    pub timeout: Timeout,
+    /// How much of a run's output is kept.
+    pub output: OutputLimit,
+    /// How much harm it can do.
+    pub risk: Risk,
+    /// What it wants to be told.
+    pub parameters: BTreeMap<ParameterName, Parameter>,
+}
+
+impl Runbook {
+    /// Reads the exact bytes of a script. Says nothing about who signed it: see [`check_signed`].
+    ///
+    /// # Errors
+    /// With the line of the script of the first thing wrong.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
+        let parsed = sshsig::text(bytes, RUNBOOK_BYTES_MAX).and_then(|text| {
+            let interpreter = block::interpreter(text)?;
+            let declaration = block::declaration(text)?;
+            declaration::read(&Reader::new(&declaration), interpreter, Digest::of(bytes))
+        });
+        parsed.map_err(|invalid| invalid.of("the runbook"))
+    }
+
+    /// The environment that arguments become: `BELAY_ARG_NAME` and the value, by name; a parameter without argument takes its
+    /// default, and is left out if it has none.
+    ///
+    /// # Errors
+    /// When an argument is for no parameter, missing, or not what its parameter allows; the sentence names it.
+    pub fn environment(&self, arguments: &Arguments) -> Result<Vec<(String, String)>, Invalid> {
+        self.fill(arguments).map_err(|invalid| invalid.of(format!("the runbook {}", self.name)))
+    }
+
+    fn fill(&self, arguments: &Arguments) -> Result<Vec<(String, String)>, Invalid> {
+        if let Some(unknown) = arguments.keys().find(|name| !self.parameters.contains_key(*name)) {
+            let names: Vec<&str> = self.parameters.keys().map(ParameterName::as_str).collect();
+            let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            return Err(malformed(format!("there is no parameter {unknown}: its parameters are {known}")));
+        }
+        let mut environment = Vec::with_capacity(self.parameters.len());
+        for (name, parameter) in &self.parameters {
+            let value = match (arguments.get(name), &parameter.default) {
+                (Some(given), _) => {
+                    parameter.check(given).map_err(|invalid| invalid.of(format!("the parameter {name}")))?;
+                    given
+                }
+                (None, Some(default)) => default,
+                (None, None) if parameter.required => {
+                    return Err(malformed(format!("the parameter {name} is missing: give {name}=VALUE")));
+                }
+                (None, None) => continue,
+            };
+            environment.push((name.variable(), value.clone()));
+        }
+        Ok(environment)
+    }
+
+    /// Whether it is for this platform, named as `std::env::consts::OS` does.
+    ///
+    /// # Errors
+    /// `Mismatch`, naming both.
+    pub fn check_platform(&self, platform: &str) -> Result<(), Invalid> {
+        if self.platforms.is_empty() || self.platforms.iter().any(|one| one.as_str() == platform) {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.platforms.iter().map(|one| one.as_str()).collect();
+        let sentence = format!(
+            "the runbook {} is for {}, and this machine runs {platform}: choose devices it is for",
+            self.name,
+            names.join(", ")
+        );
+        Err(Invalid::new(Fault::Mismatch, sentence))
+    }
+}
+
+/// Checks a runbook as a machine and a laptop do: who signed it, and that it still counts. The person is its author.
+///
+/// # Errors
+/// When it does not parse, was not signed by exactly one key, was issued in the future or is withdrawn, or its signer is none
+/// of `[runbooks] signers` in the newest policy.
+pub fn check_signed(policies: &Policies<'_>, signed: &Signed, now: Timestamp) -> Result<(Runbook, PersonRef), Invalid> {
+    let runbook = Runbook::parse(&signed.bytes)?;
+    let author = check_author(policies, &runbook, signed, now);
+    let author = author.map_err(|invalid| invalid.of(format!("the runbook {}", runbook.name)))?;
+    Ok((runbook, author))
+}
+
+fn check_author(
+    policies: &Policies<'_>,
+    runbook: &Runbook,
+    signed: &Signed,
+    now: Timestamp,
+) -> Result<PersonRef, Invalid> {
+    let signer = signed.only_signer(Namespace::Runbook)?;
+    seen::check_issued(runbook.issued, now)?;
+    let policy = policies.tenant.policy();
+    if policy.runbooks.withdrawn.contains(&runbook.version) {
+        let sentence = format!(
+            "version {} is in `withdrawn` of the policy of {}: run a newer one",
+            runbook.version, policy.tenant
+        );
+        return Err(Invalid::new(Fault::Spent, sentence));
+    }
+    let author = runbook_signer(policies, &signer, now).map_err(|refusal| seen::refused(&refusal))?;
+    author.ok_or_else(|| {
+        let sentence = format!(
+            "was signed by {}, who is not in `signers` under [runbooks] of the policy of {}",
+            signer.fingerprint(),
+            policy.tenant
+        );
+        Invalid::new(Fault::WrongSigner, sentence)
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
