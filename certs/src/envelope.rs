@@ -41,6 +41,20 @@ pub fn split(stream: &[u8], bytes_max: usize) -> Result<Signed, Invalid> {
     Ok(Signed { bytes: bytes.to_vec(), signatures: signatures(armored)? })
 }
 
+/// The document with its one signature at the start of a stream, and what follows: the list behind an order.
+///
+/// # Errors
+/// As [`split`].
+pub fn split_first(stream: &[u8], bytes_max: usize) -> Result<(Signed, &[u8]), Invalid> {
+    let Some(end) = find_line(stream, END.as_bytes()) else {
+        return split(stream, bytes_max).map(|signed| (signed, &[][..]));
+    };
+    let rest = stream.get(end..).unwrap_or_default();
+    let line = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+    let (first, rest) = stream.split_at_checked(end + line).unwrap_or((stream, &[]));
+    Ok((split(first, bytes_max)?, rest))
+}
+
 /// The armoured signatures of a `.sig` file, in order.
 ///
 /// # Errors
@@ -93,6 +107,19 @@ mod tests {
         let back = split(&join(&signed), 100).unwrap();
         assert_eq!(back.bytes, signed.bytes);
         assert_eq!(back.signatures, signed.signatures);
+    }
+
+    #[test]
+    fn what_follows_the_first_signature_is_left_as_it_is() {
+        let signed = Signed { bytes: b"a = 1\n".to_vec(), signatures: vec![signature("AAAA")] };
+        for rest in ["", "web1 7\n", "web1 7\nweb2 8", "\n", &signature("BBBB")] {
+            let stream = [join(&signed), rest.as_bytes().to_vec()].concat();
+            let (first, behind) = split_first(&stream, 100).unwrap();
+            assert_eq!((first, behind), (signed.clone(), rest.as_bytes()));
+        }
+        assert_eq!(split_first(b"a = 1\n", 100).unwrap_err().fault, Fault::Unsigned);
+        assert!(split_first(format!("a\n{BEGIN}\nAAAA").as_bytes(), 100).is_err());
+        assert!(split_first(format!("{END}\n{BEGIN}\nAAAA\n{END}\n").as_bytes(), 100).is_err());
     }
 
     #[test]

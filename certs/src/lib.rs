@@ -13,6 +13,7 @@ pub mod join;
 pub mod keys;
 pub mod limits;
 pub mod names;
+pub mod order;
 pub mod pattern;
 pub mod policy;
 mod reader;

@@ -63,6 +63,12 @@ impl Document {
         self
     }
 
+    /// `[name]`: what follows stands in that table.
+    pub(crate) fn table(mut self, name: &str) -> Self {
+        let _ = writeln!(self.0, "\n[{name}]");
+        self
+    }
+
     /// The text so far.
     pub(crate) fn finish(self) -> String {
         self.0
