@@ -9,6 +9,7 @@
 //! | `ask.rs` | what a door may ask to be recorded, and how an ask can end |
 //! | `refusal.rs` | the reasoned no's |
 //! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs` | one judge each |
+//! | `job.rs`, `job/` | an order under way: waves, stop rule, window, and whose turn it is |
 //! | `words.rs` | a command line that came over ssh, cut into words |
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -16,6 +17,7 @@ pub mod ask;
 pub mod device;
 pub mod draft;
 pub mod event;
+pub mod job;
 pub mod join;
 pub mod limits;
 pub mod log_name;

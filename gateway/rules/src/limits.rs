@@ -14,3 +14,15 @@ pub const ALONE_WEIGHT: usize = 1 << 20;
 pub const PENDING_MICROS_MAX: i64 = belay_certs::limits::TOKEN_DAYS_MAX * DAY;
 /// A command line on the gateway, in bytes.
 pub const COMMAND_LINE_BYTES_MAX: usize = 4 << 10;
+
+/// Offers of one job that no device has answered, and that are not overdue: a round trip of 100 ms still lets 2,500 devices a
+/// second begin. Runs that have started do not count.
+pub const OFFERS_UNANSWERED_MAX: usize = 256;
+/// How long a device may take to answer an offer before it is overdue, in seconds: it syncs its disk twice.
+pub const OFFER_SECONDS_MAX: i64 = 60;
+/// How much longer than it may run a run's end may take to come, in seconds: it is ended gently first, and its output is synced.
+pub const RESULT_GRACE_SECONDS: i64 = 60;
+/// Jobs of one tenant under way: an alert for each of a hundred services, twice over.
+pub const JOBS_OPEN_PER_TENANT_MAX: usize = 256;
+/// Jobs of all tenants under way: each turn may ask every one of them.
+pub const JOBS_OPEN_MAX: usize = 4_096;
