@@ -1,13 +1,16 @@
-//! What people and machines sign: policy, token, join request, device record, and the keys, signatures and certificates on them.
+//! What people and machines sign: policy, token, join request, device record, runbook, order, and the keys, signatures and
+//! certificates on them.
 
 use crate::read_again;
 use belay_certs::{
-    DeviceAddress, Id, Namespace, PrivateKey, PublicKey, Signed, Timestamp,
+    DeviceAddress, Digest, Id, Namespace, PrivateKey, PublicKey, Signed, Timestamp,
     device::{Batch, DeviceRecord},
     envelope as stream, host_certificate,
     join::JoinRequest,
     limits::{CSR_BYTES_MAX, POLICY_BYTES_MAX},
+    order::{DeviceList, Order},
     policy::{Policy, difference},
+    runbook::{Arguments, Runbook},
     sshsig,
     time::DAY,
     token::{Token, TokenFile},
@@ -48,6 +51,52 @@ pub(crate) fn record(input: &[u8]) {
     }
 }
 
+/// A runbook is its bytes, whatever default it has it takes, and arguments become their own variables and nothing else.
+pub(crate) fn runbook(input: &[u8]) {
+    let runbook = match Runbook::parse(input) {
+        Ok(runbook) => runbook,
+        Err(refused) => {
+            assert!(!refused.sentence.contains(char::is_control), "one line: {refused}");
+            return;
+        }
+    };
+    assert_eq!(runbook.version, Digest::of(input), "its version is the digest of its bytes");
+    read_again(&runbook, Runbook::parse(input));
+    let given = runbook.parameters.iter().filter_map(|(name, one)| Some((name.clone(), one.default.clone()?)));
+    let mut arguments: Arguments = given.collect();
+    for (name, parameter) in &runbook.parameters {
+        let words = ["a", "0", "true", "restart", "\n", "\u{202e}"].iter().map(|word| (*word).to_owned());
+        if let Some(value) = words.into_iter().find(|word| parameter.check(word).is_ok()) {
+            assert!(!value.contains(char::is_control), "{name} takes what nobody can see");
+            arguments.entry(name.clone()).or_insert(value);
+        }
+    }
+    let Ok(environment) = runbook.environment(&arguments) else { return };
+    assert_eq!(environment.len(), arguments.len(), "one variable an argument");
+    for ((variable, value), (name, given)) in environment.iter().zip(&arguments) {
+        let rest = variable.strip_prefix("BELAY_ARG_").unwrap_or_default();
+        assert!(rest.eq_ignore_ascii_case(name.as_str()) && value == given, "{variable}");
+        assert!(rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{variable}");
+    }
+}
+
+/// An order and the list of its devices are read as they are written; every device is under the list's root.
+pub(crate) fn order(input: &[u8]) {
+    if let Ok(order) = Order::parse(input) {
+        read_again(&order, Order::parse(order.to_text().as_bytes()));
+        let gates = order.waves.gates(order.devices);
+        assert!(gates.is_sorted() && gates.first() > Some(&0) && gates.last() == Some(&order.devices), "{gates:?}");
+    }
+    if let Ok(list) = DeviceList::parse(input) {
+        assert_eq!(DeviceList::of(list.lines().to_vec()).as_ref(), Ok(&list), "it is in its one order");
+        read_again(&list, DeviceList::parse(list.to_text().as_bytes()));
+        assert_eq!(list.paths().map(|paths| paths.len()), Ok(list.lines().len()), "a path for each");
+    }
+    if let Ok((signed, rest)) = stream::split_first(input, POLICY_BYTES_MAX) {
+        assert!(signed.bytes.len() + rest.len() <= input.len(), "no byte is read twice");
+    }
+}
+
 /// A signed document in one stream: what is taken apart and put together is taken apart the same.
 pub(crate) fn envelope(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -68,7 +117,15 @@ const SIGNED: &[u8] = b"what was signed";
 /// A signature is good for its own bytes and namespace, and for no others.
 pub(crate) fn signature(input: &[u8]) {
     let armored = String::from_utf8_lossy(input);
-    let spaces = [Namespace::Policy, Namespace::Token, Namespace::Join, Namespace::Device, Namespace::Statement];
+    let spaces = [
+        Namespace::Policy,
+        Namespace::Token,
+        Namespace::Join,
+        Namespace::Device,
+        Namespace::Statement,
+        Namespace::Runbook,
+        Namespace::Order,
+    ];
     let good: Vec<Namespace> =
         spaces.into_iter().filter(|space| sshsig::verify(*space, SIGNED, &armored).is_ok()).collect();
     assert!(good.len() <= 1, "good in {good:?}");

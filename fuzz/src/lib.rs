@@ -29,6 +29,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "token", feed: documents::token },
     Target { name: "join", feed: documents::join },
     Target { name: "record", feed: documents::record },
+    Target { name: "runbook", feed: documents::runbook },
+    Target { name: "order", feed: documents::order },
     Target { name: "envelope", feed: documents::envelope },
     Target { name: "signature", feed: documents::signature },
     Target { name: "key", feed: documents::key },

@@ -3,8 +3,11 @@
 use crate::read_again;
 use belay_agent_rules::journal as lines;
 use belay_certs::{
-    AccountName, DeviceAddress, DeviceName, Digest, Id, PersonName, PersonRef, TenantName, Timestamp,
+    AccountName, DeviceAddress, DeviceName, Digest, Id, PersonName, PersonRef, RunbookName, TenantName, Timestamp,
+    order::Share,
+    pattern::Pattern,
     policy::{DevicePattern, ForwardRule, Glob, Hours, TicketPattern},
+    runbook::{OutputLimit, Timeout},
 };
 use belay_rules::{LogName, words as cut};
 use std::{fmt, str::FromStr};
@@ -26,6 +29,7 @@ pub(crate) fn names(input: &[u8]) {
     same::<DeviceName>(&text);
     same::<AccountName>(&text);
     same::<PersonName>(&text);
+    same::<RunbookName>(&text);
     same::<PersonRef>(&text);
     same::<LogName>(&text);
     same::<Digest>(&text);
@@ -52,6 +56,13 @@ pub(crate) fn rules(input: &[u8]) {
         let plain = pattern.bytes().all(|byte| byte.is_ascii_alphanumeric());
         assert!(!plain || ticket.matches(against) == (pattern == against), "a ticket without a class");
     }
+    if let Some(wanted) = same::<Pattern>(pattern) {
+        let plain = pattern.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        assert!(!plain || wanted.matches(against) == (pattern == against), "a pattern without a class");
+    }
+    same::<Share>(pattern);
+    same::<Timeout>(pattern);
+    same::<OutputLimit>(pattern);
     if let Some(rule) = same::<ForwardRule>(pattern) {
         let (host, port) = against.rsplit_once(':').unwrap_or((against, "22"));
         let _ = rule.allows(host, port.parse().unwrap_or(22));
