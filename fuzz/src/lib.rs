@@ -25,6 +25,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "frames", feed: wire::frames },
     Target { name: "messages", feed: wire::messages },
+    Target { name: "sftp", feed: wire::sftp },
     Target { name: "policy", feed: documents::policy },
     Target { name: "token", feed: documents::token },
     Target { name: "join", feed: documents::join },

@@ -1,8 +1,9 @@
-//! The wire: frames cut out of a stream, and the messages in them.
+//! The wire: frames cut out of a stream and the messages in them, and the requests of a file session.
 
+use belay_agent_rules::sftp::{self, Asked};
 use belay_protocol::{
-    AgentPhase, FrameReader, GatewayPhase, JoinAnswer, JoinAsked, Message, Misbehaved, Open, Phase, RawFrame, ToAgent,
-    ToGateway, decode_frame, encode_frame,
+    AgentPhase, FrameReader, GatewayPhase, JoinAnswer, JoinQuestion, Message, Misbehaved, Open, Phase, RawFrame,
+    RenewalAnswer, ToAgent, ToGateway, decode_frame, encode_frame,
 };
 
 /// Frames in the order they came, and what ended the stream.
@@ -55,7 +56,12 @@ fn read(frame: &RawFrame) {
     if let Ok(Some(message)) = JoinAnswer::decode(frame) {
         rewritten(message.encode().ok(), |frame| JoinAnswer::decode(frame) == Ok(Some(message.clone())));
     }
-    one::<JoinAsked>(frame);
+    if let Ok(Some(message)) = JoinQuestion::decode(frame) {
+        rewritten(message.encode().ok(), |frame| JoinQuestion::decode(frame) == Ok(Some(message.clone())));
+    }
+    if let Ok(Some(message)) = RenewalAnswer::decode(frame) {
+        rewritten(message.encode().ok(), |frame| RenewalAnswer::decode(frame) == Ok(Some(message.clone())));
+    }
     one::<Open>(frame);
 }
 
@@ -71,4 +77,20 @@ fn rewritten(written: Option<Vec<u8>>, same: impl Fn(&RawFrame) -> bool) {
         Some(RawFrame { kind: u16::from_be_bytes([*high, *low]), version: *version, body: body.to_vec() })
     });
     assert!(frame.is_some_and(|frame| same(&frame)), "what was heard can be said");
+}
+
+/// What a client writes into a file session: packets come out whole, none larger than allowed, and what stands behind a
+/// request's last field changes nothing.
+pub(crate) fn sftp(input: &[u8]) {
+    let mut waiting = input;
+    while let Ok(Some((packet, taken))) = sftp::split(waiting) {
+        assert_eq!(taken, packet.len() + 4, "a packet and its length");
+        let longer = [packet, &[7; 9]].concat();
+        if let Ok(asked) = Asked::read(packet) {
+            assert_eq!(Asked::read(&longer).as_ref(), Ok(&asked), "more behind the last field");
+        }
+        waiting = waiting.get(taken..).unwrap_or_default();
+    }
+    let whole = sftp::split(waiting).is_ok_and(|rest| rest.is_none());
+    assert!(whole || waiting.len() >= 4, "a length is known from four bytes");
 }

@@ -1,4 +1,4 @@
-//! The target `token` for `cargo fuzz`: what it feeds and asserts is in the library.
+//! The target `runbook` for `cargo fuzz`: what it feeds and asserts is in the library.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| belay_fuzz::feed("runbook", input));
