@@ -62,12 +62,14 @@ async fn whoever_does_not_prove_the_host_key_on_this_very_connection_hears_one_t
     let (first, new) = (bench.dial(None, ALPN_JOIN).await, ClientKey::generate().unwrap());
     let elsewhere = channel(&first).unwrap();
     let mut told = Vec::new();
-    for (join, host_key, here) in [
-        (machine.join, key(), true),
-        (machine.join, machine.host_key.clone(), false),
-        (Id([9; 16]), machine.host_key.clone(), true),
+    // The second has stolen the transport key, and shows the device's own certificate.
+    for (shown, join, host_key, here) in [
+        (None, machine.join, key(), true),
+        (Some(&machine), machine.join, key(), true),
+        (None, machine.join, machine.host_key.clone(), false),
+        (None, Id([9; 16]), machine.host_key.clone(), true),
     ] {
-        let connection = bench.dial(None, ALPN_JOIN).await;
+        let connection = bench.dial(shown, ALPN_JOIN).await;
         let named = if here { channel(&connection).unwrap() } else { elsewhere };
         told.push(sentence(asked(&connection, join, &host_key, &new, named).await));
     }

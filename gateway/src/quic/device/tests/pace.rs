@@ -22,6 +22,23 @@ async fn a_device_that_comes_and_goes_without_end_is_recorded_so_often_and_then_
 }
 
 #[tokio::test]
+async fn a_device_gets_no_certificate_on_the_connection_that_its_transport_key_opened() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    // Kind 7 was this request until every renewal had to be signed by the host key; now it is a kind like any unknown one.
+    let csr = machine.transport.csr_der().unwrap();
+    let body = [&[251][..], &u16::try_from(csr.len()).unwrap().to_le_bytes(), &csr].concat();
+    let length = u32::try_from(body.len() + 3).unwrap().to_be_bytes();
+    line.say(&[&length[..], &[0, 7, 1], &body].concat()).await;
+    // What it says next is heard and what it lacks is offered, so the request was passed over.
+    bench.scene.approve_unheard(&machine, 7).await;
+    bench.scene.gateway.presence.wake(machine.join);
+    assert!(matches!(line.hear().await, ToAgent::RecordOffered(_)));
+}
+
+#[tokio::test]
 async fn a_caller_proves_its_address_first_when_too_many_have_not() {
     let bench = Bench::new().await;
     let unproved = Arc::clone(&bench.scene.gateway.unproved);
