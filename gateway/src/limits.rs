@@ -125,7 +125,9 @@ pub(crate) const COMPLAINTS_EVERY: Duration = Duration::from_secs(60);
 pub(crate) const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
 /// Lines in the log file that one device may cause in a row: enough to see what happens.
 pub(crate) const LINES_BURST: u32 = 8;
-/// One more after that, each time this has passed.
+/// Lines about the logins of one key in a row: a day of a person, a minute of a robot. What is done is in the tenant's log.
+pub(crate) const LOGIN_LINES_BURST: u32 = 60;
+/// One more after either, each time this has passed.
 pub(crate) const LINES_EVERY: Duration = Duration::from_secs(10);
 /// Connections one device may make in a row, each recorded with its end: a line that breaks every few seconds for ten minutes.
 pub(crate) const VISITS_BURST: u32 = 120;

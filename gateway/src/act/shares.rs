@@ -20,6 +20,8 @@ use std::{
 pub(crate) struct Shares {
     /// Jumps and commands of one person's key.
     requests: Rates<String>,
+    /// Lines in the log file about one key's logins.
+    login_lines: Rates<String>,
     /// Statements of one device.
     statements: Rates<Id>,
     /// Records in one tenant's log.
@@ -39,6 +41,7 @@ impl Default for Shares {
         let keys_max = limits::SHARES_REMEMBERED_MAX;
         Self {
             requests: Rates::new(Rate { burst: limits::REQUESTS_BURST, every: limits::REQUEST_EVERY }, keys_max),
+            login_lines: Rates::new(Rate { burst: limits::LOGIN_LINES_BURST, every: limits::LINES_EVERY }, keys_max),
             statements: Rates::new(Rate { burst: limits::STATEMENTS_BURST, every: limits::STATEMENT_EVERY }, keys_max),
             events: Rates::new(Rate { burst: limits::EVENTS_BURST, every: limits::EVENT_EVERY }, keys_max),
             connections: Arc::default(),
@@ -53,6 +56,11 @@ impl Shares {
     /// Returns when this person may begin one more jump or command. Cut off half-way, nothing was taken.
     pub(crate) async fn request(&self, key: &PublicKey) {
         self.requests.wait(&key.fingerprint()).await;
+    }
+
+    /// Whether one more login of this key is worth a line in the log file.
+    pub(crate) fn login_line(&self, key: &PublicKey) -> bool {
+        self.login_lines.take(&key.fingerprint())
     }
 
     /// Returns when this device may have one more statement recorded, in its tenant's turn.
@@ -164,6 +172,14 @@ mod tests {
 
     fn key() -> PublicKey {
         PrivateKey::generate_ed25519("").unwrap().public().clone()
+    }
+
+    #[test]
+    fn logins_without_end_are_so_many_lines_and_another_persons_are_seen() {
+        let (shares, loud, other) = (Shares::default(), key(), key());
+        let lines = (0..1_000).filter(|_| shares.login_line(&loud)).count();
+        assert_eq!(lines, limits::LOGIN_LINES_BURST as usize);
+        assert!(shares.login_line(&other));
     }
 
     #[test]

@@ -291,7 +291,12 @@ impl Handler for Connection {
         self.waits = None;
         self.gateway.threshold.welcome(self.from.ip(), Instant::now());
         if let Some(caller) = &self.caller {
-            tracing::info!(from = %self.from, key = %caller.key.fingerprint(), "login");
+            let (from, key) = (self.from, caller.key.fingerprint());
+            if self.gateway.shares.login_line(&caller.key) {
+                tracing::info!(%from, %key, "login");
+            } else {
+                tracing::debug!(%from, %key, "login");
+            }
             self.watch_key(caller, session.handle());
         }
         Ok(())
