@@ -99,7 +99,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, quic: Connection, place: Place)
         Err(ending) => Err(ending),
     };
     match arrived {
-        Ok(visit) => visit.last(&gateway, &quic).await,
+        Ok(visit) => visit.run(&gateway, &quic).await,
         Err(ending) => {
             say_not_admitted(&gateway, &quic, &ending);
             close(&quic, ending.code);
@@ -165,8 +165,11 @@ struct Visit {
     /// The version of its tenant's policy that it said it holds when it came.
     held: Option<u64>,
     /// All that is said.
-    talking: Pin<Box<dyn Future<Output = Ending> + Send>>,
+    talking: Talking,
 }
+
+/// A conversation, and why it ended.
+type Talking = Pin<Box<dyn Future<Output = Ending> + Send>>;
 
 /// The record that it connected, and its place among the devices that are here.
 async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, control: Control) -> Result<Visit, Ending> {
@@ -183,9 +186,7 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
         news: Arc::clone(&news),
         quic: quic.clone(),
     };
-    let ended = |code, why: &str| -> Pin<Box<dyn Future<Output = Ending> + Send>> {
-        Box::pin(std::future::ready(Ending::new(code, why)))
-    };
+    let over = |code, why: &str| -> Talking { Box::pin(std::future::ready(Ending::new(code, why))) };
     let talking = match gateway.presence.arrive(join, online) {
         Ok(()) => {
             let (to_agent, out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
@@ -193,15 +194,15 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
             let link = Link { gateway: Arc::clone(gateway), join, address, host_key, news, to_agent };
             Box::pin(talk(link, quic.clone(), standing, control, out))
         }
-        Err(NotPresent::Full) => ended(CloseCode::Busy, "the gateway serves as many devices as it can"),
-        Err(NotPresent::Older) => ended(CloseCode::Replaced, "a newer connection took its place"),
+        Err(NotPresent::Full) => over(CloseCode::Busy, "the gateway serves as many devices as it can"),
+        Err(NotPresent::Older) => over(CloseCode::Replaced, "a newer connection took its place"),
     };
     Ok(Visit { join, connection, held, talking })
 }
 
 impl Visit {
-    /// Until it is over and recorded.
-    async fn last(self, gateway: &Gateway, quic: &Connection) {
+    /// Carries it to its end, and records that.
+    async fn run(self, gateway: &Gateway, quic: &Connection) {
         let Self { join, connection, held, talking } = self;
         let ending = talking.await;
         close(quic, ending.code);
