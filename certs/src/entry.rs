@@ -23,6 +23,8 @@ use std::fmt;
 pub const FORMAT: u32 = 1;
 /// An intent that the gateway recorded without permitting it: a device starts only on `session.opened`.
 const WITHHELD: &str = "session.withheld";
+/// The type of the same about a run.
+const RUN_WITHHELD: &str = "run.withheld";
 /// The part of a member's name that a sentence shows, in bytes: ours are shorter.
 const NAME_SHOWN_BYTES: usize = 32;
 /// The envelope's members, which an event's own can never be named.
@@ -100,9 +102,9 @@ impl Entry {
         Ok(entry)
     }
 
-    /// Checks that the envelope says what the statement inside says: type (a withheld session holds the intent to open
-    /// it), tenant, device, and person where it names one, and that the entry's own members are the statement's, all of them
-    /// and no others: most readers look at nothing else. Of a withheld session they are which one, and the gateway's reason.
+    /// Checks that the envelope says what the statement inside says: type (a withheld session or run holds the intent to
+    /// start it), tenant, device, and person where it names one, and that the entry's own members are the statement's, all of them
+    /// and no others: most readers look at nothing else. Of a withheld one they are which one, and the gateway's reason.
     /// A member more in these entries is a new format. With the device's host key its signature is checked too; without, only
     /// what it says. Right when there is no statement.
     ///
@@ -115,7 +117,7 @@ impl Entry {
             None => Statement::parse(signed.text.as_bytes())?,
         };
         let device = &said.head.device;
-        if !(self.kind == WITHHELD && matches!(said.body, Body::SessionOpened(_))) {
+        if self.withholds(&said.body).is_none() {
             agree("type", Some(&self.kind.as_str()), Some(&said.type_name()))?;
         }
         agree("tenant", self.tenant.as_ref(), Some(&device.tenant))?;
@@ -126,10 +128,20 @@ impl Entry {
         self.check_members(&said.body)
     }
 
+    /// The member that says what this entry withholds; none when it withholds nothing of what `body` says.
+    fn withholds(&self, body: &Body) -> Option<&'static str> {
+        match body {
+            Body::SessionOpened(_) if self.kind == WITHHELD => Some("session"),
+            Body::RunStarted(_) if self.kind == RUN_WITHHELD => Some("order"),
+            Body::SessionOpened(_) | Body::SessionRefused { .. } | Body::SessionEnded { .. } => None,
+            Body::RunStarted(_) | Body::RunRefused { .. } | Body::RunEnded(_) => None,
+        }
+    }
+
     fn check_members(&self, body: &Body) -> Result<(), Invalid> {
         let mut said = body.members()?;
-        if self.kind == WITHHELD {
-            said.retain(|name, _| name == "session");
+        if let Some(which) = self.withholds(body) {
+            said.retain(|name, _| name == which);
             said.extend(self.detail.get_key_value("reason").map(|(name, reason)| (name.clone(), reason.clone())));
         }
         let mut names = said.keys().chain(self.detail.keys());

@@ -1,4 +1,4 @@
-//! What a device says under its own host key: which session it is about to start, refused, or has ended.
+//! What a device says under its own host key: which session or run it is about to start, refused, or has ended.
 //!
 //! Not here: the log entry around a statement (`entry`) and the proof that it was logged (`receipt`).
 //!
@@ -9,18 +9,23 @@ use crate::digest::{Digest, Id};
 use crate::invalid::{Fault, Invalid, malformed};
 use crate::keys::{PrivateKey, PublicKey};
 pub use crate::limits::POLICIES_USED_MAX;
-use crate::limits::{COMMAND_BYTES_KEPT, SIGNATURE_BYTES_MAX, STATEMENT_BYTES_MAX};
+use crate::limits::{SIGNATURE_BYTES_MAX, STATEMENT_BYTES_MAX};
 use crate::names::{DeviceAddress, PersonRef, TenantName};
 use crate::sshsig::{self, Namespace};
 use crate::time::Timestamp;
+pub use body::Body;
 pub use files::{Deed, FileDeed, Files, path_text};
+pub use run::{RunEnd, RunIntent};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+pub use session::{Command, Intent, SessionKind};
 pub(crate) use words::is_plain;
 pub use words::{WORD_BYTES_MAX, readable, word};
-use words::{check_length, check_option, check_readable, check_word};
+use words::{check_length, check_word};
 
+mod body;
 mod files;
+mod run;
+mod session;
 mod words;
 
 /// The format number written as `v`.
@@ -56,107 +61,6 @@ pub struct CheckpointSeen {
     pub size: u64,
     /// Its RFC 6962 root.
     pub root: Digest,
-}
-
-/// What is said.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type")]
-pub enum Body {
-    /// The session starts as soon as this is proved to be in the log.
-    #[serde(rename = "session.opened")]
-    SessionOpened(Intent),
-    /// The session was asked for and the device said no.
-    #[serde(rename = "session.refused")]
-    SessionRefused {
-        /// What was asked.
-        #[serde(flatten)]
-        intent: Intent,
-        /// The sentence the person saw.
-        reason: String,
-    },
-    /// The session is over.
-    #[serde(rename = "session.ended")]
-    SessionEnded {
-        /// Which one.
-        session: Id,
-        /// The exit status, if it exited.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        exit: Option<u32>,
-        /// The signal that killed it, without `SIG`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        signal: Option<String>,
-        /// Why it ended, when it did not end by itself.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
-        /// Bytes from the person.
-        bytes_in: u64,
-        /// Bytes to the person.
-        bytes_out: u64,
-        /// The recording's digest, if there is one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        recording: Option<Digest>,
-        /// What a file session did; none for the other kinds.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        files: Option<Files>,
-    },
-}
-
-/// What is about to happen, for whom, and by which line of which policy.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// This shell, command, file session or forward.
-    pub session: Id,
-    /// The outer connection it came through.
-    pub access: Id,
-    /// Who.
-    pub person: PersonRef,
-    /// The fingerprint of the key used, `SHA256:…`.
-    pub key: String,
-    /// The account asked for. Not an `AccountName`: a refused one may be no account name at all.
-    pub account: String,
-    /// What was asked for.
-    pub kind: SessionKind,
-    /// The command line; always there for [`SessionKind::Exec`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<Command>,
-    /// `host:port` of a forward; always there for [`SessionKind::Forward`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// Whether it has a terminal.
-    pub tty: bool,
-    /// The ticket the person named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ticket: Option<String>,
-    /// The line of the grant that allows it; none when refused.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant_line: Option<u64>,
-    /// Every policy it was decided under.
-    pub policies: Vec<PolicyUsed>,
-}
-
-/// The kinds of session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionKind {
-    /// A login shell.
-    Shell,
-    /// One command.
-    Exec,
-    /// Files.
-    Sftp,
-    /// A TCP connection onwards.
-    Forward,
-}
-
-/// A command line as it is recorded: enough to read, and a digest to prove the rest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Command {
-    /// Its start, at most [`COMMAND_BYTES_KEPT`] bytes; see [`readable()`].
-    pub text: String,
-    /// Its whole length in bytes.
-    pub bytes: u64,
-    /// The digest of all its bytes.
-    pub digest: Digest,
 }
 
 /// One policy a decision rests on.
@@ -204,40 +108,6 @@ struct Format {
     v: u32,
 }
 
-impl Command {
-    /// What is recorded of the command line `bytes`.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self {
-            text: readable(bytes, COMMAND_BYTES_KEPT),
-            bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX),
-            digest: Digest::of(bytes),
-        }
-    }
-}
-
-impl Body {
-    /// What the entry that holds this says in its own members, for readers that do not open the statement: every member but
-    /// the person, who is in the envelope, and the terminal; of a command only its start.
-    ///
-    /// # Errors
-    /// When it cannot be written as JSON.
-    pub fn members(&self) -> Result<Map<String, Value>, Invalid> {
-        let value = serde_json::to_value(self).map_err(|error| malformed(format!("not written: {error}")))?;
-        let Value::Object(mut members) = value else { return Err(malformed("statement is not a JSON object")) };
-        for not_said in ["type", "person", "tty"] {
-            members.remove(not_said);
-        }
-        let command = match self {
-            Self::SessionOpened(intent) | Self::SessionRefused { intent, .. } => intent.command.as_ref(),
-            Self::SessionEnded { .. } => None,
-        };
-        if let Some(command) = command {
-            members.insert("command".to_owned(), Value::String(command.text.clone()));
-        }
-        Ok(members)
-    }
-}
-
 impl Statement {
     /// The JSON text, ready to sign.
     ///
@@ -270,27 +140,12 @@ impl Statement {
 
     /// The type, as in JSON and as the entry's type.
     pub fn type_name(&self) -> &'static str {
-        match self.body {
-            Body::SessionOpened(_) => "session.opened",
-            Body::SessionRefused { .. } => "session.refused",
-            Body::SessionEnded { .. } => "session.ended",
-        }
+        self.body.type_name()
     }
 
-    /// The person it is about; an end names only its session.
+    /// The person it is about; an end names only its session or run.
     pub fn person(&self) -> Option<&PersonRef> {
-        match &self.body {
-            Body::SessionOpened(intent) | Body::SessionRefused { intent, .. } => Some(&intent.person),
-            Body::SessionEnded { .. } => None,
-        }
-    }
-
-    /// The session it is about.
-    pub fn session(&self) -> Id {
-        match &self.body {
-            Body::SessionOpened(intent) | Body::SessionRefused { intent, .. } => intent.session,
-            Body::SessionEnded { session, .. } => *session,
-        }
+        self.body.person()
     }
 
     fn check(&self) -> Result<(), Invalid> {
@@ -303,42 +158,17 @@ impl Statement {
         if let Some(seen) = checkpoint {
             check_word("origin", &seen.origin)?;
         }
-        match &self.body {
-            Body::SessionOpened(intent) => intent.check(),
-            Body::SessionRefused { intent, reason } => {
-                intent.check()?;
-                check_word("reason", reason)
-            }
-            Body::SessionEnded { signal, reason, files, .. } => {
-                check_option("signal", signal.as_deref())?;
-                check_option("reason", reason.as_deref())?;
-                files.as_ref().map_or(Ok(()), Files::check)
-            }
-        }
+        self.body.check()
     }
 }
 
-impl Intent {
-    fn check(&self) -> Result<(), Invalid> {
-        check_word("key", &self.key)?;
-        check_word("account", &self.account)?;
-        check_option("target", self.target.as_deref())?;
-        check_option("ticket", self.ticket.as_deref())?;
-        if let Some(command) = &self.command {
-            check_readable("command", &command.text, COMMAND_BYTES_KEPT)?;
-        }
-        if self.policies.len() > POLICIES_USED_MAX {
-            return Err(Invalid::new(
-                Fault::TooLarge,
-                format!("intent names {} policies, at most {POLICIES_USED_MAX} are allowed", self.policies.len()),
-            ));
-        }
-        match self.kind {
-            SessionKind::Exec if self.command.is_none() => Err(malformed("intent to run a command does not say which")),
-            SessionKind::Forward if self.target.is_none() => Err(malformed("intent to forward does not say where to")),
-            SessionKind::Shell | SessionKind::Exec | SessionKind::Sftp | SessionKind::Forward => Ok(()),
-        }
+/// Refuses more policies than one decision can rest on.
+fn check_policies(policies: &[PolicyUsed]) -> Result<(), Invalid> {
+    if policies.len() > POLICIES_USED_MAX {
+        let sentence = format!("intent names {} policies, at most {POLICIES_USED_MAX} are allowed", policies.len());
+        return Err(Invalid::new(Fault::TooLarge, sentence));
     }
+    Ok(())
 }
 
 /// Writes and signs a statement with the device's host key.

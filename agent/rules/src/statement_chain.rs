@@ -41,15 +41,27 @@ pub enum What {
     Ended,
     /// Nothing was started.
     Refused,
+    /// The run starts when this is proved.
+    #[serde(rename = "run_started")]
+    RunStarted,
+    /// The run is over, or never began.
+    #[serde(rename = "run_ended")]
+    RunEnded,
+    /// The order was refused.
+    #[serde(rename = "run_refused")]
+    RunRefused,
 }
 
 impl What {
-    /// What `body` does, and to which session.
+    /// What `body` does, and to which session or run; a run goes by its order's id.
     pub fn of(body: &Body) -> (Self, Id) {
         match body {
             Body::SessionOpened(intent) => (Self::Opened, intent.session),
             Body::SessionRefused { intent, .. } => (Self::Refused, intent.session),
             Body::SessionEnded { session, .. } => (Self::Ended, *session),
+            Body::RunStarted(intent) => (Self::RunStarted, intent.order),
+            Body::RunRefused { intent, .. } => (Self::RunRefused, intent.order),
+            Body::RunEnded(end) => (Self::RunEnded, end.order),
         }
     }
 }
@@ -152,7 +164,7 @@ impl StatementChain {
         let roomy = pending < PENDING_MAX && self.pending_bytes < PENDING_BYTES_MAX;
         match what {
             What::Opened => roomy && self.open.len().saturating_add(unwritten) < SESSIONS_OPEN_MAX,
-            What::Refused => roomy,
+            What::Refused | What::RunStarted | What::RunRefused | What::RunEnded => roomy,
             What::Ended => roomy || self.is_open(session),
         }
     }
@@ -199,7 +211,7 @@ impl StatementChain {
         match made.what {
             What::Opened => drop(self.open.insert(made.session, false)),
             What::Ended => drop(self.open.remove(&made.session)),
-            What::Refused => {}
+            What::Refused | What::RunStarted | What::RunRefused | What::RunEnded => {}
         }
         self.enqueue(made);
         Ok(())

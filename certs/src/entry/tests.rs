@@ -253,3 +253,35 @@ fn a_withheld_session_holds_the_intent_to_open_it_and_nothing_else_does() {
     entry.statement = Some(said(ended(), &key));
     assert_eq!(entry.check_envelope(Some(key.public())).unwrap_err().fault, Fault::Mismatch);
 }
+
+#[test]
+fn a_withheld_run_holds_the_intent_to_start_it_and_nothing_else_does() {
+    let key = PrivateKey::generate_ed25519("web1").unwrap();
+    let intent = crate::statement::RunIntent {
+        order: Id([7; 16]),
+        order_digest: Digest([2; 32]),
+        runbook: "restart".parse().unwrap(),
+        version: Digest([3; 32]),
+        author: Some("carol".parse().unwrap()),
+        person: "msp:alice".parse().unwrap(),
+        key: "SHA256:abc".to_owned(),
+        account: "root".parse().unwrap(),
+        ticket: None,
+        grant_line: Some(9),
+        review: false,
+        policies: Vec::new(),
+    };
+    let started = holding("run.started", Body::RunStarted(intent), &key);
+    started.check_envelope(Some(key.public())).unwrap();
+    let mut entry = Entry { kind: "run.withheld".into(), ..started };
+    assert_eq!(entry.check_envelope(Some(key.public())).unwrap_err().fault, Fault::Mismatch, "it says too much");
+    entry.detail.retain(|name, _| name == "order");
+    entry.detail.insert("reason".to_owned(), json!("the job was cancelled"));
+    entry.check_envelope(Some(key.public())).unwrap();
+    entry.detail.insert("order".to_owned(), json!(Id([8; 16])));
+    assert!(entry.check_envelope(Some(key.public())).unwrap_err().sentence.contains("`order`"));
+    entry.kind = "session.withheld".into();
+    assert_eq!(entry.check_envelope(Some(key.public())).unwrap_err().fault, Fault::Mismatch);
+    entry.kind = "run.started".into();
+    assert_eq!(entry.check_envelope(Some(key.public())).unwrap_err().fault, Fault::Mismatch);
+}

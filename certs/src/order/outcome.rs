@@ -51,6 +51,14 @@ impl Outcome {
         }
     }
 
+    /// Whether the script may have done something: it was started, however far it came.
+    pub fn has_begun(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Failed | Self::TimedOut | Self::Cancelled | Self::Interrupted => true,
+            Self::NotStarted | Self::Refused | Self::Expired => false,
+        }
+    }
+
     /// Whether it may be run again with the same inputs because a person says `retry`: it failed, or it never began. What was
     /// stopped half-way is not among them: its effect is unknown.
     pub fn is_retried(self) -> bool {

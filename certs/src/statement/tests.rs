@@ -1,6 +1,7 @@
 //! Every body there and back, the exact text, the bounds, and what a wrong signature or a changed byte does.
 
 use super::*;
+use crate::limits::COMMAND_BYTES_KEPT;
 
 fn intent(kind: SessionKind) -> Intent {
     Intent {

@@ -4,10 +4,14 @@
 //! `store/`).
 
 use belay_certs::entry::Entry;
-use belay_certs::statement::{CheckpointSeen, Files, PolicyUsed, SessionKind};
+use belay_certs::statement::{CheckpointSeen, Files, RunEnd};
 use belay_certs::{DeviceName, Digest, Fault, Id, Invalid, PublicKey, TenantName, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+mod intents;
+
+pub use intents::{Run, Session};
 
 /// What happened. The JSON members of a variant are the entry's own members; none is named as one of the envelope's
 /// (`v id type at tenant device person statement`), and numbers are whole.
@@ -336,6 +340,30 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// A device is about to run a script that was ordered; its statement is in the entry.
+    #[serde(rename = "run.started")]
+    RunStarted(Run),
+    /// A device refused a run; its statement is in the entry.
+    #[serde(rename = "run.refused")]
+    RunRefused {
+        /// What was ordered.
+        #[serde(flatten)]
+        run: Run,
+        /// Why.
+        reason: String,
+    },
+    /// A run is over, or never began and never will; the device's statement is in the entry.
+    #[serde(rename = "run.ended")]
+    RunEnded(RunEnd),
+    /// A device wanted to start a run that may not start now. Its statement is in the entry, so that its chain stays whole,
+    /// but this type permits nothing: a device starts only on `run.started` (P1).
+    #[serde(rename = "run.withheld")]
+    RunWithheld {
+        /// The order's id.
+        order: Id,
+        /// Why.
+        reason: String,
+    },
     /// A device's statement does not continue what it said before: omission, or two devices with one key.
     #[serde(rename = "statement.rejected")]
     StatementRejected {
@@ -356,35 +384,6 @@ pub enum What {
         /// The command, word by word.
         words: Vec<String>,
     },
-}
-
-/// A session as the device's intent describes it, for readers that do not open the statement.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Session {
-    /// Its id.
-    pub session: Id,
-    /// The outer connection it came through.
-    pub access: Id,
-    /// The fingerprint of the person's key.
-    pub key: String,
-    /// The account asked for.
-    pub account: String,
-    /// Shell, command, files or forward.
-    pub kind: SessionKind,
-    /// The command line's start; its length and digest are in the statement.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub command: Option<String>,
-    /// Where a forward goes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub target: Option<String>,
-    /// The ticket the person named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ticket: Option<String>,
-    /// The line of the grant that allows it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant_line: Option<u64>,
-    /// The policies it was decided under.
-    pub policies: Vec<PolicyUsed>,
 }
 
 impl What {
@@ -417,6 +416,10 @@ impl What {
             Self::SessionRefused { .. } => "session.refused",
             Self::SessionEnded { .. } => "session.ended",
             Self::SessionWithheld { .. } => "session.withheld",
+            Self::RunStarted(_) => "run.started",
+            Self::RunRefused { .. } => "run.refused",
+            Self::RunEnded(_) => "run.ended",
+            Self::RunWithheld { .. } => "run.withheld",
             Self::StatementRejected { .. } => "statement.rejected",
             Self::CommandRan { .. } => "command.ran",
         }

@@ -39,6 +39,10 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::SessionRefused { .. }
         | What::SessionEnded { .. }
         | What::SessionWithheld { .. }
+        | What::RunStarted(_)
+        | What::RunRefused { .. }
+        | What::RunEnded(_)
+        | What::RunWithheld { .. }
         | What::StatementRejected { .. } => {
             Err(refused(draft, "is judged before it is recorded, and never just noted"))
         }

@@ -251,6 +251,9 @@ pub enum Refusal {
     /// The outer connection is not there.
     #[error("no open access {0} leads to this device, so nothing may start through it; connect again")]
     AccessUnknown(Id),
+    /// Nobody offered it to this device.
+    #[error("the order {0} was not offered to this device here, so it may not run; submit it with `ssh GATEWAY run`")]
+    RunUnknown(Id),
     /// The outer connection is somebody else's.
     #[error("the access belongs to {outer}, the session was asked for by {said}; use the same key on both hops")]
     PersonMismatch {

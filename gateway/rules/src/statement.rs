@@ -3,7 +3,7 @@
 use crate::ask::Outer;
 use crate::device::DeviceState;
 use crate::draft::Draft;
-use crate::event::{Session, What};
+use crate::event::What;
 use crate::presence::Caller;
 use crate::refusal::Refusal;
 use belay_certs::statement::{Body, Intent, SignedStatement, Statement};
@@ -102,10 +102,7 @@ pub fn judge(case: &Case<'_>) -> Result<Judgement, Refusal> {
     }
     Ok(match permitted(caller, statement, outer) {
         Ok(()) => Judgement::Record(entry(case, what(&statement.body))),
-        Err(refusal) => {
-            let what = What::SessionWithheld { session: statement.session(), reason: refusal.to_string() };
-            Judgement::Withhold(entry(case, what), refusal)
-        }
+        Err((what, refusal)) => Judgement::Withhold(entry(case, what), refusal),
     })
 }
 
@@ -151,9 +148,28 @@ fn fits(case: &Case<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// Only the start of something needs permission; what was refused or is over is recorded whoever it was.
-fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> Result<(), Refusal> {
-    let Body::SessionOpened(intent) = &statement.body else { return Ok(()) };
+/// Only the start of something needs permission; what was refused or is over is recorded whoever it was. A no comes with what
+/// the entry says in the intent's place.
+fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> Result<(), (What, Refusal)> {
+    match &statement.body {
+        Body::SessionOpened(intent) => permitted_session(caller, statement, intent, outer).map_err(|refusal| {
+            (What::SessionWithheld { session: intent.session, reason: refusal.to_string() }, refusal)
+        }),
+        // No job has offered it: whoever offers runs lets them start.
+        Body::RunStarted(intent) => {
+            let refusal = Refusal::RunUnknown(intent.order);
+            Err((What::RunWithheld { order: intent.order, reason: refusal.to_string() }, refusal))
+        }
+        Body::SessionRefused { .. } | Body::SessionEnded { .. } | Body::RunRefused { .. } | Body::RunEnded(_) => Ok(()),
+    }
+}
+
+fn permitted_session(
+    caller: &Caller,
+    statement: &Statement,
+    intent: &Intent,
+    outer: Option<&Outer>,
+) -> Result<(), Refusal> {
     // A revoked device still says how its sessions ended.
     if caller.state != DeviceState::Approved {
         return Err(not_approved(caller));
@@ -170,9 +186,9 @@ fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> R
 /// What the entry of a statement says by itself; [`Body::members`] is the same, as a verifier wants it.
 pub(crate) fn what(body: &Body) -> What {
     match body {
-        Body::SessionOpened(intent) => What::SessionOpened(session(intent)),
+        Body::SessionOpened(intent) => What::SessionOpened(intent.into()),
         Body::SessionRefused { intent, reason } => {
-            What::SessionRefused { session: session(intent), reason: reason.clone() }
+            What::SessionRefused { session: intent.into(), reason: reason.clone() }
         }
         Body::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files } => {
             What::SessionEnded {
@@ -186,21 +202,9 @@ pub(crate) fn what(body: &Body) -> What {
                 files: files.clone(),
             }
         }
-    }
-}
-
-fn session(intent: &Intent) -> Session {
-    Session {
-        session: intent.session,
-        access: intent.access,
-        key: intent.key.clone(),
-        account: intent.account.clone(),
-        kind: intent.kind,
-        command: intent.command.as_ref().map(|command| command.text.clone()),
-        target: intent.target.clone(),
-        ticket: intent.ticket.clone(),
-        grant_line: intent.grant_line,
-        policies: intent.policies.clone(),
+        Body::RunStarted(intent) => What::RunStarted(intent.into()),
+        Body::RunRefused { intent, reason } => What::RunRefused { run: intent.into(), reason: reason.clone() },
+        Body::RunEnded(end) => What::RunEnded(end.clone()),
     }
 }
 
@@ -228,7 +232,7 @@ fn rejected(case: &Case<'_>, refusal: &Refusal) -> Draft {
 pub fn access(statement: &Statement) -> Option<Id> {
     match &statement.body {
         Body::SessionOpened(intent) | Body::SessionRefused { intent, .. } => Some(intent.access),
-        Body::SessionEnded { .. } => None,
+        Body::SessionEnded { .. } | Body::RunStarted(_) | Body::RunRefused { .. } | Body::RunEnded(_) => None,
     }
 }
 

@@ -74,7 +74,7 @@ async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<T
             // Under the name that the statement says: the judge sees to it that it is, or was, the device's.
             link.gateway.accesses.outer(intent.access, &said.head.device)
         }
-        Body::SessionEnded { .. } => None,
+        Body::SessionEnded { .. } | Body::RunStarted(_) | Body::RunRefused { .. } | Body::RunEnded(_) => None,
     };
     let refused = |code: RefusalCode, sentence: &str| {
         let sentence = belay_protocol::limits::clip_sentence(sentence);

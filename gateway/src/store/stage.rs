@@ -222,6 +222,10 @@ impl Stage {
             | What::AccessRefused { .. }
             | What::SessionRefused { .. }
             | What::SessionWithheld { .. }
+            | What::RunStarted(_)
+            | What::RunRefused { .. }
+            | What::RunEnded(_)
+            | What::RunWithheld { .. }
             | What::StatementRejected { .. }
             | What::CommandRan { .. } => {}
         }

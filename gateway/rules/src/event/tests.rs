@@ -4,7 +4,10 @@ use super::*;
 use crate::draft::Draft;
 use crate::fixtures::{Speaker, ended, intent, key, now};
 use crate::log_name::LogName;
-use belay_certs::statement::{Body, Command, Deed, FileDeed, Intent, WORD_BYTES_MAX};
+use belay_certs::order::Outcome;
+use belay_certs::statement::{
+    Body, Command, Deed, FileDeed, Intent, PolicyUsed, RunIntent, SessionKind, WORD_BYTES_MAX,
+};
 
 const ID: Id = Id([1; 16]);
 
@@ -20,6 +23,41 @@ fn session() -> Session {
         ticket: None,
         grant_line: Some(7),
         policies: vec![PolicyUsed { tenant: "acme".parse().unwrap(), version: 1, digest: Digest::of(b"p") }],
+    }
+}
+
+fn run_intent() -> RunIntent {
+    RunIntent {
+        order: ID,
+        order_digest: Digest::of(b"o"),
+        runbook: "restart".parse().unwrap(),
+        version: Digest::of(b"r"),
+        author: Some("carol".parse().unwrap()),
+        person: "alice".parse().unwrap(),
+        key: "SHA256:x".to_owned(),
+        account: "root".parse().unwrap(),
+        ticket: Some("T-1".to_owned()),
+        grant_line: Some(9),
+        review: true,
+        policies: session().policies,
+    }
+}
+
+fn run() -> Run {
+    Run::from(&run_intent())
+}
+
+fn run_end() -> RunEnd {
+    RunEnd {
+        order: ID,
+        outcome: Outcome::Failed,
+        exit: Some(3),
+        signal: None,
+        reason: None,
+        duration_ms: 12,
+        output: Some(Digest::of(b"x")),
+        output_bytes: 7,
+        output_dropped: 2,
     }
 }
 
@@ -66,6 +104,10 @@ fn every_event() -> Vec<What> {
             files: Some(Files { list: vec![deed], up: 1, up_bytes: 2, ..Files::default() }),
         },
         What::SessionWithheld { session: ID, reason: text() },
+        What::RunStarted(run()),
+        What::RunRefused { run: run(), reason: text() },
+        What::RunEnded(run_end()),
+        What::RunWithheld { order: ID, reason: text() },
         What::StatementRejected { seq: 3, expected: 2, said: digest, signature: digest, reason: text() },
         What::CommandRan { words: vec![text()] },
     ];
@@ -146,7 +188,7 @@ fn every_type_is_dotted_past_tense_and_its_own() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((names.len(), count), (28, 28));
+    assert_eq!((names.len(), count), (32, 32));
 }
 
 #[test]
@@ -177,6 +219,12 @@ fn the_entry_of_a_statement_agrees_with_it() {
         Body::SessionRefused { intent: full, reason: "no".to_owned() },
         ended(ID),
         ended_by,
+        Body::RunStarted(run_intent()),
+        Body::RunRefused {
+            intent: RunIntent { grant_line: None, review: false, ..run_intent() },
+            reason: "no".to_owned(),
+        },
+        Body::RunEnded(run_end()),
     ];
     for body in bodies {
         let (signed, statement) = device.say(body);

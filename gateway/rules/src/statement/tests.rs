@@ -3,7 +3,8 @@
 use super::*;
 use crate::fixtures::{Speaker, ann, ended, intent};
 use crate::presence::{Caller, RecordNamed};
-use belay_certs::statement::CheckpointSeen;
+use belay_certs::order::Outcome;
+use belay_certs::statement::{CheckpointSeen, RunEnd, RunIntent};
 
 const SESSION: Id = Id([1; 16]);
 const ACCESS: Id = Id([2; 16]);
@@ -274,4 +275,42 @@ fn in_a_later_life_of_a_log_the_first_statement_may_have_any_number_and_the_next
     assert_eq!(type_name(&judged(Begins::Anywhere, &head(&third, 9), &fourth)), "session.ended");
     let fifth = device.say(shell());
     assert_eq!(type_name(&judged(Begins::Anywhere, &head(&third, 9), &fifth)), "statement.rejected");
+}
+
+#[test]
+fn a_run_that_nobody_offered_is_withheld_and_its_end_is_recorded() {
+    let mut device = Speaker::new("web1", 7);
+    let order = Id([9; 16]);
+    let intent = RunIntent {
+        order,
+        order_digest: Digest::of(b"order"),
+        runbook: "restart".parse().unwrap(),
+        version: Digest::of(b"runbook"),
+        author: Some("carol".parse().unwrap()),
+        person: ann(),
+        key: "SHA256:x".to_owned(),
+        account: "root".parse().unwrap(),
+        ticket: None,
+        grant_line: Some(9),
+        review: false,
+        policies: Vec::new(),
+    };
+    let started = device.say(Body::RunStarted(intent));
+    let Judgement::Withhold(draft, refusal) = judged(&StatementHead::NONE, &started, Some(&outer())) else {
+        panic!("not withheld")
+    };
+    assert_eq!((draft.what.type_name(), draft.statement.as_ref()), ("run.withheld", Some(&started.0)));
+    assert_eq!(refusal, Refusal::RunUnknown(order));
+    let ended = device.say(Body::RunEnded(RunEnd {
+        order,
+        outcome: Outcome::NotStarted,
+        exit: None,
+        signal: None,
+        reason: Some(refusal.to_string()),
+        duration_ms: 0,
+        output: None,
+        output_bytes: 0,
+        output_dropped: 0,
+    }));
+    assert_eq!(type_name(&judged(&head(&started, 4), &ended, None)), "run.ended");
 }
