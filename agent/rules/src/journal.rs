@@ -3,8 +3,9 @@
 //! A record is `CHECK JSON` where CHECK is the first 16 hex digits of the JSON's SHA-256. A write that was cut off can only
 //! be the last line, because nothing follows it before it was synced; a bad line anywhere else is damage.
 
+use crate::run_ledger::Stage;
 use crate::statement_chain::{Made, Misfit, Position, StatementChain};
-use belay_certs::{Digest, Id};
+use belay_certs::{Digest, Id, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Hex digits of the check: enough for torn writes, which are no attackers.
@@ -31,6 +32,44 @@ pub enum Line {
     Done {
         /// The number.
         seq: u64,
+    },
+    /// The first mark of a run; the statement of its intent follows in the same write.
+    RunNoted {
+        /// The order.
+        order: Id,
+        /// The end of its window.
+        not_after: Timestamp,
+    },
+    /// An order was refused; the statement that says so follows in the same write.
+    RunSeen {
+        /// The order.
+        order: Id,
+        /// The end of its window.
+        not_after: Timestamp,
+    },
+    /// The second mark of a run: from here on its script may have done something.
+    RunBegun {
+        /// The order.
+        order: Id,
+    },
+    /// The run's end is proved and its output acknowledged: only its id is remembered.
+    RunForgotten {
+        /// The order.
+        order: Id,
+    },
+    /// Ids whose window was over for long enough at this moment are no more remembered.
+    RunsLetGo {
+        /// The moment.
+        now: Timestamp,
+    },
+    /// In a compacted journal: an order that is remembered.
+    Run {
+        /// The order.
+        order: Id,
+        /// The end of its window.
+        not_after: Timestamp,
+        /// How far its run has come.
+        stage: Stage,
     },
     /// The newest verified head of a log.
     Kept {
@@ -90,6 +129,9 @@ pub fn replay(journal: &[u8]) -> Result<Replayed, Damaged> {
             if let Line::Kept { .. } = line {
                 replayed.kept.push(line);
             }
+        }
+        if !replayed.chain.runs().is_whole() {
+            return Err(damaged("a run is noted without its intent".into()));
         }
         replayed.whole_bytes = ends_here;
     }

@@ -8,10 +8,12 @@ pub mod delivery;
 pub mod file_reports;
 pub mod journal;
 pub mod limits;
+pub mod run_ledger;
 pub mod sftp;
 pub mod statement_chain;
 
 pub use backoff::Backoff;
 pub use delivery::Delivery;
 pub use journal::{Damaged, Line, Replayed};
+pub use run_ledger::RunLedger;
 pub use statement_chain::{Made, Orphan, Position, StatementChain, What};

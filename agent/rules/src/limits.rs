@@ -15,6 +15,16 @@ pub const STALL_MS_FIRST: u64 = 1_000;
 /// Longest such wait, in milliseconds.
 pub const STALL_MS_MAX: u64 = 60_000;
 
+/// Runs under way at once on one device, noted or started: a machine that does more is busy with nothing else.
+pub const RUNS_MAX: usize = 8;
+/// Orders remembered: 1,400 a day for the longest window, in a megabyte of journal.
+pub const RUN_IDS_MAX: usize = 10_000;
+/// How much longer than its window an order is remembered, in days: no clock that is off by hours takes it again.
+pub const RUN_MEMORY_DAYS: i64 = 1;
+/// The files of all runs together from which on no new run is taken, in bytes: 16 results of the largest size that wait for
+/// the gateway.
+pub const RUNS_HELD_BYTES_MAX: u64 = 64 << 20;
+
 /// One SFTP packet: OpenSSH's own limit, which its clients are told and use whole.
 pub const SFTP_PACKET_BYTES_MAX: usize = 256 << 10;
 /// Bytes of one read or write: the rest of the packet is names and numbers.

@@ -1,5 +1,5 @@
 //! What this device has said, in order: the head that the next statement continues, what waits for its receipt, and which
-//! sessions began and were not said to have ended.
+//! sessions began and were not said to have ended. The ledger of runs goes with it, for they share the journal's writes.
 //!
 //! Every change is a [`Line`] that was made durable first; replaying the lines gives the same chain. Not here: files, keys,
 //! and when a statement is sent (`delivery`).
@@ -7,6 +7,7 @@
 use crate::{
     journal::Line,
     limits::{PENDING_BYTES_MAX, PENDING_MAX, SESSIONS_OPEN_MAX},
+    run_ledger::RunLedger,
 };
 use belay_certs::{
     Digest, Id,
@@ -100,7 +101,7 @@ pub struct Orphan {
 /// A line that does not continue the chain: the journal is damaged, or we are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it does not continue the statements before it: {0}")]
-pub struct Misfit(&'static str);
+pub struct Misfit(pub(crate) &'static str);
 
 /// The device's statements as far as they still matter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -113,6 +114,8 @@ pub struct StatementChain {
     pending_bytes: usize,
     /// Sessions with an intent and no end, and whether the intent was proved.
     open: BTreeMap<Id, bool>,
+    /// The orders seen: their marks are lines between the statements about them.
+    runs: RunLedger,
 }
 
 impl StatementChain {
@@ -152,20 +155,34 @@ impl StatementChain {
         self.open.contains_key(&session)
     }
 
+    /// The orders this device has seen.
+    pub fn runs(&self) -> &RunLedger {
+        &self.runs
+    }
+
+    /// Whether a statement is one that always has room: the end of something that began.
+    pub fn is_owed(&self, what: What, session: Id) -> bool {
+        match what {
+            What::Ended => self.is_open(session),
+            What::RunEnded => self.runs.is_under_way(session),
+            What::Opened | What::Refused | What::RunStarted | What::RunRefused => false,
+        }
+    }
+
     /// Every such session: after a start, those that the last run left behind.
     pub fn orphans(&self) -> Vec<Orphan> {
         self.open.iter().map(|(session, proved)| Orphan { session: *session, proved: *proved }).collect()
     }
 
     /// Whether one more statement may be made beside `unwritten` others. The end of an open session always may: a session
-    /// that could begin can also be said to have ended.
+    /// that could begin can also be said to have ended, and so can a run.
     pub fn has_room(&self, what: What, session: Id, unwritten: usize) -> bool {
         let pending = self.pending.len().saturating_add(unwritten);
         let roomy = pending < PENDING_MAX && self.pending_bytes < PENDING_BYTES_MAX;
         match what {
             What::Opened => roomy && self.open.len().saturating_add(unwritten) < SESSIONS_OPEN_MAX,
-            What::Refused | What::RunStarted | What::RunRefused | What::RunEnded => roomy,
-            What::Ended => roomy || self.is_open(session),
+            What::Refused | What::RunStarted | What::RunRefused => roomy,
+            What::Ended | What::RunEnded => roomy || self.is_owed(what, session),
         }
     }
 
@@ -185,6 +202,12 @@ impl StatementChain {
             Line::Done { seq } => self.settle(*seq),
             // The log view's, kept in the same journal so that one sync makes both durable.
             Line::Kept { .. } => Ok(()),
+            Line::RunNoted { .. }
+            | Line::RunSeen { .. }
+            | Line::RunBegun { .. }
+            | Line::RunForgotten { .. }
+            | Line::RunsLetGo { .. }
+            | Line::Run { .. } => self.runs.apply(line),
         }
     }
 
@@ -192,7 +215,7 @@ impl StatementChain {
     pub fn snapshot(&self) -> Vec<Line> {
         let open = self.open.iter().map(|(session, proved)| Line::Open { session: *session, proved: *proved });
         let waiting = self.pending.iter().cloned().map(Line::Waiting);
-        std::iter::once(Line::Head(self.position)).chain(open).chain(waiting).collect()
+        std::iter::once(Line::Head(self.position)).chain(open).chain(self.runs.snapshot()).chain(waiting).collect()
     }
 
     fn begin(&mut self, position: Position) -> Result<(), Misfit> {
@@ -207,10 +230,13 @@ impl StatementChain {
         if self.position.seq.checked_add(1) != Some(made.seq) {
             return Err(Misfit("a number is missing or used twice"));
         }
+        self.runs.check_made(made)?;
+        self.runs.made(made)?;
         self.position = self.position.after(&made.statement.text);
         match made.what {
             What::Opened => drop(self.open.insert(made.session, false)),
             What::Ended => drop(self.open.remove(&made.session)),
+            // The ledger's, above.
             What::Refused | What::RunStarted | What::RunRefused | What::RunEnded => {}
         }
         self.enqueue(made);
@@ -234,11 +260,12 @@ impl StatementChain {
     fn settle(&mut self, seq: u64) -> Result<(), Misfit> {
         let at = self.pending.partition_point(|made| made.seq < seq);
         match self.pending.get(at) {
-            Some(made) if made.seq == seq => {}
+            Some(made) if made.seq == seq => self.runs.check_done(made)?,
             Some(_) | None => return Err(Misfit("an answer to a statement that does not wait")),
         }
         let Some(made) = self.pending.remove(at) else { return Err(Misfit("an answer to nothing")) };
         self.pending_bytes = self.pending_bytes.saturating_sub(made.bytes());
+        self.runs.done(&made);
         if let (What::Opened, Some(proved)) = (made.what, self.open.get_mut(&made.session)) {
             *proved = true;
         }
