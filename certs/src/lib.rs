@@ -14,6 +14,7 @@ pub mod keys;
 pub mod limits;
 pub mod names;
 pub mod order;
+pub mod output;
 pub mod pattern;
 pub mod policy;
 mod reader;

@@ -137,12 +137,14 @@ pub const ARGUMENT_BYTES_MAX: usize = 1 << 10;
 pub const RUN_SECONDS_MAX: u64 = 86_400;
 /// How long a run may take when nobody says, in seconds.
 pub const RUN_SECONDS_DEFAULT: u64 = 600;
-/// The most that is kept of one run's output, in bytes: of ten thousand devices it is 40 GB.
+/// The most that is kept of one run's output, in bytes of the file that holds it: of ten thousand devices it is 40 GB.
 pub const OUTPUT_BYTES_MAX: u64 = 4 << 20;
 /// What is kept of one run's output when nobody says, in bytes.
 pub const OUTPUT_BYTES_DEFAULT: u64 = 256 << 10;
 /// The least that can be asked for, in bytes: head and tail hold a line each.
 pub const OUTPUT_BYTES_MIN: u64 = 4 << 10;
+/// One piece of output, in bytes: what a pipe gives at once, and what a tail drops at once.
+pub const OUTPUT_PIECE_BYTES_MAX: usize = 16 << 10;
 /// Devices of one order: the largest estate there is in one tenant, and a list that fits a command's input.
 pub const ORDER_DEVICES_MAX: usize = 10_000;
 /// One line of an order's list of devices, in bytes: a name, a space and a serial, without the line end.

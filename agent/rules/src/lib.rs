@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod file_reports;
 pub mod journal;
 pub mod limits;
+pub mod output;
 pub mod run_ledger;
 pub mod sftp;
 pub mod statement_chain;

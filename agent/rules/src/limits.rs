@@ -24,6 +24,10 @@ pub const RUN_MEMORY_DAYS: i64 = 1;
 /// The files of all runs together from which on no new run is taken, in bytes: 16 results of the largest size that wait for
 /// the gateway.
 pub const RUNS_HELD_BYTES_MAX: u64 = 64 << 20;
+/// The part of an output's tail that goes at once when there is no room, as one in so many: the tail is seven eighths full.
+pub const OUTPUT_TAIL_PIECES_MIN: usize = 8;
+/// Output read from its file and sent at once, in bytes: more is only memory, for one stream takes no more anyway.
+pub const OUTPUT_SLICE_BYTES_MAX: u64 = 64 << 10;
 
 /// One SFTP packet: OpenSSH's own limit, which its clients are told and use whole.
 pub const SFTP_PACKET_BYTES_MAX: usize = 256 << 10;

@@ -261,5 +261,3 @@ fn forgets_at(not_after: Timestamp) -> Timestamp {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod walk;

@@ -9,6 +9,8 @@ use crate::{
     },
 };
 
+mod walk;
+
 const ORDER: u64 = 7;
 
 fn at(seconds: i64) -> Timestamp {

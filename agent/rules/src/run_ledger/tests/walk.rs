@@ -3,7 +3,7 @@
 //!
 //! The agent's journal, chain, ledger and delivery are the real ones; the gateway is the least that answers them rightly.
 
-use super::*;
+use super::super::*;
 use crate::{
     delivery::Delivery,
     journal::{encode, replay},
