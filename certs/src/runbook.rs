@@ -20,10 +20,12 @@ mod block;
 mod declaration;
 mod parameter;
 mod values;
+mod version;
 
 pub use block::Interpreter;
 pub use parameter::{Kind, Parameter, ParameterName, check_argument};
 pub use values::{OutputLimit, Platform, Timeout};
+pub use version::{issue, newest};
 
 use crate::{
     AccountName, Digest, PersonRef, RunbookName, Timestamp,

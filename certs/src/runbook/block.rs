@@ -108,6 +108,31 @@ pub(super) fn declaration(text: &str) -> Result<String, Invalid> {
     }
 }
 
+/// Where in the script a place in the text of [`declaration`] stands, both in bytes; `line` counts from 1. `None` when that
+/// line is in no comment.
+pub(super) fn in_script(text: &str, declared: &str, offset: usize) -> Option<usize> {
+    let before = declared.get(..offset)?;
+    let number = before.matches('\n').count();
+    let column = offset.checked_sub(before.rfind('\n').map_or(0, |at| at.saturating_add(1)))?;
+    let start: usize = text.split_inclusive('\n').take(number).map(str::len).sum();
+    let line = text.get(start..)?.lines().next()?;
+    let content = COMMENTS.into_iter().find_map(|comment| line.strip_prefix(comment))?;
+    let content = content.strip_prefix(' ').unwrap_or(content);
+    start.checked_add(line.len().checked_sub(content.len())?)?.checked_add(column)
+}
+
+/// What the first line of the block is, and where the line behind it begins, in bytes.
+pub(super) fn behind_opening(text: &str) -> Option<(&'static str, usize)> {
+    let mut end = 0_usize;
+    for line in text.split_inclusive('\n') {
+        end = end.saturating_add(line.len());
+        if let Some(comment) = opening(line.strip_suffix('\n').unwrap_or(line)) {
+            return Some((comment, end));
+        }
+    }
+    None
+}
+
 /// How far the lines of a script are.
 #[derive(Clone, Copy)]
 enum Block<'t> {
