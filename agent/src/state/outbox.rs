@@ -122,9 +122,9 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether one more statement may be made beside `unwritten` others. The end of an open session always may.
+    /// Whether one more statement may be made beside `unwritten` others. The end of an open session or run always may.
     pub(crate) fn has_room(&self, what: What, session: Id, unwritten: usize) -> bool {
-        let ends = what == What::Ended && self.chain.is_open(session);
+        let ends = self.chain.is_owed(what, session);
         (ends || self.bytes < JOURNAL_ROOMY_BYTES_MAX) && self.chain.has_room(what, session, unwritten)
     }
 
