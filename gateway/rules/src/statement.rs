@@ -102,7 +102,10 @@ pub fn judge(case: &Case<'_>) -> Result<Judgement, Refusal> {
     }
     Ok(match permitted(caller, statement, outer) {
         Ok(()) => Judgement::Record(entry(case, what(&statement.body))),
-        Err((what, refusal)) => Judgement::Withhold(entry(case, what), refusal),
+        Err(withheld) => {
+            let (what, refusal) = *withheld;
+            Judgement::Withhold(entry(case, what), refusal)
+        }
     })
 }
 
@@ -150,15 +153,15 @@ fn fits(case: &Case<'_>) -> Result<(), Refusal> {
 
 /// Only the start of something needs permission; what was refused or is over is recorded whoever it was. A no comes with what
 /// the entry says in the intent's place.
-fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> Result<(), (What, Refusal)> {
+fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> Result<(), Box<(What, Refusal)>> {
     match &statement.body {
         Body::SessionOpened(intent) => permitted_session(caller, statement, intent, outer).map_err(|refusal| {
-            (What::SessionWithheld { session: intent.session, reason: refusal.to_string() }, refusal)
+            Box::new((What::SessionWithheld { session: intent.session, reason: refusal.to_string() }, refusal))
         }),
         // No job has offered it: whoever offers runs lets them start.
         Body::RunStarted(intent) => {
             let refusal = Refusal::RunUnknown(intent.order);
-            Err((What::RunWithheld { order: intent.order, reason: refusal.to_string() }, refusal))
+            Err(Box::new((What::RunWithheld { order: intent.order, reason: refusal.to_string() }, refusal)))
         }
         Body::SessionRefused { .. } | Body::SessionEnded { .. } | Body::RunRefused { .. } | Body::RunEnded(_) => Ok(()),
     }

@@ -177,14 +177,10 @@ impl Stage {
                 bytes_down: *bytes_down,
                 reason: reason.clone(),
             }),
-            What::SessionOpened(session) => self.sessions.push(SessionRow {
-                tenant: tenant.clone(),
-                device,
-                person: person(),
-                session: session.clone(),
-                started: event.at,
-                entry: seq,
-            }),
+            What::SessionOpened(session) => {
+                let (tenant, person, session) = (tenant.clone(), person(), session.clone());
+                self.sessions.push(SessionRow { tenant, device, person, session, started: event.at, entry: seq });
+            }
             What::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files } => {
                 self.session_ends.push(SessionEnd {
                     tenant: tenant.clone(),
