@@ -3,6 +3,7 @@
 use crate::join::{CertificateIssued, JoinAccepted, JoinAsked, JoinRefused, RenewalAsked};
 use crate::limits::UNKNOWN_BODY_BYTES_MAX;
 use crate::message::Message;
+use crate::run::{OutputBegun, OutputKept, RunCancelled, RunDeclined, RunOffered};
 use crate::session::Open;
 use crate::to_agent::{Drain, PolicyOffered, ReceiptGiven, RecordOffered, StatementRefused, Welcome};
 use crate::to_gateway::{Hello, PolicyRefused, PolicyTaken, RecordRefused, RecordTaken, StatementMade};
@@ -28,6 +29,7 @@ pub const KINDS: &[Kind] = &[
     of::<PolicyRefused>(),
     of::<RecordTaken>(),
     of::<RecordRefused>(),
+    of::<RunDeclined>(),
     of::<JoinAsked>(),
     of::<RenewalAsked>(),
     of::<Welcome>(),
@@ -36,10 +38,14 @@ pub const KINDS: &[Kind] = &[
     of::<ReceiptGiven>(),
     of::<StatementRefused>(),
     of::<Drain>(),
+    of::<RunOffered>(),
+    of::<RunCancelled>(),
+    of::<OutputKept>(),
     of::<JoinAccepted>(),
     of::<JoinRefused>(),
     of::<CertificateIssued>(),
     of::<Open>(),
+    of::<OutputBegun>(),
 ];
 
 const fn of<M: Message>() -> Kind {

@@ -17,6 +17,7 @@ pub mod message;
 pub mod misbehaved;
 pub mod nudge;
 pub mod phase;
+pub mod run;
 pub mod session;
 #[cfg(test)]
 mod tests;
@@ -34,6 +35,7 @@ pub use join::{
 pub use message::{Message, Unsendable, decode_frame, encode_frame};
 pub use misbehaved::Misbehaved;
 pub use phase::{AgentPhase, GatewayPhase, Phase};
+pub use run::{OutputBegun, OutputKept, RunCancelled, RunDeclined, RunOffered};
 pub use session::Open;
 pub use to_agent::{
     Drain, PolicyOffered, ReceiptGiven, RecordOffered, RefusalCode, StatementRefused, ToAgent, Welcome,

@@ -22,6 +22,8 @@ pub const SIGNATURE_BYTES_MAX: usize = 8 << 10;
 pub const STATEMENT_BYTES_MAX: usize = 28 << 10;
 /// A signed document other than a policy: token, join request, device record, batch.
 pub const DOCUMENT_BYTES_MAX: usize = 16 << 10;
+/// One runbook as signed: a script that a person can still review.
+pub const RUNBOOK_BYTES_MAX: usize = 256 << 10;
 /// One policy as signed.
 pub const POLICY_BYTES_MAX: usize = 1 << 20;
 /// Signatures on one policy: 32 root keys of the version before and 32 of its own.
@@ -66,6 +68,8 @@ pub const CERTIFICATE_ISSUED_BODY_BYTES_MAX: usize = 33 << 10;
 pub const POLICY_BODY_BYTES_MAX: usize = 2 << 20;
 /// Body of `RecordOffered`: two documents, a proof, a signature, a host certificate.
 pub const RECORD_BODY_BYTES_MAX: usize = 56 << 10;
+/// Body of `RunOffered`: an order, a runbook, their signatures, a proof.
+pub const RUN_OFFERED_BODY_BYTES_MAX: usize = 304 << 10;
 /// Body of `ReceiptGiven`: an entry, a checkpoint, two proofs.
 pub const RECEIPT_BODY_BYTES_MAX: usize = 80 << 10;
 /// Body of `JoinAsked`, which strangers send: two documents, three signatures, a certificate request.
@@ -107,6 +111,10 @@ const _: () = assert!(
         + 4 * (FACT_BYTES_MAX + 8)
         + 256
         <= GREETING_BODY_BYTES_MAX
+);
+const _: () = assert!(
+    DOCUMENT_BYTES_MAX + RUNBOOK_BYTES_MAX + 2 * SIGNATURE_BYTES_MAX + PROOF_HASHES_MAX * HASH + 64
+        <= RUN_OFFERED_BODY_BYTES_MAX
 );
 const _: () = assert!(KEY_BYTES_MAX + PERSON_BYTES_MAX + 64 <= OPEN_BODY_BYTES_MAX);
 const _: () = assert!(SENTENCE_BYTES_MAX + LABEL_BYTES_MAX + HASH + 64 <= SENTENCE_BODY_BYTES_MAX);

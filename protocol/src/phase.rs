@@ -6,9 +6,9 @@ use crate::kinds::{known, name};
 use crate::message::Message;
 use crate::misbehaved::Misbehaved;
 use crate::{
-    CertificateIssued, Drain, Hello, JoinAccepted, JoinAsked, JoinRefused, Open, PolicyOffered, PolicyRefused,
-    PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RenewalAsked, StatementMade,
-    StatementRefused, Welcome,
+    CertificateIssued, Drain, Hello, JoinAccepted, JoinAsked, JoinRefused, Open, OutputBegun, OutputKept,
+    PolicyOffered, PolicyRefused, PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RenewalAsked,
+    RunCancelled, RunDeclined, RunOffered, StatementMade, StatementRefused, Welcome,
 };
 
 /// What one side may hear on one stream at this point.
@@ -56,18 +56,37 @@ pub enum GatewayPhase {
     AwaitingJoin,
     /// Join stream: the machine asked, and says nothing more.
     JoinHeard,
+    /// Output stream: nothing was said yet.
+    AwaitingOutput,
+    /// Output stream: it was begun, and what follows is raw.
+    TakingOutput,
 }
 
 impl Phase for GatewayPhase {
-    const ALL: &[Self] = &[Self::AwaitingHello, Self::Ready, Self::AwaitingJoin, Self::JoinHeard];
+    const ALL: &[Self] = &[
+        Self::AwaitingHello,
+        Self::Ready,
+        Self::AwaitingJoin,
+        Self::JoinHeard,
+        Self::AwaitingOutput,
+        Self::TakingOutput,
+    ];
     const TABLE: &[(Self, &'static [u16], Self)] = &[
         (Self::AwaitingHello, &[Hello::KIND], Self::Ready),
         (
             Self::Ready,
-            &[StatementMade::KIND, PolicyTaken::KIND, PolicyRefused::KIND, RecordTaken::KIND, RecordRefused::KIND],
+            &[
+                StatementMade::KIND,
+                PolicyTaken::KIND,
+                PolicyRefused::KIND,
+                RecordTaken::KIND,
+                RecordRefused::KIND,
+                RunDeclined::KIND,
+            ],
             Self::Ready,
         ),
         (Self::AwaitingJoin, &[JoinAsked::KIND, RenewalAsked::KIND], Self::JoinHeard),
+        (Self::AwaitingOutput, &[OutputBegun::KIND], Self::TakingOutput),
     ];
 
     fn words(self) -> &'static str {
@@ -76,13 +95,17 @@ impl Phase for GatewayPhase {
             Self::Ready => "the gateway is ready",
             Self::AwaitingJoin => "the gateway awaits a join",
             Self::JoinHeard => "the gateway heard a join",
+            Self::AwaitingOutput => "the gateway awaits an output",
+            Self::TakingOutput => "the gateway takes an output",
         }
     }
 
     fn skips_unknown(self) -> bool {
         match self {
             Self::Ready => true,
-            Self::AwaitingHello | Self::AwaitingJoin | Self::JoinHeard => false,
+            Self::AwaitingHello | Self::AwaitingJoin | Self::JoinHeard | Self::AwaitingOutput | Self::TakingOutput => {
+                false
+            }
         }
     }
 }
@@ -107,7 +130,15 @@ pub enum AgentPhase {
 }
 
 /// What a gateway may say at any time between welcome and close.
-const NEWS: &[u16] = &[PolicyOffered::KIND, RecordOffered::KIND, ReceiptGiven::KIND, StatementRefused::KIND];
+const NEWS: &[u16] = &[
+    PolicyOffered::KIND,
+    RecordOffered::KIND,
+    ReceiptGiven::KIND,
+    StatementRefused::KIND,
+    RunOffered::KIND,
+    RunCancelled::KIND,
+    OutputKept::KIND,
+];
 
 impl Phase for AgentPhase {
     const ALL: &[Self] = &[

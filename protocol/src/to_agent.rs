@@ -4,11 +4,13 @@ use crate::codec::{Decode, Encode};
 use crate::extensions::Extensions;
 use crate::limits::*;
 use crate::message::{heard, messages};
+use crate::run::{OutputKept, RunCancelled, RunOffered};
 
 heard! {
     /// What an agent hears on the control stream.
     ToAgent {
-        Welcome, PolicyOffered, RecordOffered, ReceiptGiven, StatementRefused, Drain,
+        Welcome, PolicyOffered, RecordOffered, ReceiptGiven, StatementRefused, Drain, RunOffered, RunCancelled,
+        OutputKept,
     }
 }
 
@@ -117,6 +119,8 @@ pub enum RefusalCode {
     SequenceFork = 5,
     /// It, or what it asks for, is over a limit.
     Limit = 6,
+    /// The run it asks for may not start: its job was cancelled or stopped, or its window is over.
+    Withdrawn = 7,
 }
 
 impl RefusalCode {
@@ -128,6 +132,7 @@ impl RefusalCode {
         RefusalCode::SequenceGap,
         RefusalCode::SequenceFork,
         RefusalCode::Limit,
+        RefusalCode::Withdrawn,
     ];
 
     /// The number on the wire.

@@ -4,11 +4,12 @@ use crate::codec::{Decode, Encode};
 use crate::extensions::Extensions;
 use crate::limits::*;
 use crate::message::{heard, messages};
+use crate::run::RunDeclined;
 
 heard! {
     /// What a gateway hears on the control stream of a device.
     ToGateway {
-        Hello, StatementMade, PolicyTaken, PolicyRefused, RecordTaken, RecordRefused,
+        Hello, StatementMade, PolicyTaken, PolicyRefused, RecordTaken, RecordRefused, RunDeclined,
     }
 }
 

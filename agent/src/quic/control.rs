@@ -199,6 +199,9 @@ impl Listener<'_> {
             ToAgent::Drain(drain) => {
                 self.drain.send_replace(Some(Duration::from_millis(drain.within_ms)));
             }
+            ToAgent::RunOffered(_) | ToAgent::RunCancelled(_) | ToAgent::OutputKept(_) => {
+                tracing::debug!(kind = frame.kind, "this agent runs no orders yet");
+            }
         }
         Ok(())
     }

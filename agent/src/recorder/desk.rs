@@ -309,7 +309,10 @@ impl Desk {
         match refused.reason() {
             // The gateway will say the same again, and goes on with what follows: an older statement that it holds under this
             // number, or one that it must not record.
-            Some(RefusalCode::PersonMismatch | RefusalCode::Frozen | RefusalCode::SequenceFork) | None => {
+            Some(
+                RefusalCode::PersonMismatch | RefusalCode::Frozen | RefusalCode::SequenceFork | RefusalCode::Withdrawn,
+            )
+            | None => {
                 self.delivery.skipped(seq);
             }
             Some(RefusalCode::NotRecorded | RefusalCode::SequenceGap | RefusalCode::Limit) => {

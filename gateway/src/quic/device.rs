@@ -357,6 +357,10 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<Sta
             link.complain()?;
             tracing::warn!(join = %link.join, serial = refused.serial, "the device refused its record: {}", refused.sentence);
         }
+        ToGateway::RunDeclined(declined) => {
+            link.complain()?;
+            tracing::warn!(join = %link.join, "the device declined an order: {}", declined.sentence);
+        }
         ToGateway::Hello(_) => return Err(Ending::new(CloseCode::OutOfPhase, "a second hello")),
     }
     Ok(())

@@ -76,6 +76,8 @@ fn the_largest_messages_of_an_agent_can_be_sent() {
     fits(PolicyRefused { tenant, version, digest: HASH, sentence: text(SENTENCE_BYTES_MAX) });
     fits(RecordTaken { serial: u64::MAX });
     fits(RecordRefused { serial: u64::MAX, sentence: text(SENTENCE_BYTES_MAX) });
+    fits(RunDeclined { order: ID, digest: HASH, sentence: text(SENTENCE_BYTES_MAX) });
+    fits(OutputBegun { order: ID, offset: u64::MAX });
     fits(JoinAsked {
         token: vec![1; DOCUMENT_BYTES_MAX],
         token_signature: text(SIGNATURE_BYTES_MAX),
@@ -120,6 +122,16 @@ fn the_largest_messages_of_a_gateway_can_be_sent() {
     });
     fits(StatementRefused { statement: ID, code: u16::MAX, sentence: text(SENTENCE_BYTES_MAX) });
     fits(Drain { within_ms: DRAIN_MS_MAX });
+    fits(RunOffered {
+        order: vec![1; DOCUMENT_BYTES_MAX],
+        order_signature: text(SIGNATURE_BYTES_MAX),
+        runbook: vec![1; RUNBOOK_BYTES_MAX],
+        runbook_signature: text(SIGNATURE_BYTES_MAX),
+        index: u64::MAX,
+        path: list(HASH, PROOF_HASHES_MAX),
+    });
+    fits(RunCancelled { order: ID, sentence: text(SENTENCE_BYTES_MAX) });
+    fits(OutputKept { order: ID, offset: u64::MAX });
     fits(CertificateIssued { chain: list(vec![1; CERTIFICATE_BYTES_MAX], CHAIN_CERTIFICATES_MAX) });
     fits(JoinRefused { sentence: text(SENTENCE_BYTES_MAX) });
     fits(Open { access: ID, person: text(PERSON_BYTES_MAX), key: text(KEY_BYTES_MAX) });
@@ -181,6 +193,7 @@ fn one_more_than_an_agent_may_send_is_refused() {
     over("tenant", PolicyRefused { tenant: text(LABEL_BYTES_MAX + 1), ..policy_refused() });
     over("sentence", PolicyRefused { sentence: text(SENTENCE_BYTES_MAX + 1), ..policy_refused() });
     over("sentence", RecordRefused { serial: 1, sentence: text(SENTENCE_BYTES_MAX + 1) });
+    over("sentence", RunDeclined { sentence: text(SENTENCE_BYTES_MAX + 1), ..samples::run_declined() });
     over("token", JoinAsked { token: vec![0; DOCUMENT_BYTES_MAX + 1], ..join_asked() });
     over("token_signature", JoinAsked { token_signature: text(SIGNATURE_BYTES_MAX + 1), ..join_asked() });
     over("request", JoinAsked { request: vec![0; DOCUMENT_BYTES_MAX + 1], ..join_asked() });
@@ -195,6 +208,7 @@ fn one_more_than_an_agent_may_send_is_refused() {
 #[test]
 fn one_more_than_a_gateway_may_send_is_refused() {
     use samples::{join_accepted, open, policy_offered, receipt_given, record_offered, statement_refused, welcome};
+    use samples::{run_cancelled, run_offered};
     over("gateway_version", Welcome { gateway_version: text(PROGRAM_VERSION_BYTES_MAX + 1), ..welcome() });
     over("state", Welcome { state: Welcome::APPROVED + 1, ..welcome() });
     over("extensions", Welcome { extensions: Extensions(list((0, vec![]), EXTENSIONS_MAX + 1)), ..welcome() });
@@ -213,6 +227,12 @@ fn one_more_than_a_gateway_may_send_is_refused() {
     over("checkpoint", ReceiptGiven { checkpoint: vec![0; CHECKPOINT_BYTES_MAX + 1], ..receipt_given() });
     over("consistency", ReceiptGiven { consistency: list(HASH, PROOF_HASHES_MAX + 1), ..receipt_given() });
     over("sentence", StatementRefused { sentence: text(SENTENCE_BYTES_MAX + 1), ..statement_refused() });
+    over("order", RunOffered { order: vec![0; DOCUMENT_BYTES_MAX + 1], ..run_offered() });
+    over("order_signature", RunOffered { order_signature: text(SIGNATURE_BYTES_MAX + 1), ..run_offered() });
+    over("runbook", RunOffered { runbook: vec![0; RUNBOOK_BYTES_MAX + 1], ..run_offered() });
+    over("runbook_signature", RunOffered { runbook_signature: text(SIGNATURE_BYTES_MAX + 1), ..run_offered() });
+    over("path", RunOffered { path: list(HASH, PROOF_HASHES_MAX + 1), ..run_offered() });
+    over("sentence", RunCancelled { sentence: text(SENTENCE_BYTES_MAX + 1), ..run_cancelled() });
     over("within_ms", Drain { within_ms: DRAIN_MS_MAX + 1 });
     over("chain", CertificateIssued { chain: list(vec![], CHAIN_CERTIFICATES_MAX + 1) });
     over("certificate", CertificateIssued { chain: vec![vec![0; CERTIFICATE_BYTES_MAX + 1]] });

@@ -33,6 +33,7 @@ fn a_gateway_hears_a_hello_first_and_once() {
             ("PolicyRefused", Ready),
             ("RecordTaken", Ready),
             ("RecordRefused", Ready),
+            ("RunDeclined", Ready),
         ],
     );
 }
@@ -45,14 +46,23 @@ fn a_gateway_hears_one_question_on_a_join_stream() {
 }
 
 #[test]
+fn an_output_stream_begins_with_one_frame() {
+    only(GatewayPhase::AwaitingOutput, &[("OutputBegun", GatewayPhase::TakingOutput)]);
+    only(GatewayPhase::TakingOutput, &[]);
+}
+
+#[test]
 fn an_agent_hears_a_welcome_then_news_and_at_most_one_drain() {
     use AgentPhase::*;
     only(AwaitingWelcome, &[("Welcome", Ready)]);
-    let news = ["PolicyOffered", "RecordOffered", "ReceiptGiven", "StatementRefused"];
+    let offers = ["PolicyOffered", "RecordOffered", "ReceiptGiven", "StatementRefused"];
+    let runs = ["RunOffered", "RunCancelled", "OutputKept"];
+    let news = [offers.as_slice(), &runs].concat();
     let mut ready: Vec<_> = news.iter().map(|name| (*name, Ready)).collect();
     ready.push(("Drain", Draining));
     only(Ready, &ready);
-    only(Draining, &news.map(|name| (name, Draining)));
+    let draining: Vec<_> = news.iter().map(|name| (*name, Draining)).collect();
+    only(Draining, &draining);
 }
 
 #[test]

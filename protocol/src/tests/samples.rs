@@ -17,6 +17,7 @@ pub(super) fn for_each(visit: &mut impl ForEach) {
     visit.message(policy_refused());
     visit.message(RecordTaken { serial: 2 });
     visit.message(RecordRefused { serial: 2, sentence: "The record names another host key.".into() });
+    visit.message(run_declined());
     visit.message(join_asked());
     visit.message(renewal_asked());
     visit.message(welcome());
@@ -25,10 +26,14 @@ pub(super) fn for_each(visit: &mut impl ForEach) {
     visit.message(receipt_given());
     visit.message(statement_refused());
     visit.message(Drain { within_ms: 20_000 });
+    visit.message(run_offered());
+    visit.message(run_cancelled());
+    visit.message(OutputKept { order: ID, offset: 65_536 });
     visit.message(join_accepted());
     visit.message(JoinRefused { sentence: "The token has expired.".into() });
     visit.message(CertificateIssued { chain: vec![vec![0x30, 1], vec![0x30, 2]] });
     visit.message(open());
+    visit.message(OutputBegun { order: ID, offset: 65_536 });
 }
 
 /// The message without its frame's head, bounds unchecked.
@@ -143,4 +148,23 @@ pub(super) fn join_accepted() -> JoinAccepted {
 
 pub(super) fn open() -> Open {
     Open { access: ID, person: "msp:kim".into(), key: "ssh-ed25519 AAAA kim".into() }
+}
+
+pub(super) fn run_declined() -> RunDeclined {
+    RunDeclined { order: ID, digest: HASH, sentence: "The order is of another tenant.".into() }
+}
+
+pub(super) fn run_offered() -> RunOffered {
+    RunOffered {
+        order: b"tenant = \"acme\"\n".to_vec(),
+        order_signature: "order".into(),
+        runbook: b"#!/bin/sh\n".to_vec(),
+        runbook_signature: "runbook".into(),
+        index: 1,
+        path: vec![HASH, [5; 32]],
+    }
+}
+
+pub(super) fn run_cancelled() -> RunCancelled {
+    RunCancelled { order: ID, sentence: "msp:kim cancelled it.".into() }
 }
