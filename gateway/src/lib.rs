@@ -56,6 +56,8 @@ pub struct Gateway {
     accesses: Accesses,
     /// What each may take of the gateway.
     shares: act::shares::Shares,
+    /// The orders that are carried out.
+    jobs: act::jobs::Jobs,
     /// Who was turned away without being known.
     strangers: act::strangers::Strangers,
     /// Makes transport certificates.
@@ -94,6 +96,7 @@ impl Gateway {
             bulk: Arc::default(),
             accesses: Accesses::default(),
             shares: act::shares::Shares::default(),
+            jobs: act::jobs::Jobs::default(),
             strangers: act::strangers::Strangers::default(),
             transport,
             noise: Noise::default(),

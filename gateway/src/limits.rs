@@ -204,3 +204,26 @@ pub(crate) const TAIL_MAX: u64 = 10_000;
 pub(crate) const SESSIONS_MAX: u64 = 10_000;
 /// One admin request on the local socket, in bytes: a signed policy in JSON.
 pub(crate) const ADMIN_REQUEST_BYTES_MAX: u64 = 4 << 20;
+
+/// What the task that carries out jobs has not heard yet: a thousand devices at once, four times over.
+pub(crate) const JOBS_TOLD_MAX: usize = 4_096;
+/// Offers made in one of its turns: four transactions, then it listens again.
+pub(crate) const OFFERS_PER_TURN_MAX: usize = 1_024;
+/// How long what could not be recorded or sent waits for its next try.
+pub(crate) const JOBS_RETRY: Duration = Duration::from_millis(200);
+/// The longest it sleeps: a clock that was set must not move the end of a window by more.
+pub(crate) const JOBS_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Outputs that one device may send at once: as many as it runs orders.
+pub(crate) const OUTPUTS_PER_DEVICE_MAX: u32 = 8;
+/// One read of an output on its way into the store.
+pub(crate) const OUTPUT_PIECE_BYTES: usize = 64 << 10;
+/// Devices named in the refusal of an order; the rest is counted.
+pub(crate) const REFUSED_NAMED_MAX: usize = 10;
+/// Jobs shown at once.
+pub(crate) const JOBS_SHOWN_MAX: u64 = 1_000;
+/// Versions of runbooks shown at once.
+pub(crate) const RUNBOOKS_SHOWN_MAX: u32 = 10_000;
+/// How long changes of a job are gathered before whoever follows it hears of them: two frames of a screen.
+pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(50);
+/// The longest wait of whoever follows a job before it is looked at again.
+pub(crate) const FOLLOW_LOOK_EVERY: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@
 
 use crate::{
     Gateway,
-    act::strangers,
+    act::{jobs, strangers},
     admin::{
         directory::{Directory, Lock},
         {Operator, socket},
@@ -75,6 +75,7 @@ impl Serving {
         watched(&gateway, ssh::serve(Arc::clone(&gateway), people, host_key));
         watched(&gateway, quic::serve(Arc::clone(&gateway), devices));
         gateway.tracker.spawn(quic::nudge::wake(Arc::clone(&gateway), socket, sleepers));
+        watched(&gateway, jobs::carry_out(Arc::clone(&gateway)));
         watched(&gateway, socket::serve(operator, commands));
         watched(&gateway, strangers::record_all(Arc::clone(&gateway)));
         watched(&gateway, disk_failed(Arc::clone(&gateway)));

@@ -4,14 +4,19 @@
 //! (does it exist, is it used up, does it follow) is judged here, inside the transaction that records it.
 
 use crate::draft::Draft;
+use crate::job::Missed;
+use crate::library::Pushed;
 use crate::limits::ALONE_WEIGHT;
 use crate::refusal::Refusal;
+use crate::submission::Submission;
 use belay_certs::device::{Approval, DeviceRecord};
 use belay_certs::join::{JoinRequest, SignedJoin};
+use belay_certs::order::DeviceLine;
 use belay_certs::policy::Chain;
 use belay_certs::statement::{SignedStatement, Statement};
 use belay_certs::token::Token;
 use belay_certs::{DeviceName, Digest, Id, PersonRef, Signed, TenantName};
+use std::collections::BTreeMap;
 
 /// One change that somebody wants recorded.
 #[derive(Debug, Clone)]
@@ -97,6 +102,66 @@ pub enum Ask {
         /// The version 0 of the chain that the operator means to end.
         lost: Digest,
     },
+    /// A version of a runbook comes into a tenant's library. Checked by `runbook::check_signed`.
+    PushRunbook {
+        /// Whose library.
+        tenant: TenantName,
+        /// The runbook.
+        pushed: Box<Pushed>,
+    },
+    /// An order becomes a job. Checked by `order::CheckedOrder`, for every device of its list.
+    SubmitJob(Box<Submission>),
+    /// Devices are about to be offered a job's order.
+    OfferRuns {
+        /// Whose job.
+        tenant: TenantName,
+        /// Which.
+        job: Id,
+        /// The devices with their places in the order's list; at most [`crate::limits::OFFERS_PER_ASK_MAX`].
+        devices: Vec<(u64, DeviceLine)>,
+    },
+    /// A device turned down what it was offered, and says nothing of it in a statement.
+    DeclineRun {
+        /// Whose device.
+        tenant: TenantName,
+        /// Which.
+        device: DeviceName,
+        /// The order's id, as far as the device could read it.
+        order: Id,
+        /// Of the bytes that it was offered.
+        digest: Digest,
+        /// Why.
+        sentence: String,
+    },
+    /// A person calls a job off.
+    CancelJob {
+        /// Whose job.
+        tenant: TenantName,
+        /// Which.
+        job: Id,
+        /// Who.
+        by: PersonRef,
+    },
+    /// A job's stop rule holds.
+    StopJob {
+        /// Whose job.
+        tenant: TenantName,
+        /// Which.
+        job: Id,
+        /// What it missed.
+        missed: Missed,
+    },
+    /// Nothing more of a job is waited for.
+    EndJob {
+        /// Whose job.
+        tenant: TenantName,
+        /// Which.
+        job: Id,
+        /// How many runs ended how.
+        runs: BTreeMap<belay_certs::order::Outcome, u64>,
+        /// Runs without an answer.
+        unanswered: u64,
+    },
     /// A device connected. The newest connection of a device wins.
     Connect {
         /// The join id in its transport certificate.
@@ -141,7 +206,15 @@ impl Ask {
             Self::Approve { approvals, .. } => approvals.len().max(1),
             Self::RestartLog { .. } => ALONE_WEIGHT,
             Self::Recertify { certificates, .. } => certificates.len().max(1),
+            // Rows beside one entry, a quarter of an entry's work each.
+            Self::OfferRuns { devices, .. } => devices.len().div_ceil(4).max(1),
             Self::Note(_)
+            | Self::PushRunbook { .. }
+            | Self::SubmitJob(_)
+            | Self::DeclineRun { .. }
+            | Self::CancelJob { .. }
+            | Self::StopJob { .. }
+            | Self::EndJob { .. }
             | Self::RestartPolicy { .. }
             | Self::StartUp { .. }
             | Self::AddTenant { .. }

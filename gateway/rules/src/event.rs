@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 mod intents;
+mod jobs;
 
 pub use intents::{Run, Session};
+pub use jobs::{JobEnded, JobOffered, JobStopped, JobSubmitted, RunbookPushed};
 
 /// What happened. The JSON members of a variant are the entry's own members; none is named as one of the envelope's
 /// (`v id type at tenant device person statement`), and numbers are whole.
@@ -340,6 +342,37 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// A person brought a version of a runbook.
+    #[serde(rename = "runbook.pushed")]
+    RunbookPushed(RunbookPushed),
+    /// A person's order is to be carried out.
+    #[serde(rename = "job.submitted")]
+    JobSubmitted(JobSubmitted),
+    /// Devices are offered the order.
+    #[serde(rename = "job.offered")]
+    JobOffered(JobOffered),
+    /// A person called a job off: what has not started never will, what runs is ended.
+    #[serde(rename = "job.cancelled")]
+    JobCancelled {
+        /// Which.
+        job: Id,
+    },
+    /// Too many runs did not succeed: what has not started never will.
+    #[serde(rename = "job.stopped")]
+    JobStopped(JobStopped),
+    /// A job is over.
+    #[serde(rename = "job.ended")]
+    JobEnded(JobEnded),
+    /// A device turned down what it was offered, and says nothing of it itself: no person's order, or one that it knows.
+    #[serde(rename = "run.declined")]
+    RunDeclined {
+        /// The order's id, as far as the device could read it.
+        order: Id,
+        /// Of the bytes that it was offered.
+        digest: Digest,
+        /// Why.
+        sentence: String,
+    },
     /// A device is about to run a script that was ordered; its statement is in the entry.
     #[serde(rename = "run.started")]
     RunStarted(Run),
@@ -408,6 +441,13 @@ impl What {
             Self::DeviceConnected { .. } => "device.connected",
             Self::DeviceDisconnected { .. } => "device.disconnected",
             Self::DeviceSuperseded { .. } => "device.superseded",
+            Self::RunbookPushed(_) => "runbook.pushed",
+            Self::JobSubmitted(_) => "job.submitted",
+            Self::JobOffered(_) => "job.offered",
+            Self::JobCancelled { .. } => "job.cancelled",
+            Self::JobStopped(_) => "job.stopped",
+            Self::JobEnded(_) => "job.ended",
+            Self::RunDeclined { .. } => "run.declined",
             Self::DeviceRefused { .. } => "device.refused",
             Self::AccessOpened { .. } => "access.opened",
             Self::AccessRefused { .. } => "access.refused",

@@ -17,10 +17,9 @@ pub use rota::{Full, Rota};
 pub use run::{Heard, Missed, Owed, Phase, Run, Standing};
 pub use withheld::Withheld;
 
-use crate::limits::{OFFER_SECONDS_MAX, OFFERS_UNANSWERED_MAX, RESULT_GRACE_SECONDS};
+use crate::limits::OFFERS_UNANSWERED_MAX;
 use belay_certs::Timestamp;
 use belay_certs::order::Outcome;
-use belay_certs::time::SECOND;
 use run::{is_miss, is_unstarted};
 use std::collections::BTreeSet;
 
@@ -148,7 +147,7 @@ impl Job {
             return None;
         }
         let place = self.ready.pop_first()?;
-        let due = now.plus(OFFER_SECONDS_MAX * SECOND);
+        let due = Plan::offer_due(now);
         self.set(place, Run::Offered { due });
         self.due.insert((due, place));
         self.taken.insert(place);
@@ -180,7 +179,7 @@ impl Job {
     pub fn started(&mut self, place: usize, now: Timestamp) {
         let Some(Run::Offered { due }) = self.runs.get(place).copied() else { return };
         self.answered(place, due);
-        let due = now.plus(self.plan.run_seconds().saturating_add(RESULT_GRACE_SECONDS).saturating_mul(SECOND));
+        let due = self.plan.run_due(now);
         self.set(place, Run::Started { due });
         self.due.insert((due, place));
         self.open_waves();

@@ -15,6 +15,8 @@ pub const PENDING_MICROS_MAX: i64 = belay_certs::limits::TOKEN_DAYS_MAX * DAY;
 /// A command line on the gateway, in bytes.
 pub const COMMAND_LINE_BYTES_MAX: usize = 4 << 10;
 
+/// Devices in one offer: their names fit an entry, and one transaction.
+pub const OFFERS_PER_ASK_MAX: usize = 256;
 /// Offers of one job that no device has answered, and that are not overdue: a round trip of 100 ms still lets 2,500 devices a
 /// second begin. Runs that have started do not count.
 pub const OFFERS_UNANSWERED_MAX: usize = 256;

@@ -39,6 +39,13 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::SessionRefused { .. }
         | What::SessionEnded { .. }
         | What::SessionWithheld { .. }
+        | What::RunbookPushed(_)
+        | What::JobSubmitted(_)
+        | What::JobOffered(_)
+        | What::JobCancelled { .. }
+        | What::JobStopped(_)
+        | What::JobEnded(_)
+        | What::RunDeclined { .. }
         | What::RunStarted(_)
         | What::RunRefused { .. }
         | What::RunEnded(_)

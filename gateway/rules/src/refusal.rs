@@ -3,6 +3,7 @@
 //! Not here: refusals of an action by policy (`belay_certs::policy::Refusal`), and what broke on our side.
 
 use crate::device::DeviceState;
+use crate::job::Withheld;
 use belay_certs::{DeviceName, Digest, Id, PersonRef, TenantName, Timestamp};
 
 /// Why an ask was not recorded as asked.
@@ -254,6 +255,32 @@ pub enum Refusal {
     /// Nobody offered it to this device.
     #[error("the order {0} was not offered to this device here, so it may not run; submit it with `ssh GATEWAY run`")]
     RunUnknown(Id),
+    /// It was offered, and may not start now.
+    #[error("the order {order} may not run now: {why}")]
+    RunWithheld {
+        /// The order.
+        order: Id,
+        /// Why.
+        why: Withheld,
+    },
+    /// Two orders under one id.
+    #[error("another order has the id {0}; sign it anew, with a new id")]
+    OrderIdTaken(Id),
+    /// There is no such job.
+    #[error("there is no job {0} here; list them with `belay jobs`")]
+    JobUnknown(Id),
+    /// Nothing more happens in it.
+    #[error("job {0} is over already; nothing was changed")]
+    JobOver(Id),
+    /// It was called off before.
+    #[error("job {0} was cancelled before; nothing was changed")]
+    JobCancelled(Id),
+    /// A run says more than any may.
+    #[error("the output of the run of order {0} is longer than any may be; the rest of it is not kept")]
+    OutputTooLong(Id),
+    /// More jobs than may be under way.
+    #[error(transparent)]
+    JobsFull(#[from] crate::job::Full),
     /// The outer connection is somebody else's.
     #[error("the access belongs to {outer}, the session was asked for by {said}; use the same key on both hops")]
     PersonMismatch {

@@ -6,8 +6,9 @@ use crate::draft::Draft;
 use crate::event::What;
 use crate::presence::Caller;
 use crate::refusal::Refusal;
-use belay_certs::statement::{Body, Intent, SignedStatement, Statement};
-use belay_certs::{Digest, Id};
+use crate::submission::{self, Offered};
+use belay_certs::statement::{Body, Intent, RunIntent, SignedStatement, Statement};
+use belay_certs::{Digest, Id, Timestamp};
 
 /// The newest statement of a device that is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +76,10 @@ pub struct Case<'a> {
     pub seen: Seen,
     /// The open access to this device that the intent names.
     pub outer: Option<&'a Outer>,
+    /// The job whose order it names, and where this device's run of it stands.
+    pub offered: Option<&'a Offered<'a>>,
+    /// The gateway's clock.
+    pub now: Timestamp,
 }
 
 /// Judges one statement.
@@ -82,7 +87,7 @@ pub struct Case<'a> {
 /// # Errors
 /// When it is about another device, or the device never was an approved one: nothing at all is recorded then.
 pub fn judge(case: &Case<'_>) -> Result<Judgement, Refusal> {
-    let Case { caller, head, earlier, signed, statement, outer, .. } = *case;
+    let Case { caller, head, earlier, signed, statement, .. } = *case;
     let said = &statement.head;
     if said.device.tenant != caller.tenant || !caller.was_called(&said.device.device) {
         return Err(Refusal::StatementForeign { said: said.device.to_string(), device: caller.name.clone() });
@@ -95,12 +100,15 @@ pub fn judge(case: &Case<'_>) -> Result<Judgement, Refusal> {
     let known = [Some(head), earlier].into_iter().flatten();
     let same = known.into_iter().find(|known| known.seq > 0 && known.seq == said.seq && known.digest == digest);
     if let Some(same) = same {
+        if let Body::RunStarted(intent) = &statement.body {
+            submission::start_again(case.offered, intent)?;
+        }
         return Ok(Judgement::Again(same.index));
     }
     if let Err(refusal) = continues(case) {
         return Ok(Judgement::Reject(rejected(case, &refusal), refusal));
     }
-    Ok(match permitted(caller, statement, outer) {
+    Ok(match permitted(case) {
         Ok(()) => Judgement::Record(entry(case, what(&statement.body))),
         Err(withheld) => {
             let (what, refusal) = *withheld;
@@ -153,18 +161,24 @@ fn fits(case: &Case<'_>) -> Result<(), Refusal> {
 
 /// Only the start of something needs permission; what was refused or is over is recorded whoever it was. A no comes with what
 /// the entry says in the intent's place.
-fn permitted(caller: &Caller, statement: &Statement, outer: Option<&Outer>) -> Result<(), Box<(What, Refusal)>> {
+fn permitted(case: &Case<'_>) -> Result<(), Box<(What, Refusal)>> {
+    let Case { caller, statement, outer, .. } = *case;
     match &statement.body {
         Body::SessionOpened(intent) => permitted_session(caller, statement, intent, outer).map_err(|refusal| {
             Box::new((What::SessionWithheld { session: intent.session, reason: refusal.to_string() }, refusal))
         }),
-        // No job has offered it: whoever offers runs lets them start.
-        Body::RunStarted(intent) => {
-            let refusal = Refusal::RunUnknown(intent.order);
-            Err(Box::new((What::RunWithheld { order: intent.order, reason: refusal.to_string() }, refusal)))
-        }
+        Body::RunStarted(intent) => permitted_run(case, intent).map_err(|refusal| {
+            Box::new((What::RunWithheld { order: intent.order, reason: refusal.to_string() }, refusal))
+        }),
         Body::SessionRefused { .. } | Body::SessionEnded { .. } | Body::RunRefused { .. } | Body::RunEnded(_) => Ok(()),
     }
+}
+
+fn permitted_run(case: &Case<'_>, intent: &RunIntent) -> Result<(), Refusal> {
+    if case.caller.state != DeviceState::Approved {
+        return Err(not_approved(case.caller));
+    }
+    submission::start(case.offered, intent, case.now)
 }
 
 fn permitted_session(
@@ -229,6 +243,15 @@ fn rejected(case: &Case<'_>, refusal: &Refusal) -> Draft {
         reason: refusal.to_string(),
     };
     Draft::new(case.caller.tenant.clone().into(), what).on(case.caller.name.clone())
+}
+
+/// The order whose run a statement is about.
+pub fn order(statement: &Statement) -> Option<Id> {
+    match &statement.body {
+        Body::RunStarted(intent) | Body::RunRefused { intent, .. } => Some(intent.order),
+        Body::RunEnded(end) => Some(end.order),
+        Body::SessionOpened(_) | Body::SessionRefused { .. } | Body::SessionEnded { .. } => None,
+    }
 }
 
 /// The access that a statement's intent came through, for the door to look up.

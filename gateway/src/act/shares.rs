@@ -77,7 +77,17 @@ impl Shares {
                 LogName::Tenant(tenant) => tenant,
                 LogName::System => return,
             },
-            Ask::AdoptPolicy { tenant, .. } | Ask::Approve { tenant, .. } | Ask::Recertify { tenant, .. } => tenant,
+            Ask::AdoptPolicy { tenant, .. }
+            | Ask::Approve { tenant, .. }
+            | Ask::Recertify { tenant, .. }
+            | Ask::DeclineRun { tenant, .. }
+            | Ask::PushRunbook { tenant, .. } => tenant,
+            // One task asks for all tenants and must not wait for one of them; its own rules pace it.
+            Ask::SubmitJob(_)
+            | Ask::OfferRuns { .. }
+            | Ask::CancelJob { .. }
+            | Ask::StopJob { .. }
+            | Ask::EndJob { .. } => return,
             Ask::IssueToken { token, .. } => &token.tenant,
             Ask::Redeem { request, .. } => &request.tenant,
             Ask::AddTenant { .. }

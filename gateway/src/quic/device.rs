@@ -5,17 +5,19 @@
 use super::{
     frames::{self, Ended, Frames},
     offers::{self, Held},
-    statements,
+    outputs, statements,
 };
 use crate::{
-    Gateway, limits,
+    Gateway,
+    act::jobs::Said,
+    limits,
     relay::presence::{NotPresent, Online, close},
     store::{RecordError, Standing},
     threshold::places::Place,
 };
-use belay_certs::{DeviceAddress, Id, PublicKey, transport};
+use belay_certs::{DeviceAddress, Id, PublicKey, order::Outcome, transport};
 use belay_protocol::{
-    CloseCode, GatewayPhase, Hello, StatementMade, ToAgent, ToGateway, Welcome, decode_frame, minor_spoken,
+    CloseCode, GatewayPhase, Hello, RunDeclined, StatementMade, ToAgent, ToGateway, Welcome, decode_frame, minor_spoken,
 };
 use belay_rules::{Ask, DeviceState, Draft, LogName, Refusal, What};
 use quinn::{Connection, SendStream};
@@ -177,7 +179,9 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
     let held = held(&caller, &control.hello);
     let Caller { join, standing, host_key } = caller;
     let news = Arc::new(Notify::new());
+    let (to_agent, out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
     let online = Online {
+        to_agent: to_agent.clone(),
         connection,
         turn,
         address: standing.address.clone(),
@@ -189,7 +193,6 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
     let over = |code, why: &str| -> Talking { Box::pin(std::future::ready(Ending::new(code, why))) };
     let talking = match gateway.presence.arrive(join, online) {
         Ok(()) => {
-            let (to_agent, out) = mpsc::channel(limits::TO_AGENT_QUEUE_MAX);
             let address = standing.address.clone();
             let link = Link { gateway: Arc::clone(gateway), join, address, host_key, news, to_agent };
             Box::pin(talk(link, quic.clone(), standing, control, out))
@@ -206,7 +209,12 @@ impl Visit {
         let Self { join, connection, held, talking } = self;
         let ending = talking.await;
         close(quic, ending.code);
-        let held = gateway.presence.leave(join, connection).or(held);
+        let called = gateway.presence.called(join);
+        let left = gateway.presence.leave(join, connection);
+        if let Some(address) = called {
+            gateway.jobs.moved(address).await;
+        }
+        let held = left.or(held);
         tracing::info!(%join, "a device's connection ended: {}", ending.why);
         match gateway.record(Ask::Disconnect { join, connection, reason: ending.why, held }).await {
             // Its end stands in the log since a newer one came.
@@ -267,6 +275,7 @@ async fn talk(
         ending = hear(&link, incoming, statements) => ending,
         ending = statements::record_all(Arc::clone(&link), to_record) => ending,
         ending = offers::offer(&link, held) => ending,
+        ending = outputs::take_all(&link, &quic) => ending,
         ending = overdue(&link.gateway) => ending,
     }
 }
@@ -359,7 +368,7 @@ async fn take(link: &Link, message: ToGateway, statements: &mpsc::Sender<Box<Sta
         }
         ToGateway::RunDeclined(declined) => {
             link.complain()?;
-            tracing::warn!(join = %link.join, "the device declined an order: {}", declined.sentence);
+            Box::pin(link.declined(declined)).await;
         }
         ToGateway::Hello(_) => return Err(Ending::new(CloseCode::OutOfPhase, "a second hello")),
     }
@@ -370,6 +379,24 @@ impl Link {
     fn draft(&self, what: What) -> Draft {
         let now = self.gateway.presence.called(self.join).unwrap_or_else(|| self.address.clone());
         Draft::new(LogName::Tenant(now.tenant), what).on(now.device)
+    }
+
+    /// The device takes no order that it was offered: recorded, and its run waits for nothing more.
+    async fn declined(&self, declined: RunDeclined) {
+        let DeviceAddress { device, tenant } =
+            self.gateway.presence.called(self.join).unwrap_or_else(|| self.address.clone());
+        let order = Id(declined.order);
+        let ask = Ask::DeclineRun {
+            tenant: tenant.clone(),
+            device: device.clone(),
+            order,
+            digest: belay_certs::Digest(declined.digest),
+            sentence: declined.sentence,
+        };
+        match self.gateway.record(ask).await {
+            Ok(_) => self.gateway.jobs.said(tenant, device, order, Said::Ended(Outcome::Refused)).await,
+            Err(error) => tracing::error!(join = %self.join, "a declined order was not recorded: {error}"),
+        }
     }
 
     /// One more thing that the device did wrong or turned down; too many end the connection, so that none fills the disk.

@@ -28,6 +28,11 @@ impl<P: Phase> Frames<P> {
         Self { stream, reader: FrameReader::new(phase), arrived: bytes::Bytes::new() }
     }
 
+    /// The stream, and what arrived on it behind the last frame: raw from here on.
+    pub(crate) fn into_raw(self) -> (RecvStream, bytes::Bytes) {
+        (self.stream, self.arrived)
+    }
+
     /// The next whole frame. Cancel-safe: what arrived is kept.
     pub(crate) async fn next(&mut self) -> Result<RawFrame, Ended> {
         loop {

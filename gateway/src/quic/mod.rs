@@ -10,6 +10,7 @@ mod join;
 pub(crate) mod noise;
 pub(crate) mod nudge;
 mod offers;
+mod outputs;
 mod statements;
 
 use crate::{Gateway, limits, relay::presence::close};

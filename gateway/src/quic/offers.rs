@@ -112,6 +112,7 @@ impl Held {
         (self.standing, self.stale) = (row.standing(), false);
         if self.standing.state == DeviceState::Approved {
             link.gateway.presence.approve(link.join, self.standing.address.clone());
+            link.gateway.jobs.moved(self.standing.address.clone()).await;
         }
         Ok(())
     }

@@ -3,8 +3,9 @@
 //! In order, because each names the one before it. Cut off half-way the device sends it again and gets the old receipt.
 
 use super::device::{Ending, Link};
-use crate::store::RecordError;
+use crate::{act::jobs::Said, store::RecordError};
 use belay_certs::{
+    DeviceAddress, order,
     receipt::Receipt,
     statement::{self, Body, SignedStatement, Statement},
 };
@@ -93,6 +94,7 @@ async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<T
         link.complain()?;
         return Ok(refused(code(refusal), &refusal.to_string()));
     }
+    tell_jobs(link, &said, &recorded.outcome).await;
     // A withheld session gets its receipt too: the statement is in the log, and that entry permits nothing.
     let origin = link.gateway.store.log_identity(&recorded.log).map(|log| log.origin).unwrap_or_default();
     let from = given.next_from(&origin, &made.origin, made.consistency_from);
@@ -106,6 +108,21 @@ async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<T
             Ok(refused(RefusalCode::NotRecorded, NOT_PROVED))
         }
     }
+}
+
+/// Whoever carries out jobs hears what became of a run. What is withheld changed nothing.
+async fn tell_jobs(link: &Link, said: &Statement, outcome: &Outcome) {
+    if !matches!(outcome, Outcome::Recorded | Outcome::Again) {
+        return;
+    }
+    let (order, what) = match &said.body {
+        Body::RunStarted(intent) => (intent.order, Said::Started),
+        Body::RunRefused { intent, .. } => (intent.order, Said::Ended(order::Outcome::Refused)),
+        Body::RunEnded(end) => (end.order, Said::Ended(end.outcome)),
+        Body::SessionOpened(_) | Body::SessionRefused { .. } | Body::SessionEnded { .. } => return,
+    };
+    let DeviceAddress { device, tenant } = said.head.device.clone();
+    link.gateway.jobs.said(tenant, device, order, what).await;
 }
 
 fn receipt_given(said: &Statement, receipt: Receipt) -> ToAgent {
@@ -123,6 +140,7 @@ fn receipt_given(said: &Statement, receipt: Receipt) -> ToAgent {
 fn code(refusal: &Refusal) -> RefusalCode {
     match refusal {
         Refusal::PersonMismatch { .. } | Refusal::AccessUnknown(_) => RefusalCode::PersonMismatch,
+        Refusal::RunWithheld { .. } => RefusalCode::Withdrawn,
         Refusal::StatementGap { .. } => RefusalCode::SequenceGap,
         Refusal::StatementFork { .. } => RefusalCode::SequenceFork,
         Refusal::StatementTooLarge(_) | Refusal::EntryInvalid(_) => RefusalCode::Limit,

@@ -2,12 +2,12 @@
 
 use crate::limits::DEVICES_MAX;
 use belay_certs::{DeviceAddress, Id, TenantName};
-use belay_protocol::CloseCode;
+use belay_protocol::{CloseCode, ToAgent};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 /// A connected device.
 #[derive(Clone)]
@@ -24,6 +24,8 @@ pub(crate) struct Online {
     pub(crate) held: Option<u64>,
     /// Rung when the device's own row changed.
     pub(crate) news: Arc<Notify>,
+    /// To its control stream.
+    pub(crate) to_agent: mpsc::Sender<Box<ToAgent>>,
     /// Opens streams to it.
     pub(crate) quic: quinn::Connection,
 }

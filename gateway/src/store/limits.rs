@@ -18,6 +18,12 @@ pub(super) const SCRIPT_STEPS_MAX: usize = 8;
 /// Devices of which the writer remembers state, connection and newest statement: every device of a full gateway twice
 /// over, at some 400 bytes each.
 pub(super) const DEVICES_HELD_MAX: usize = 65_536;
+/// Jobs that the writer remembers: all that may be under way.
+pub(super) const JOBS_HELD_MAX: usize = belay_rules::limits::JOBS_OPEN_MAX;
+/// Runs of all of them: a dozen of the largest jobs, at some 300 bytes each.
+pub(super) const RUNS_HELD_MAX: usize = 131_072;
+/// Bytes of output that take as long as an entry: a transaction holds 4 MiB of them, which a disk takes in a moment.
+pub(super) const BYTES_PER_ENTRY: usize = 4 << 10;
 /// Full tiles held for proofs, at 16 KiB each with the nodes inside: the last 130,000 entries of one busy log, or the
 /// last tile of 512 logs.
 pub(super) const TILES_HELD_MAX: usize = 512;
@@ -31,6 +37,10 @@ pub(super) const RECORDS_HELD_MAX: i64 = 8;
 pub const ROWS_READ_MAX: u32 = 10_000;
 /// Entries that one read answers with at most: with [`belay_certs::limits::ENTRY_BYTES_MAX`] that is 16 MiB.
 pub const ENTRIES_READ_MAX: u64 = 256;
+/// Authors who signed one version of a runbook that one read answers with: more than any team has.
+pub(super) const AUTHORS_READ_MAX: i64 = 32;
+/// Pieces of an output that one read answers with: some MiB at most.
+pub(super) const PIECES_READ_MAX: i64 = 64;
 /// Keys of one log's earlier lives that are looked for: more than any operator has lost databases.
 pub(super) const LIVES_MAX: u32 = 1_000;
 

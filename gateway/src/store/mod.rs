@@ -6,11 +6,11 @@
 //! |---|---|
 //! | `record.rs` | the way in: an ask is queued, and answered when it is durable |
 //! | `writer.rs` | the one writer: a batch is one transaction; what happens when it fails |
-//! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_rare.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
+//! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_jobs.rs`, `turn_rare.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
 //! | `stage.rs`, `rows.rs`, `transaction.rs` | what a transaction writes at its end, and how |
-//! | `devices.rs` | the devices that the writer remembers |
+//! | `devices.rs`, `jobs.rs` | the devices and jobs that the writer remembers |
 //! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
-//! | `read.rs`, `sessions.rs`, `export.rs` | lists for doors, and a whole log as an archive |
+//! | `read.rs`, `sessions.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
 //! | `database.rs`, `sql.rs`, `keys.rs`, `limits.rs` | the file, every SQL text, the log keys, every maximum |
 
 mod broken;
@@ -18,7 +18,9 @@ mod database;
 mod devices;
 mod export;
 mod heads;
+mod jobs;
 mod keys;
+mod library;
 pub mod limits;
 mod proofs;
 mod read;
@@ -30,6 +32,7 @@ mod stage;
 mod transaction;
 mod turn;
 mod turn_devices;
+mod turn_jobs;
 mod turn_live;
 mod turn_rare;
 mod turn_restart;
@@ -40,13 +43,16 @@ mod tests;
 
 pub use broken::{Broken, RecordError};
 pub use export::Exported;
+pub use jobs::{RunEnded, RunRow};
 pub use keys::LogKeys;
+pub use library::{JobDocuments, JobRow, RunbookRow, SignedRunbook};
 pub use read::{
     ApprovalRow, ApprovedFacts, DeviceRow, PendingRow, PendingWanted, PresenceFacts, Standing, TenantRow, TenantStore,
     TokenRow,
 };
 pub use record::Recorded;
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
+pub use turn_jobs::Piece;
 
 use belay_certs::Timestamp;
 use belay_rules::LogName;

@@ -2,7 +2,8 @@
 
 use super::Store;
 use super::broken::{Broken, RecordError};
-use super::limits::QUEUE_WAIT;
+use super::limits::{BYTES_PER_ENTRY, QUEUE_WAIT};
+use super::turn_jobs::Piece;
 use belay_certs::tlog::{Hash, leaf_hash};
 use belay_certs::{Id, Timestamp};
 use belay_rules::statement::Seen;
@@ -30,7 +31,16 @@ pub struct Recorded {
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) work: Work,
-    pub(super) answer: oneshot::Sender<Result<Recorded, RecordError>>,
+    pub(super) answer: oneshot::Sender<Result<Answered, RecordError>>,
+}
+
+/// What an asker hears.
+#[derive(Debug)]
+pub(super) enum Answered {
+    /// An event is recorded.
+    Recorded(Recorded),
+    /// So many bytes of a run's output are kept.
+    Kept(u64),
 }
 
 /// What the writer has to do.
@@ -45,6 +55,8 @@ pub(super) enum Work {
         seen: Seen,
         now: Timestamp,
     },
+    /// Keep a piece of a run's output: no event, for the end of the run says what all of it is.
+    Keep(Box<Piece>),
 }
 
 impl Work {
@@ -53,6 +65,7 @@ impl Work {
         match self {
             Self::Enter(_) => 1,
             Self::Judge { ask, .. } => ask.weight(),
+            Self::Keep(piece) => piece.bytes.len().div_ceil(BYTES_PER_ENTRY).max(1),
         }
     }
 }
@@ -95,6 +108,24 @@ impl Store {
             }
             ask => Work::Judge { seen: self.seen(&ask).await?, ask: Box::new(ask), now },
         };
+        match self.answered(work).await? {
+            Answered::Recorded(recorded) => Ok(recorded),
+            Answered::Kept(_) => Err(Broken::new("an ask was answered as a piece of output").into()),
+        }
+    }
+
+    /// Keeps a piece of a run's output if it continues what is there. How many bytes are there, durable, when this returns.
+    ///
+    /// # Errors
+    /// As [`Store::record`]; refused for a run that was never offered, and for more than any run may say.
+    pub async fn keep(&self, piece: Piece) -> Result<u64, RecordError> {
+        match self.answered(Work::Keep(Box::new(piece))).await? {
+            Answered::Kept(kept) => Ok(kept),
+            Answered::Recorded(_) => Err(Broken::new("a piece of output was answered as an ask").into()),
+        }
+    }
+
+    async fn answered(&self, work: Work) -> Result<Answered, RecordError> {
         let (answer, answered) = oneshot::channel();
         self.queue(Job { work, answer }).await?;
         answered.await.map_err(|_| Broken::new("the store is closed"))?

@@ -30,6 +30,14 @@ macro_rules! device_shown {
     };
 }
 
+/// Columns of a job in a list, in the order of `library::job`.
+macro_rules! job_shown {
+    () => {
+        "SELECT id, runbook, version, person, account, devices, submitted_us, not_before_us, not_after_us, phase, reason, \
+         over_us FROM job "
+    };
+}
+
 texts! {
     // Logs.
     // An earlier life of a log has a name with a slash, `acme/1`, which no log in use has.
@@ -101,6 +109,34 @@ texts! {
     // Entry 0 starts a log: it approves nothing, so this is an approval of an earlier life.
     CARRIED = "SELECT 1 FROM record WHERE join_id = $1 AND entry = 0 LIMIT 1";
     CALLER_RECORDS = "SELECT serial, name FROM record WHERE join_id = $1 ORDER BY serial DESC LIMIT $2";
+
+    RUNBOOKS_RETIRE = "UPDATE runbook SET entry = 0 WHERE tenant = $1";
+    JOBS_RETIRE = "UPDATE job SET entry = 0 WHERE tenant = $1";
+
+    // Runbooks and jobs.
+    RUNBOOK_ENTRY = "SELECT entry FROM runbook WHERE tenant = $1 AND version = $2 AND signed_by = $3";
+    RUNBOOK_ADD = "INSERT INTO runbook (tenant, version, signed_by, name, issued_us, risk, pushed_us, entry, signature, bytes) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    RUNBOOKS = "SELECT name, version, issued_us, risk, signed_by, pushed_us, entry FROM runbook \
+                WHERE tenant = $1 AND ($2 = '' OR name = $2) ORDER BY name, issued_us DESC, version, signed_by LIMIT $3";
+    RUNBOOK = "SELECT bytes, signature, signed_by FROM runbook WHERE tenant = $1 AND version = $2 ORDER BY signed_by LIMIT $3";
+    JOB_HELD = "SELECT digest, phase, not_before_us, not_after_us, over_us, entry FROM job WHERE tenant = $1 AND id = $2";
+    JOB_ADD = "INSERT INTO job (tenant, id, runbook, version, author_key, person, account, devices, submitted_us, \
+               not_before_us, not_after_us, phase, entry, digest, bytes, signature, list) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    JOB_PHASE = "UPDATE job SET phase = $1, reason = $2 WHERE tenant = $3 AND id = $4";
+    JOB_OVER = "UPDATE job SET over_us = $1 WHERE tenant = $2 AND id = $3";
+    JOBS = concat!(job_shown!(), "WHERE tenant = $1 ORDER BY submitted_us DESC, id LIMIT $2");
+    JOB = concat!(job_shown!(), "WHERE tenant = $1 AND id = $2");
+    JOBS_OPEN = "SELECT tenant, id FROM job WHERE over_us IS NULL ORDER BY tenant, submitted_us, id LIMIT $1";
+    JOB_DOCUMENTS = "SELECT bytes, signature, list, author_key FROM job WHERE tenant = $1 AND id = $2";
+    JOB_COUNTS = "SELECT state, COUNT(*) FROM run WHERE tenant = $1 AND job = $2 GROUP BY state";
+    RUNS = "SELECT device, place, serial, state, offered_us, started_us, ended_us, exit, signal, reason, duration_ms, output, \
+            output_bytes, output_dropped, output_kept, changed FROM run \
+            WHERE tenant = $1 AND job = $2 AND changed > $3 ORDER BY changed, place LIMIT $4";
+    RUN = "SELECT device, place, serial, state, offered_us, started_us, ended_us, exit, signal, reason, duration_ms, output, \
+           output_bytes, output_dropped, output_kept, changed FROM run WHERE tenant = $1 AND job = $2 AND device = $3";
+    PIECES = "SELECT at, bytes FROM output WHERE tenant = $1 AND job = $2 AND device = $3 AND at >= $4 ORDER BY at LIMIT $5";
 
     // What a start finds open.
     PRESENT_BY_TENANT = "SELECT tenant, COUNT(*) FROM presence WHERE connection IS NOT NULL GROUP BY tenant ORDER BY tenant";
@@ -204,6 +240,17 @@ pub(super) static SESSION_ROWS: Insert = Insert::new(
     "ON CONFLICT (tenant, device, id) DO NOTHING",
 );
 
+pub(super) static RUN_ROWS: Insert = Insert::new(
+    "INSERT INTO run (tenant, job, device, place, serial, state, offered_us, started_us, ended_us, exit, signal, reason, \
+     duration_ms, output, output_bytes, output_dropped, output_kept, changed) VALUES",
+    18,
+    "ON CONFLICT (tenant, job, device) DO UPDATE SET state = excluded.state, started_us = excluded.started_us, \
+     ended_us = excluded.ended_us, exit = excluded.exit, signal = excluded.signal, reason = excluded.reason, \
+     duration_ms = excluded.duration_ms, output = excluded.output, output_bytes = excluded.output_bytes, \
+     output_dropped = excluded.output_dropped, output_kept = excluded.output_kept, changed = excluded.changed",
+);
+pub(super) static PIECE_ROWS: Insert = Insert::new("INSERT INTO output (tenant, job, device, at, bytes) VALUES", 5, "");
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,7 +267,17 @@ mod tests {
                 .await
                 .unwrap_or_else(|error| panic!("{text}: {error}"));
         }
-        let inserts = [&ENTRY_ROWS, &TILE_ROWS, &OBJECT_ROWS, &PRESENCE_ROWS, &SAID_ROWS, &ACCESS_ROWS, &SESSION_ROWS];
+        let inserts = [
+            &ENTRY_ROWS,
+            &TILE_ROWS,
+            &OBJECT_ROWS,
+            &PRESENCE_ROWS,
+            &SAID_ROWS,
+            &ACCESS_ROWS,
+            &SESSION_ROWS,
+            &RUN_ROWS,
+            &PIECE_ROWS,
+        ];
         for insert in inserts {
             for rows in ROWS {
                 let (fitting, text) = insert.for_rows(rows);

@@ -5,6 +5,7 @@
 
 use super::broken::{Broken, RecordError};
 use super::heads::{Head, Shared, signed};
+use super::jobs::{PieceWritten, RunWritten};
 use super::record::Ready;
 use super::rows::{
     AccessEnd, AccessRow, EntryRow, LogRow, ObjectRow, PresenceRow, SaidRow, SessionEnd, SessionRow, TileRow,
@@ -13,7 +14,7 @@ use super::sql;
 use super::transaction::{Script, Transaction};
 use belay_certs::policy::LogIdentity;
 use belay_certs::tlog::{Checkpoint, CompletedTile, Edge, NoteSigner};
-use belay_certs::{Digest, Id};
+use belay_certs::{DeviceName, Digest, Id, TenantName};
 use belay_rules::{Event, LogName, Refusal, What};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,6 +68,9 @@ pub(super) struct Stage {
     session_ends: Vec<SessionEnd>,
     presence: HashMap<Id, PresenceRow>,
     said: Vec<SaidRow>,
+    /// Each run's newest row.
+    runs: HashMap<(TenantName, Id, DeviceName), RunWritten>,
+    pieces: Vec<PieceWritten>,
 }
 
 impl Stage {
@@ -144,6 +148,21 @@ impl Stage {
         }
     }
 
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.runs.is_empty() && self.pieces.is_empty()
+    }
+
+    /// Where a run stands now.
+    pub(super) fn run(&mut self, row: RunWritten) {
+        self.runs.insert((row.tenant.clone(), row.job, row.run.device.clone()), row);
+    }
+
+    /// A piece of a run's output.
+    pub(super) fn piece(&mut self, row: PieceWritten) {
+        self.pieces.push(row);
+    }
+
     /// The newest statement of a device.
     pub(super) fn said(&mut self, row: SaidRow) {
         self.said.push(row);
@@ -218,6 +237,13 @@ impl Stage {
             | What::AccessRefused { .. }
             | What::SessionRefused { .. }
             | What::SessionWithheld { .. }
+            | What::RunbookPushed(_)
+            | What::JobSubmitted(_)
+            | What::JobOffered(_)
+            | What::JobCancelled { .. }
+            | What::JobStopped(_)
+            | What::JobEnded(_)
+            | What::RunDeclined { .. }
             | What::RunStarted(_)
             | What::RunRefused { .. }
             | What::RunEnded(_)
@@ -243,6 +269,8 @@ impl Stage {
         self.session_ends.clear();
         self.presence.clear();
         self.said.clear();
+        self.runs.clear();
+        self.pieces.clear();
         Ok(())
     }
 
@@ -252,6 +280,8 @@ impl Stage {
         script.insert(&sql::SESSION_ROWS, &self.sessions);
         script.insert(&sql::PRESENCE_ROWS, self.presence.values());
         script.insert(&sql::SAID_ROWS, &self.said);
+        script.insert(&sql::RUN_ROWS, self.runs.values());
+        script.insert(&sql::PIECE_ROWS, &self.pieces);
         self.access_ends.iter().for_each(|end| script.write(sql::ACCESS_END, end));
         self.session_ends.iter().for_each(|end| script.write(sql::SESSION_END, end));
     }

@@ -6,6 +6,7 @@
 use super::broken::{Broken, RecordError};
 use super::devices::Devices;
 use super::heads::{Shared, signed};
+use super::jobs::Jobs;
 use super::keys::LogKeys;
 use super::record::{Ready, Work};
 use super::rows::{policy_held, token_held};
@@ -18,7 +19,7 @@ use belay_certs::{Digest, PersonRef, Signed, TenantName, Timestamp};
 use belay_rules::policy::PolicyHeld;
 use belay_rules::presence::Line;
 use belay_rules::statement::Seen;
-use belay_rules::{Ask, Bearer, Draft, LogName, Outcome, Verdict, policy, tenant, token};
+use belay_rules::{Ask, Bearer, Draft, LogName, Outcome, Verdict, What, policy, tenant, token};
 use sqlx::Row;
 
 /// How a turn ended.
@@ -37,12 +38,15 @@ pub(super) enum Answer {
         /// How.
         outcome: Outcome,
     },
+    /// So many bytes of a run's output are there.
+    Kept(u64),
 }
 
 /// A transaction under way.
 pub(super) struct Turn<'a> {
     pub(super) transaction: Transaction<'a>,
     pub(super) devices: &'a mut Devices,
+    pub(super) jobs: &'a mut Jobs,
     pub(super) shared: &'a Shared,
     pub(super) keys: &'a LogKeys,
     /// Logs for which a key was made; see [`super::writer`].
@@ -59,6 +63,7 @@ impl Turn<'_> {
         match work {
             Work::Enter(ready) => Ok(Answer::New(self.enter(*ready)?, Outcome::Recorded)),
             Work::Judge { ask, seen, now } => self.judge(*ask, seen, now).await,
+            Work::Keep(piece) => Ok(Answer::Kept(self.keep(*piece).await?)),
         }
     }
 
@@ -76,6 +81,16 @@ impl Turn<'_> {
             Ask::Approve { tenant, approvals, by, over } => self.approve(&tenant, &approvals, &by, &over, now).await,
             Ask::Recertify { tenant, certificates, by } => self.recertify(&tenant, &certificates, &by, now).await,
             Ask::RestartPolicy { chain, signed, lost } => self.restart_policy(&chain, &signed, lost, now).await,
+            Ask::PushRunbook { tenant, pushed } => self.push_runbook(&tenant, &pushed, now).await,
+            Ask::SubmitJob(submission) => self.submit_job(&submission, now).await,
+            Ask::OfferRuns { tenant, job, devices } => self.offer_runs(&tenant, job, devices, now).await,
+            Ask::DeclineRun { tenant, device, order, digest, sentence } => {
+                let what = What::RunDeclined { order, digest, sentence };
+                self.decline_run(&tenant, &device, what, now).await
+            }
+            Ask::CancelJob { tenant, job, by } => self.cancel_job(&tenant, job, &by, now).await,
+            Ask::StopJob { tenant, job, missed } => self.stop_job(&tenant, job, missed, now).await,
+            Ask::EndJob { tenant, job, runs, unanswered } => self.end_job(&tenant, job, runs, unanswered, now).await,
             Ask::Connect { join, connection, address, version, held } => {
                 self.connect(join, Line { connection, address, version }, held, now).await
             }

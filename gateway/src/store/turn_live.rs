@@ -2,6 +2,7 @@
 
 use super::broken::{Broken, RecordError};
 use super::heads::{signed, unsigned};
+use super::jobs::KnownJob;
 use super::limits::SAID_HELD_MAX;
 use super::record::Ready;
 use super::rows::{PresenceRow, SaidRow};
@@ -13,6 +14,7 @@ use belay_certs::tlog::life;
 use belay_certs::{Digest, Id, Timestamp};
 use belay_rules::presence::{Caller, Line};
 use belay_rules::statement::{Begins, Case, Judgement, Seen, StatementHead};
+use belay_rules::submission::Offered;
 use belay_rules::{Draft, LogName, Outcome, Outer, Refusal, What, presence, statement};
 use sqlx::Row;
 
@@ -117,8 +119,15 @@ impl Turn<'_> {
         let earlier = self.earlier(join, said.head.seq, &known.said).await?;
         let (caller, head, earlier) = (&known.caller, &known.said, earlier.as_ref());
         let begins = self.begins(caller, head).await?;
-        let case = Case { caller, head, earlier, signed: text, statement: said, begins, seen, outer };
         let log = LogName::Tenant(known.caller.tenant.clone());
+        let offered = match statement::order(said) {
+            Some(order) => self.jobs.get(&mut self.transaction, &known.caller.tenant, order).await?,
+            None => None,
+        };
+        let run = |job: &KnownJob| job.runs.get(&said.head.device.device).map(|run| run.state);
+        let offered = offered.as_deref().map(|job| Offered { job: &job.held, run: run(job) });
+        let offered = offered.as_ref();
+        let case = Case { caller, head, earlier, signed: text, statement: said, begins, seen, outer, offered, now };
         let (judgement, ready) = match statement::judge(&case)? {
             Judgement::Again(index) => return self.old(log, index, Outcome::Again).await,
             judgement => written(&case, judgement, now)?,
@@ -132,7 +141,12 @@ impl Turn<'_> {
                 self.stage.keep(entered, text.text.as_bytes());
                 self.stage.keep(entered, text.signature.as_bytes());
             }
-            Outcome::Recorded | Outcome::Withheld(_) => self.advance(join, text, said, entered).await?,
+            Outcome::Recorded => {
+                self.advance(join, text, said, entered).await?;
+                let (tenant, device) = (&known.caller.tenant, &said.head.device.device);
+                self.follow_run(tenant, device, (&said.body, entered.index), now).await?;
+            }
+            Outcome::Withheld(_) => self.advance(join, text, said, entered).await?,
             Outcome::Again | Outcome::JoinedBefore(_) => {}
         }
         Ok(Answer::New(entered, judgement))

@@ -15,8 +15,15 @@ use belay_rules::{LogName, Outcome, Refusal, device, tenant};
 use sqlx::Row;
 
 /// Everything of a tenant that points to entries of the log.
-const RETIRE: [&str; 5] =
-    [sql::DEVICES_RETIRE, sql::RECORDS_RETIRE, sql::POLICIES_RETIRE, sql::TOKENS_RETIRE, sql::SAID_RETIRE];
+const RETIRE: [&str; 7] = [
+    sql::DEVICES_RETIRE,
+    sql::RECORDS_RETIRE,
+    sql::POLICIES_RETIRE,
+    sql::TOKENS_RETIRE,
+    sql::SAID_RETIRE,
+    sql::RUNBOOKS_RETIRE,
+    sql::JOBS_RETIRE,
+];
 
 impl Turn<'_> {
     /// Begins the next life of the tenant's log. It has the transaction for itself: nothing else of it may be staged.

@@ -7,9 +7,10 @@
 use super::broken::{Broken, RecordError};
 use super::devices::Devices;
 use super::heads::Shared;
+use super::jobs::Jobs;
 use super::keys::LogKeys;
 use super::limits::{BATCH_ASKS_MAX, BATCH_ENTRIES_MAX};
-use super::record::{Job, Recorded, Work};
+use super::record::{Answered, Job, Recorded, Work};
 use super::stage::{Grown, Stage};
 use super::transaction::Transaction;
 use super::turn::{Answer, Turn};
@@ -27,6 +28,7 @@ pub(super) struct Writer {
     /// The connection; none after a failure.
     connection: Option<AnyConnection>,
     devices: Devices,
+    jobs: Jobs,
     /// Logs whose keys were made in a transaction that has not succeeded, or not yet.
     begun: Vec<LogName>,
     /// How many asks were answered since the start.
@@ -39,7 +41,7 @@ pub(super) struct Writer {
 
 /// The answers of a batch that is durable, in the order of its asks.
 struct Durable {
-    answers: Vec<Result<Recorded, RecordError>>,
+    answers: Vec<Result<Answered, RecordError>>,
     grown: Grown,
 }
 
@@ -51,6 +53,7 @@ impl Writer {
             keys,
             connection: None,
             devices: Devices::default(),
+            jobs: Jobs::default(),
             begun: Vec::new(),
             turns: 0,
             over: None,
@@ -105,6 +108,7 @@ impl Writer {
             Ok(durable) => {
                 durable.grown.publish(&self.shared);
                 self.devices.trim();
+                self.jobs.trim();
                 for (caller, answer) in callers.into_iter().zip(durable.answers) {
                     // Whoever asked may have gone; the record stands.
                     let _ = caller.send(answer);
@@ -134,8 +138,8 @@ impl Writer {
         }
         let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
         let transaction = Transaction::on(connection);
-        let Self { shared, keys, devices, begun, turns, .. } = self;
-        let mut turn = Turn { transaction, devices, shared, keys, begun, stage: Stage::default() };
+        let Self { shared, keys, devices, jobs, begun, turns, .. } = self;
+        let mut turn = Turn { transaction, devices, jobs, shared, keys, begun, stage: Stage::default() };
         let mut answers = Vec::with_capacity(batch.len());
         for work in batch {
             match turn.take(work).await {
@@ -144,7 +148,7 @@ impl Writer {
             }
         }
         let Turn { transaction, mut stage, .. } = turn;
-        if stage.entries.is_empty() {
+        if stage.is_empty() {
             // Refusals and repetitions only: nothing to sign or to sync.
             transaction.leave().await?;
             return Ok(Durable { answers: finish(answers, stage, turns), grown: Grown::default() });
@@ -160,6 +164,7 @@ impl Writer {
     fn abandon(&mut self) {
         self.connection = None;
         self.devices.clear();
+        self.jobs.clear();
         self.shared.tiles.clear();
     }
 
@@ -180,8 +185,8 @@ impl Writer {
     async fn begin_system_log(&mut self, now: Timestamp) -> Result<(), Broken> {
         let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
         let transaction = Transaction::on(connection);
-        let Self { shared, keys, devices, begun, .. } = self;
-        let mut turn = Turn { transaction, devices, shared, keys, begun, stage: Stage::default() };
+        let Self { shared, keys, devices, jobs, begun, .. } = self;
+        let mut turn = Turn { transaction, devices, jobs, shared, keys, begun, stage: Stage::default() };
         let identity = turn.begin_log(&LogName::System).await?;
         let what = What::LogStarted { origin: identity.origin, vkey: identity.vkey, continues: None };
         turn.note(Draft::new(LogName::System, what), now).map_err(|error| Broken::new(error.to_string()))?;
@@ -208,18 +213,21 @@ fn finish(
     answers: Vec<Result<Answer, RecordError>>,
     stage: Stage,
     turns: &mut u64,
-) -> Vec<Result<Recorded, RecordError>> {
+) -> Vec<Result<Answered, RecordError>> {
     let mut entries: Vec<_> = stage.entries.into_iter().map(|entry| Some((entry.log, entry.bytes))).collect();
     let mut take = |position: usize| entries.get_mut(position).and_then(Option::take);
     let finished = answers.into_iter().map(|answer| {
         *turns += 1;
         match answer? {
-            Answer::Old { log, index, entry, outcome } => Ok(Recorded { log, index, turn: *turns, entry, outcome }),
+            Answer::Kept(kept) => Ok(Answered::Kept(kept)),
+            Answer::Old { log, index, entry, outcome } => {
+                Ok(Answered::Recorded(Recorded { log, index, turn: *turns, entry, outcome }))
+            }
             Answer::New(entered, outcome) => {
                 let (log, entry) = take(entered.position).ok_or_else(|| Broken::new("an entry was answered twice"))?;
-                Ok(Recorded { log, index: entered.index, turn: *turns, entry, outcome })
+                Ok(Answered::Recorded(Recorded { log, index: entered.index, turn: *turns, entry, outcome }))
             }
         }
     });
-    finished.collect::<Vec<Result<Recorded, RecordError>>>()
+    finished.collect()
 }

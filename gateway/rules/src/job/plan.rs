@@ -1,8 +1,10 @@
 //! What of an order a job is paced by: how many devices, waves, tolerance, window, and how long a run may take.
 
+use crate::limits::{OFFER_SECONDS_MAX, RESULT_GRACE_SECONDS};
 use belay_certs::Timestamp;
 use belay_certs::order::{Order, Share};
 use belay_certs::runbook::Runbook;
+use belay_certs::time::SECOND;
 
 /// An order's numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +32,16 @@ impl Plan {
             not_after: order.not_after,
             run_seconds: i64::try_from(order.timeout.unwrap_or(runbook.timeout).seconds()).unwrap_or(i64::MAX),
         }
+    }
+
+    /// When an offer made at this moment is overdue.
+    pub fn offer_due(offered: Timestamp) -> Timestamp {
+        offered.plus(OFFER_SECONDS_MAX * SECOND)
+    }
+
+    /// When a run that started at this moment is overdue.
+    pub fn run_due(&self, started: Timestamp) -> Timestamp {
+        started.plus(self.run_seconds.saturating_add(RESULT_GRACE_SECONDS).saturating_mul(SECOND))
     }
 
     /// How many devices there are.
@@ -67,9 +79,5 @@ impl Plan {
     /// When the window next opens or closes.
     pub(super) fn next_edge(&self, now: Timestamp) -> Option<Timestamp> {
         [self.not_before, self.not_after].into_iter().find(|edge| *edge > now)
-    }
-
-    pub(super) fn run_seconds(&self) -> i64 {
-        self.run_seconds
     }
 }

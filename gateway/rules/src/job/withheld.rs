@@ -20,6 +20,9 @@ pub enum Withheld {
     /// It is too early or too late.
     #[error("the window of the order is not open; give a new order, or set the clock that is wrong")]
     OutsideWindow,
+    /// It began before.
+    #[error("this run began before, and none begins twice")]
+    Started,
     /// It is over.
     #[error("this run has ended before: {0}")]
     Ended(Outcome),

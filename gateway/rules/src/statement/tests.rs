@@ -1,7 +1,7 @@
 //! The judge of statements, case by case.
 
 use super::*;
-use crate::fixtures::{Speaker, ann, ended, intent};
+use crate::fixtures::{Speaker, ann, ended, intent, now};
 use crate::presence::{Caller, RecordNamed};
 use belay_certs::order::Outcome;
 use belay_certs::statement::{CheckpointSeen, RunEnd, RunIntent};
@@ -41,6 +41,8 @@ fn judged(head: &StatementHead, said: &(SignedStatement, Statement), outer: Opti
         begins: Begins::AtOne,
         seen: Seen::Fits,
         outer,
+        offered: None,
+        now: now(),
     })
     .unwrap()
 }
@@ -142,6 +144,8 @@ fn a_log_head_that_never_was_is_rejected() {
         begins: Begins::AtOne,
         seen: Seen::Denied,
         outer: Some(&outer),
+        offered: None,
+        now: now(),
     };
     let Judgement::Reject(_, refusal) = judge(&case).unwrap() else { panic!("not rejected") };
     assert_eq!(refusal, Refusal::CheckpointDenied { seq: 1, size: 3 });
@@ -182,6 +186,8 @@ fn only_approved_devices_speak_and_only_for_themselves() {
             begins: Begins::AtOne,
             seen: Seen::Fits,
             outer: None,
+            offered: None,
+            now: now(),
         })
     };
     let unheard = [
@@ -227,6 +233,8 @@ fn a_statement_before_the_newest_one_is_recognised_and_another_with_its_number_i
             begins: Begins::AtOne,
             seen: Seen::Fits,
             outer: None,
+            offered: None,
+            now: now(),
         })
         .unwrap()
     };
@@ -251,6 +259,8 @@ fn a_revoked_device_says_how_its_sessions_ended_and_opens_none() {
             begins: Begins::AtOne,
             seen: Seen::Fits,
             outer: Some(&outer),
+            offered: None,
+            now: now(),
         })
         .unwrap()
     };
@@ -268,7 +278,19 @@ fn in_a_later_life_of_a_log_the_first_statement_may_have_any_number_and_the_next
     let (caller, outer) = (caller(), outer());
     let judged = |begins: Begins, head: &StatementHead, (signed, statement): &(SignedStatement, Statement)| {
         let (caller, outer) = (&caller, Some(&outer));
-        judge(&Case { caller, head, earlier: None, signed, statement, begins, seen: Seen::Fits, outer }).unwrap()
+        judge(&Case {
+            caller,
+            head,
+            earlier: None,
+            signed,
+            statement,
+            begins,
+            seen: Seen::Fits,
+            outer,
+            offered: None,
+            now: now(),
+        })
+        .unwrap()
     };
     assert_eq!(type_name(&judged(Begins::Anywhere, &StatementHead::NONE, &third)), "session.opened");
     assert_eq!(type_name(&judged(Begins::AtOne, &StatementHead::NONE, &third)), "statement.rejected");

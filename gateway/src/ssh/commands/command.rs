@@ -2,10 +2,13 @@
 //!
 //! Only what is said, never whether it is allowed or true.
 
-use super::show::Form;
+mod orders;
+mod said;
+
+use super::{jobs::Wanted, show::Form};
 use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, SESSIONS_MAX, TAIL_MAX};
-use belay_certs::{DeviceAddress, Id, TenantName};
-use std::{iter::Peekable, slice::Iter, str::FromStr};
+use belay_certs::{DeviceAddress, DeviceName, Digest, Id, RunbookName, TenantName};
+use said::Rest;
 
 /// Sessions shown when nobody says how many.
 const SESSIONS_DEFAULT: u64 = 100;
@@ -29,6 +32,14 @@ Commands of this gateway, as `ssh gw COMMAND`:
   policy show TENANT [--from N] [--json]                     the newest policy; as JSON all versions from N on
   policy fetch                                               news of all policies you may see (JSON on standard input)
   policy push TENANT                                         bring a signed policy (standard input)
+  runbooks TENANT [--name N] [--json]                        the library of runbooks
+  runbook show TENANT VERSION                                one version with its signatures (JSON)
+  runbook push TENANT                                        bring a signed runbook (standard input)
+  run TENANT [--json]                                        submit an order, its signature and its list (standard input)
+  jobs [--tenant T] [--limit N] [--json]                     orders under way and over
+  job JOB [--device D] [--follow] [--json|--csv]             one job, run by run
+  job JOB --device D --output                                what one run wrote
+  cancel JOB                                                 call a job off
   sessions [--tenant T] [--device D] [--limit N] [--json]    who had which session
   log tail TENANT [--limit N] [--json]                       the newest entries of the log
   log export TENANT                                          the whole log as a tar
@@ -76,6 +87,20 @@ pub(super) enum Command {
     PolicyFetch,
     /// A signed policy follows.
     PolicyPush { tenant: TenantName },
+    /// The library of runbooks.
+    Runbooks { tenant: TenantName, name: Option<RunbookName>, form: Form },
+    /// One version of a runbook.
+    RunbookShow { tenant: TenantName, version: Digest },
+    /// A signed runbook follows.
+    RunbookPush { tenant: TenantName },
+    /// A signed order follows, and its list.
+    Run { tenant: TenantName, form: Form },
+    /// Jobs, the newest first.
+    Jobs { tenant: Option<TenantName>, limit: u64, form: Form },
+    /// One job.
+    Job { id: Id, device: Option<DeviceName>, wanted: Wanted },
+    /// A job is called off.
+    Cancel { id: Id },
     /// Sessions, the newest first.
     Sessions { tenant: Option<TenantName>, device: Option<DeviceAddress>, limit: u64, form: Form },
     /// The newest entries of a log.
@@ -102,6 +127,12 @@ pub(super) fn parse(words: &[String]) -> Result<Command, String> {
         "records" => records(rest),
         "recertify" => recertify(rest),
         "policy" => policy(rest),
+        "runbooks" => orders::runbooks(rest),
+        "runbook" => orders::runbook(rest),
+        "run" => orders::run(rest),
+        "jobs" => orders::jobs(rest),
+        "job" => orders::job(rest),
+        "cancel" => orders::cancel(rest),
         "sessions" => sessions(rest),
         "log" => log(rest),
         other => Err(format!("there is no command {other:?}; `ssh gw help` lists them")),
@@ -214,88 +245,10 @@ fn alone(rest: Rest<'_>, usage: &str, command: impl FnOnce(TenantName) -> Comman
     Ok(command(rest.read(usage, 1, &[])?.one_tenant(usage)?))
 }
 
-/// The words that were not looked at yet.
-struct Rest<'a> {
-    words: Peekable<Iter<'a, String>>,
-}
-
-/// What a command was given.
-#[derive(Default)]
-struct Said {
-    /// Words that are no options.
-    plain: Vec<String>,
-    tenant: Option<TenantName>,
-    device: Option<DeviceAddress>,
-    limit: Option<u64>,
-    from: Option<u64>,
-    after: Option<DeviceAddress>,
-    token: Option<Id>,
-    beyond: Option<u64>,
-    wait: Option<u64>,
-    form: Form,
-}
-
-impl Rest<'_> {
-    /// Reads all words: at most `plain_max` that are no options, and the `options` that this command has.
-    fn read(mut self, usage: &str, plain_max: usize, options: &[&str]) -> Result<Said, String> {
-        let mut said = Said::default();
-        while let Some(word) = self.words.next() {
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) if name.starts_with("--") => (name, Some(value.to_owned())),
-                _ => (word.as_str(), None),
-            };
-            if !name.starts_with('-') || name == "-" {
-                if said.plain.len() == plain_max {
-                    return Err(format!("{word:?} is one word too many; write `{usage}`"));
-                }
-                said.plain.push(word.clone());
-                continue;
-            }
-            if !options.contains(&name) {
-                return Err(format!("there is no option {name:?} here; write `{usage}`"));
-            }
-            if name == "--json" && value.is_none() {
-                said.form = Form::Json;
-                continue;
-            }
-            let value = value
-                .or_else(|| self.words.next().cloned())
-                .ok_or_else(|| format!("{name} needs a value; write `{usage}`"))?;
-            match name {
-                "--tenant" => once(&mut said.tenant, name, &value)?,
-                "--device" => once(&mut said.device, name, &value)?,
-                "--limit" => once(&mut said.limit, name, &value)?,
-                "--from" => once(&mut said.from, name, &value)?,
-                "--after" => once(&mut said.after, name, &value)?,
-                "--token" => once(&mut said.token, name, &value)?,
-                "--beyond" => once(&mut said.beyond, name, &value)?,
-                "--wait" => once(&mut said.wait, name, &value)?,
-                _ => return Err(format!("{name} takes no value; write `{usage}`")),
-            }
-        }
-        Ok(said)
-    }
-}
-
-/// An option's value; given twice, nobody could say which one counts.
-fn once<T: FromStr<Err: std::fmt::Display>>(slot: &mut Option<T>, name: &str, value: &str) -> Result<(), String> {
-    if slot.is_some() {
-        return Err(format!("{name} is given twice"));
-    }
-    *slot = Some(value.parse().map_err(|error| format!("{name}: {error}"))?);
-    Ok(())
-}
-
-impl Said {
-    fn one_tenant(mut self, usage: &str) -> Result<TenantName, String> {
-        let name = self.plain.pop().ok_or_else(|| format!("a tenant is missing; write `{usage}`"))?;
-        name.parse().map_err(|invalid: belay_certs::Invalid| invalid.sentence)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::JOBS_SHOWN_MAX;
     use crate::seeded::Seeded;
 
     fn read(line: &str) -> Result<Command, String> {
@@ -352,6 +305,31 @@ mod tests {
             ("policy show --from 3 acme --json", Command::PolicyShow { tenant: acme(), from: 3, form: Form::Json }),
             ("policy push acme", Command::PolicyPush { tenant: acme() }),
             ("policy fetch", Command::PolicyFetch),
+            ("runbooks acme", Command::Runbooks { tenant: acme(), name: None, form: Form::Table }),
+            (
+                "runbooks --name restart acme --json",
+                Command::Runbooks { tenant: acme(), name: Some("restart".parse().unwrap()), form: Form::Json },
+            ),
+            ("runbook push acme", Command::RunbookPush { tenant: acme() }),
+            ("run acme --json", Command::Run { tenant: acme(), form: Form::Json }),
+            ("jobs --limit 99999999", Command::Jobs { tenant: None, limit: JOBS_SHOWN_MAX, form: Form::Table }),
+            (
+                "job 01010101010101010101010101010101 --follow --json",
+                Command::Job {
+                    id: Id([1; 16]),
+                    device: None,
+                    wanted: Wanted { form: Form::Json, follow: true, ..Wanted::default() },
+                },
+            ),
+            (
+                "job 01010101010101010101010101010101 --device web1.acme --output",
+                Command::Job {
+                    id: Id([1; 16]),
+                    device: Some("web1".parse().unwrap()),
+                    wanted: Wanted { output: true, ..Wanted::default() },
+                },
+            ),
+            ("cancel 01010101010101010101010101010101", Command::Cancel { id: Id([1; 16]) }),
             ("sessions", Command::Sessions { tenant: None, device: None, limit: SESSIONS_DEFAULT, form: Form::Table }),
             (
                 "sessions --device web1.acme --limit 5",
@@ -393,6 +371,15 @@ mod tests {
             ("policy show acme --from 2", "add --json"),
             ("sessions --limit many", "--limit"),
             ("sessions --tenant globex --device web1.acme", "not a device of globex"),
+            ("runbook", "runbook show TENANT VERSION"),
+            ("runbook show acme", "a version is missing"),
+            ("runbook show acme sha256:12", "VERSION"),
+            ("run", "a tenant is missing"),
+            ("job", "a job is missing"),
+            ("job web1", "not the id of a job"),
+            ("job 01010101010101010101010101010101 --csv --json", "either"),
+            ("job 01010101010101010101010101010101 --output", "--device"),
+            ("cancel 01010101010101010101010101010101 now", "one word too many"),
             ("log", "log export TENANT"),
             ("log tail", "a tenant is missing"),
         ] {
@@ -413,6 +400,13 @@ mod tests {
             "policy show",
             "policy fetch",
             "policy push",
+            "runbooks",
+            "runbook show",
+            "runbook push",
+            "run ",
+            "jobs",
+            "job ",
+            "cancel",
             "sessions",
             "log tail",
             "log export",
@@ -431,6 +425,8 @@ mod tests {
             "policy show acme --from 3 --json",
             "sessions --tenant acme --device web1.acme --limit=99999999",
             "log tail acme --limit 99999999 --json",
+            "jobs --tenant acme --limit 99999999",
+            "job 01010101010101010101010101010101 --device web1 --output",
             "log export acme/1",
             "approve \"acme\" --json",
         ];
@@ -445,6 +441,7 @@ mod tests {
                         Command::Records { limit, .. } => *limit <= RECORDS_MAX,
                         Command::Sessions { limit, .. } => *limit <= SESSIONS_MAX,
                         Command::LogTail { limit, .. } => *limit <= TAIL_MAX,
+                        Command::Jobs { limit, .. } => *limit <= JOBS_SHOWN_MAX,
                         Command::Help
                         | Command::Devices { .. }
                         | Command::Recertify { .. }
@@ -453,6 +450,12 @@ mod tests {
                         | Command::PolicyShow { .. }
                         | Command::PolicyFetch
                         | Command::PolicyPush { .. }
+                        | Command::Runbooks { .. }
+                        | Command::RunbookShow { .. }
+                        | Command::RunbookPush { .. }
+                        | Command::Run { .. }
+                        | Command::Job { .. }
+                        | Command::Cancel { .. }
                         | Command::LogExport { .. }
                         | Command::LogCheckpoint { .. } => true,
                     };

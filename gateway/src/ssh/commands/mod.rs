@@ -10,10 +10,13 @@ mod devices;
 mod expiry;
 mod fetch;
 mod input;
+mod jobs;
 mod log;
 mod pending;
 mod policy;
 mod records;
+mod run;
+mod runbook;
 mod sessions;
 mod show;
 mod token;
@@ -154,6 +157,13 @@ impl Call<'_> {
             Command::PolicyShow { tenant, from, form } => policy::show(self, &tenant, from, form, stdout).await?,
             Command::PolicyFetch => fetch::run(self, stdin, stdout).await?,
             Command::PolicyPush { tenant } => policy::push(self, &tenant, stdin).await?,
+            Command::Runbooks { tenant, name, form } => runbook::list(self, &tenant, name.as_ref(), form).await?,
+            Command::RunbookShow { tenant, version } => runbook::show(self, &tenant, version).await?,
+            Command::RunbookPush { tenant } => runbook::push(self, &tenant, stdin).await?,
+            Command::Run { tenant, form } => run::run(self, &tenant, form, stdin).await?,
+            Command::Jobs { tenant, limit, form } => jobs::list(self, tenant.as_ref(), limit, form).await?,
+            Command::Job { id, device, wanted } => jobs::one(self, id, device.as_ref(), wanted, stdout).await?,
+            Command::Cancel { id } => run::cancel(self, id).await?,
             Command::Sessions { tenant, device, limit, form } => {
                 sessions::run(self, tenant.as_ref(), device.as_ref(), limit, form).await?
             }

@@ -2,10 +2,11 @@
 //!
 //! What is signed is there whole: a person's `belay` checks it before it signs anything that goes by it.
 
-use super::{Call, Failure, pending::text, show};
+use super::{Call, Failure, devices, pending::text, show};
 use crate::store::{ApprovalRow, Broken};
-use belay_certs::{DeviceAddress, Digest, TenantName, policy::ActionKind};
+use belay_certs::{DeviceAddress, DeviceName, Digest, TenantName, policy::ActionKind};
 use serde::Serialize;
+use std::collections::HashSet;
 
 /// One device, as JSON.
 #[derive(Serialize)]
@@ -35,7 +36,12 @@ pub(super) async fn run(
     after: Option<&DeviceAddress>,
     limit: u64,
 ) -> Result<String, Failure> {
-    call.holding(tenant, ActionKind::Enrol).await?;
+    let place = call.granted(Some(tenant)).await?.pop();
+    let Some(place) = place else { return Err(call.turn_away(Some(tenant)).await) };
+    let enrols = call.holds(&place, ActionKind::Enrol);
+    if !enrols && !call.holds(&place, ActionKind::Run) {
+        return Err(call.lacks(Some(tenant), ActionKind::Enrol));
+    }
     let Some(store) = call.gateway.store.tenant(tenant) else { return Ok(show::json(&[(); 0])?) };
     let serial_next = store.highest_serial().await?.saturating_add(1);
     let found = match device {
@@ -51,6 +57,13 @@ pub(super) async fn run(
             store.approvals(&after, u32::try_from(limit).unwrap_or(u32::MAX)).await?
         }
     };
+    let mut found = found;
+    if !enrols {
+        // Whoever gives orders needs to prove the devices they may give them to, and no others.
+        let seen = devices::visible(call, &place).await?;
+        let seen: HashSet<&DeviceName> = seen.iter().map(|device| &device.name).collect();
+        found.retain(|row| seen.contains(&row.name));
+    }
     let tenant = tenant.clone();
     // Hundreds of documents: not on a thread that relays.
     let answer = tokio::task::spawn_blocking(move || {

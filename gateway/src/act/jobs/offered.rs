@@ -1,0 +1,79 @@
+//! What devices are offered of one job: its documents, and each device's place and path.
+
+use crate::store::{Broken, JobDocuments, SignedRunbook};
+use belay_certs::{
+    DeviceName, Invalid, Signed,
+    order::{DeviceLine, DeviceList, Order},
+    runbook::Runbook,
+    tlog::Hash,
+};
+use belay_protocol::RunOffered;
+use belay_rules::job::Plan;
+use std::collections::HashMap;
+
+/// A job's documents, read once.
+pub(crate) struct Prepared {
+    /// The order and its signature.
+    order: Signed,
+    /// The runbook and its author's signature.
+    runbook: Signed,
+    /// What it is paced by.
+    pub(super) plan: Plan,
+    /// Every device of it.
+    lines: Vec<DeviceLine>,
+    /// Where each device stands.
+    places: HashMap<DeviceName, usize>,
+    /// From each device's line to the order's root.
+    paths: Vec<Vec<Hash>>,
+}
+
+impl Prepared {
+    /// Reads what a job goes by. For ten thousand devices this takes a moment: not on a thread that relays.
+    ///
+    /// # Errors
+    /// When a document does not parse: the door has checked them, or the database is damaged.
+    pub(crate) fn of(order: Signed, runbook: Signed, list: &DeviceList) -> Result<Self, Invalid> {
+        let plan = Plan::of(&Order::parse(&order.bytes)?, &Runbook::parse(&runbook.bytes)?);
+        let lines = list.lines().to_vec();
+        let places = (0..).zip(&lines).map(|(place, line)| (line.name.clone(), place)).collect();
+        Ok(Self { order, runbook, plan, lines, places, paths: list.paths()? })
+    }
+
+    /// The same from the tables.
+    pub(super) fn read(documents: JobDocuments, runbooks: Vec<SignedRunbook>) -> Result<Self, Broken> {
+        let JobDocuments { order, list, author_key } = documents;
+        let runbook = runbooks.into_iter().find(|one| one.signed_by == author_key);
+        let runbook = runbook.ok_or_else(|| Broken::new("the runbook of a job is missing"))?;
+        let damaged = |invalid: Invalid| Broken::new(format!("the documents of a job cannot be read: {invalid}"));
+        let list = DeviceList::parse(&list).map_err(damaged)?;
+        Self::of(order, runbook.signed, &list).map_err(damaged)
+    }
+
+    /// The device's place.
+    pub(super) fn place(&self, device: &DeviceName) -> Option<usize> {
+        self.places.get(device).copied()
+    }
+
+    /// The device at a place.
+    pub(super) fn line(&self, place: usize) -> Option<&DeviceLine> {
+        self.lines.get(place)
+    }
+
+    /// Every device, in order.
+    pub(super) fn lines(&self) -> &[DeviceLine] {
+        &self.lines
+    }
+
+    /// What the device at a place is offered.
+    pub(super) fn offer(&self, place: usize) -> Option<RunOffered> {
+        let signature = |signed: &Signed| signed.signatures.first().cloned().unwrap_or_default();
+        Some(RunOffered {
+            order: self.order.bytes.clone(),
+            order_signature: signature(&self.order),
+            runbook: self.runbook.bytes.clone(),
+            runbook_signature: signature(&self.runbook),
+            index: u64::try_from(place).ok()?,
+            path: self.paths.get(place)?.clone(),
+        })
+    }
+}

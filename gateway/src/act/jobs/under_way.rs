@@ -1,0 +1,68 @@
+//! One job under way, and the messages to its devices.
+
+use super::{JobKey, offered::Prepared};
+use crate::{limits, relay::presence::Presence};
+use belay_certs::{DeviceAddress, DeviceName};
+use belay_protocol::{RunCancelled, ToAgent, limits::clip_sentence};
+use belay_rules::job::Job;
+use std::collections::BTreeSet;
+
+/// One job under way.
+pub(super) struct UnderWay {
+    pub(super) key: JobKey,
+    pub(super) job: Job,
+    pub(super) prepared: Prepared,
+    /// Places whose offer is to be recorded again, for the store failed.
+    pub(super) unrecorded: BTreeSet<usize>,
+    /// Places whose offer is recorded and found no room in the queue of their device.
+    pub(super) unsent: BTreeSet<usize>,
+    /// What its devices are told when it was called off.
+    pub(super) called_off: String,
+}
+
+/// Whether a message is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    /// Yes, or its device is away and hears it when it comes back.
+    Done,
+    /// The device takes nothing just now.
+    Later,
+}
+
+impl UnderWay {
+    pub(super) fn new(key: JobKey, job: Job, prepared: Prepared) -> Self {
+        let (unrecorded, unsent) = (BTreeSet::new(), BTreeSet::new());
+        Self { key, job, prepared, unrecorded, unsent, called_off: "the job was cancelled".to_owned() }
+    }
+
+    pub(super) fn address(&self, device: &DeviceName) -> DeviceAddress {
+        DeviceAddress { device: device.clone(), tenant: self.key.0.clone() }
+    }
+
+    /// Sends the offer of a place, now or with the next turn.
+    pub(super) fn send_offer(&mut self, presence: &Presence, place: usize) {
+        let Some(offer) = self.prepared.offer(place) else { return };
+        match self.send(presence, place, ToAgent::RunOffered(offer)) {
+            Sent::Done => self.unsent.remove(&place),
+            Sent::Later => self.unsent.insert(place),
+        };
+    }
+
+    /// Tells the device at a place that its run is called off. One whose queue is full hears it when it comes back, and
+    /// with the answer to its intent.
+    pub(super) fn send_cancel(&self, presence: &Presence, place: usize) {
+        let order = self.key.1.0;
+        let cancelled = RunCancelled { order, sentence: clip_sentence(&self.called_off) };
+        self.send(presence, place, ToAgent::RunCancelled(cancelled));
+    }
+
+    fn send(&self, presence: &Presence, place: usize, message: ToAgent) -> Sent {
+        let Some(line) = self.prepared.line(place) else { return Sent::Done };
+        let Some(online) = presence.find(&self.address(&line.name)) else { return Sent::Done };
+        online.quic.set_max_concurrent_uni_streams(limits::OUTPUTS_PER_DEVICE_MAX.into());
+        match online.to_agent.try_send(Box::new(message)) {
+            Ok(()) | Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => Sent::Done,
+            Err(tokio::sync::mpsc::error::TrySendError::Full(_)) => Sent::Later,
+        }
+    }
+}
