@@ -14,7 +14,7 @@ use super::sql;
 use super::transaction::{Script, Transaction};
 use belay_certs::policy::LogIdentity;
 use belay_certs::tlog::{Checkpoint, CompletedTile, Edge, NoteSigner};
-use belay_certs::{DeviceName, Digest, Id, TenantName};
+use belay_certs::{DeviceName, Digest, Id, TenantName, Timestamp};
 use belay_rules::{Event, LogName, Refusal, What};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -200,21 +200,7 @@ impl Stage {
                 let (tenant, person, session) = (tenant.clone(), person(), session.clone());
                 self.sessions.push(SessionRow { tenant, device, person, session, started: event.at, entry: seq });
             }
-            What::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files } => {
-                self.session_ends.push(SessionEnd {
-                    tenant: tenant.clone(),
-                    join: Id([0; 16]),
-                    session: *session,
-                    at: event.at,
-                    exit: *exit,
-                    signal: signal.clone(),
-                    reason: reason.clone(),
-                    bytes_in: *bytes_in,
-                    bytes_out: *bytes_out,
-                    recording: *recording,
-                    files: files.as_ref().map(ToString::to_string),
-                });
-            }
+            ended @ What::SessionEnded { .. } => self.session_ends.extend(session_end(tenant, ended, event.at)),
             What::LogStarted { .. }
             | What::LogRestarted { .. }
             | What::GatewayStarted { .. }
@@ -315,6 +301,26 @@ impl Stage {
         transaction.commit(&script).await?;
         Ok(grown)
     }
+}
+
+/// The row of a session's end; whose device says so is filled in by [`Stage::ended_by`].
+fn session_end(tenant: &TenantName, ended: &What, at: Timestamp) -> Option<SessionEnd> {
+    let What::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files } = ended else {
+        return None;
+    };
+    Some(SessionEnd {
+        tenant: tenant.clone(),
+        join: Id([0; 16]),
+        session: *session,
+        at,
+        exit: *exit,
+        signal: signal.clone(),
+        reason: reason.clone(),
+        bytes_in: *bytes_in,
+        bytes_out: *bytes_out,
+        recording: *recording,
+        files: files.as_ref().map(ToString::to_string),
+    })
 }
 
 fn log_of<'a>(logs: &'a mut HashMap<LogName, Growing>, shared: &Shared, name: &LogName) -> Option<&'a mut Growing> {
