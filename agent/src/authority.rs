@@ -3,6 +3,8 @@
 //! Authority moves only forward and only by signatures checked here; a new policy or record counts when it is durable.
 //! Not here: the judgement itself (`belay_certs::policy::decide`), files (`state`), what the gateway is told (`quic`).
 
+pub(crate) mod runs;
+
 use crate::state::{
     clock::Clock,
     files::{Broken, StateDir},
@@ -346,11 +348,7 @@ impl Held {
 
     /// The facts that `key`'s questions are judged on, once the agent itself may act.
     fn device(&self, key: &PublicKey, pin: &Pin) -> Result<DeviceFacts, Refusal> {
-        self.chain.check_agent(AGENT_VERSION)?;
-        if !self.is_readable(&self.chain) {
-            let min_agent = format!("one that reads version {}", self.chain.version().saturating_add(1));
-            return Err(Refusal::AgentTooOld { agent: AGENT_VERSION.to_owned(), min_agent });
-        }
+        self.check_agent()?;
         match &self.record {
             Some(record) => Ok(record.facts()),
             // A pending machine has no record, so no grant can reach it.

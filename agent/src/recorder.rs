@@ -6,6 +6,7 @@
 mod desk;
 mod owed;
 mod proof;
+pub(crate) mod runs;
 
 use crate::{
     authority::Authority,
@@ -90,6 +91,8 @@ enum Call {
     Receipt(Box<ReceiptGiven>),
     /// The gateway did not record a statement.
     Refused(StatementRefused),
+    /// Something about a run.
+    Run(runs::RunCall),
     /// What is the number of the last statement made?
     LastSeq(oneshot::Sender<u64>),
     /// Say when everything is in the log.

@@ -26,8 +26,8 @@ pub struct Receipt {
     pub consistency_from: u64,
 }
 
-/// The type of the only entry that lets a session start.
-const OPENED: &str = "session.opened";
+/// The types of the only entries that let something start: a session, a run.
+const LETS_START: [&str; 2] = ["session.opened", "run.started"];
 
 /// That a statement is durably in the log. Only [`verify`] makes it. It permits nothing yet: see [`Recorded::permission`].
 #[derive(Debug, PartialEq, Eq)]
@@ -54,8 +54,8 @@ impl Recorded {
     }
 }
 
-/// That a session is durably in the log and may start. Only [`Recorded::permission`] makes it; whoever starts a process for a
-/// session must hold one (P1).
+/// That a session or a run is durably in the log and may start. Only [`Recorded::permission`] makes it; whoever starts a process
+/// must hold one (P1).
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permission(Recorded);
 
@@ -70,9 +70,9 @@ impl Recorded {
     /// The permission to start what the statement announces.
     ///
     /// # Errors
-    /// Itself, when the entry is of another type: the gateway may have recorded the intent and withheld the session.
+    /// Itself, when the entry is of another type: the gateway may have recorded the intent and withheld the session or run.
     pub fn permission(self) -> Result<Permission, Box<Self>> {
-        if self.entry.kind == OPENED { Ok(Permission(self)) } else { Err(Box::new(self)) }
+        if LETS_START.contains(&self.entry.kind.as_str()) { Ok(Permission(self)) } else { Err(Box::new(self)) }
     }
 }
 

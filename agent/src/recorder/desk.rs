@@ -1,6 +1,8 @@
 //! The one owner of the outbox: takes what was said in a round, makes all of it durable in one write, and only then answers
 //! and sends. Runs off the runtime's threads, for it waits for the disk.
 
+mod runs;
+
 use super::{
     Abandoned, Call, NoProof, NotKept,
     owed::{self, Owed},
@@ -54,6 +56,8 @@ pub(super) struct Desk {
     settling: Vec<oneshot::Sender<()>>,
     /// Ends that are not written yet.
     owed: Owed,
+    /// Who waits for what about runs.
+    runs: runs::Runs,
     /// Receipts in a row that proved nothing.
     bad_receipts: u32,
     /// Zero of the delivery's clock.
@@ -86,6 +90,21 @@ enum Then {
     Waits(Id, ProofAnswer),
     /// A statement is answered for good, and this is the word for who waits.
     Answered { seq: u64, waiter: Option<ProofAnswer>, word: Box<Result<Permission, NoProof>> },
+    /// Something about a run.
+    Run(runs::After),
+}
+
+impl Round {
+    /// Takes the lines of one statement that was made for this round.
+    fn add(&mut self, lines: Vec<Line>) {
+        for line in &lines {
+            if let Line::Made(made) = line {
+                self.position = self.position.after(&made.statement.text);
+                self.made += 1;
+            }
+        }
+        self.lines.extend(lines);
+    }
 }
 
 impl Desk {
@@ -100,6 +119,7 @@ impl Desk {
             waiting: HashMap::new(),
             settling: Vec::new(),
             owed,
+            runs: runs::Runs::default(),
             bad_receipts: 0,
             began: Instant::now(),
         }
@@ -131,6 +151,7 @@ impl Desk {
                 Call::Disconnected => self.disconnect(),
                 Call::Receipt(receipt) => self.receipt(&mut round, *receipt),
                 Call::Refused(refused) => self.refused(&round, &refused),
+                Call::Run(call) => self.run(&mut round, call),
                 // What this round made is not counted before it is durable.
                 Call::LastSeq(answer) => drop(answer.send(self.outbox.chain().position().seq)),
                 Call::Settled(answer) => self.settling.push(answer),
@@ -177,6 +198,7 @@ impl Desk {
                     tell(waiter, *word);
                 }
                 (Then::Answered { waiter, .. }, Some(why)) => tell(waiter, Err(NoProof::Broken(why.clone()))),
+                (Then::Run(after), failed) => self.after_run(after, failed.as_ref()),
             }
         }
     }
@@ -214,6 +236,14 @@ impl Desk {
 
     /// Signs `body` as the next statement of the round.
     fn sign(&self, round: &mut Round, body: Body) -> Result<Id, NotKept> {
+        let made = self.make(round, body)?;
+        let id = made.id;
+        round.add(vec![Line::Made(made)]);
+        Ok(id)
+    }
+
+    /// Signs `body` as what could be the next statement of the round; it is once it was added.
+    fn make(&self, round: &Round, body: Body) -> Result<Made, NotKept> {
         let device = self.authority.device().ok_or(NotKept::Pending)?;
         let (what, session) = What::of(&body);
         if !self.outbox.has_room(what, session, round.made) {
@@ -231,10 +261,7 @@ impl Desk {
         };
         let (id, seq) = (head.id, head.seq);
         let statement = statement::sign(&Statement { head, body }, &self.host_key).map_err(broken)?;
-        round.position = round.position.after(&statement.text);
-        round.lines.push(Line::Made(Made { seq, id, what, session, statement }));
-        round.made += 1;
-        Ok(id)
+        Ok(Made { seq, id, what, session, statement })
     }
 
     /// Ends that are still owed, before anything else is said. One that fails stays owed.
@@ -257,15 +284,22 @@ impl Desk {
         match judge(given, log, round.kept.as_ref(), &made.statement) {
             Judged::Proved(recorded) => {
                 self.bad_receipts = 0;
-                let seq = made.seq;
+                let (seq, what, session) = (made.seq, made.what, made.session);
                 if round.kept.as_ref() != Some(recorded.checkpoint()) {
                     round.lines.push(line(recorded.checkpoint()));
                     round.kept = Some(recorded.checkpoint().clone());
                 }
+                let permitted = recorded.permission().map_err(|recorded| reason(&recorded));
+                if self.is_held(what, session) {
+                    return Self::intent_recorded(round, session, permitted);
+                }
                 round.lines.push(Line::Done { seq });
                 round.settled.insert(seq);
+                if what == What::RunEnded {
+                    round.then.push(Then::Run(runs::After::EndProved { order: session }));
+                }
                 let waiter = self.waiting.remove(&id);
-                let word = recorded.permission().map_err(|recorded| NoProof::Withheld(reason(&recorded)));
+                let word = permitted.map_err(NoProof::Withheld);
                 round.then.push(Then::Answered { seq, waiter, word: Box::new(word) });
             }
             Judged::Overtaken if self.delivery.ask_again(made.seq) => {
@@ -298,13 +332,13 @@ impl Desk {
         let Some(made) = self.outbox.chain().pending_by_id(id).filter(|made| !round.settled.contains(&made.seq)) else {
             return tracing::debug!(statement = %id, "a refusal came for a statement that does not wait");
         };
-        let (seq, waiter) = (made.seq, self.waiting.remove(&id));
+        let (seq, waiter, intent) = (made.seq, self.waiting.remove(&id), made.clone());
         if waiter.is_none() && !self.delivery.is_in_flight(seq) {
             return tracing::debug!(statement = %id, "a refusal came for a statement that was refused before");
         }
         let sentence = heard(&refused.sentence);
         tracing::warn!(statement = %id, code = refused.code, "the gateway did not record a statement: {sentence}");
-        let no_proof = NoProof::Refused(sentence);
+        let no_proof = NoProof::Refused(sentence.clone());
         tell(waiter, Err(no_proof.clone()));
         match refused.reason() {
             // The gateway will say the same again, and goes on with what follows: an older statement that it holds under this
@@ -314,6 +348,9 @@ impl Desk {
             )
             | None => {
                 self.delivery.skipped(seq);
+                let withdrawn = refused.reason() == Some(RefusalCode::Withdrawn);
+                let withdrawn = if withdrawn { runs::Withdrawn::Yes } else { runs::Withdrawn::No };
+                self.intent_refused(&intent, sentence, withdrawn);
             }
             Some(RefusalCode::NotRecorded | RefusalCode::SequenceGap | RefusalCode::Limit) => {
                 self.delivery.failed(seq, self.now());
@@ -374,12 +411,12 @@ fn message(made: &Made, kept: Option<&Checkpoint>) -> ToGateway {
     })
 }
 
-/// Whoever waited may be gone; then the end of the session is on its way already.
-/// Why the gateway withheld a session, in its own words.
+/// Why the gateway withheld a session or a run, in its own words.
 fn reason(recorded: &Recorded) -> String {
     heard(recorded.entry().detail.get("reason").and_then(|reason| reason.as_str()).unwrap_or("it gave no reason"))
 }
 
+/// Whoever waited may be gone; then the end of the session is on its way already.
 fn tell(waiter: Option<ProofAnswer>, word: Result<Permission, NoProof>) {
     if let Some(waiter) = waiter {
         let _ = waiter.send(word);

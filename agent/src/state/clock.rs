@@ -123,6 +123,12 @@ impl Clock {
         }
     }
 
+    /// What the gateway's clock says by now; none before it spoke. Only ever a reason to refuse, and words for a person.
+    pub(crate) fn gateway(&self) -> Option<Timestamp> {
+        let gateway = self.known().gateway;
+        gateway.map(|gateway| gateway.by_now((self.source.passed)()))
+    }
+
     /// Moves the high-water mark up to now and makes it durable, unless now is not to be believed.
     ///
     /// Crash before: the mark is the last one, at most a minute older. Crash after: the mark stands.
