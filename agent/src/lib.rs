@@ -1,7 +1,7 @@
 //! The daemon on a machine: dials out, never listens; checks, records, runs.
 //!
 //! Where to look: who may (`authority`), what is said and proved (`recorder`), how the gateway is reached (`quic`), what is
-//! on disk (`state`), how a machine joins (`join`), a person's connection (`ssh`) and what it starts (`session`, `spawn`, `files`).
+//! on disk (`state`), how a machine joins (`join`), a person's connection (`ssh`) and what it starts (`session`, `spawn`, `files`), and what orders run (`runs`).
 
 mod accounts;
 pub mod authority;
@@ -13,6 +13,7 @@ pub mod limits;
 pub mod quic;
 pub mod recorder;
 pub mod run;
+pub mod runs;
 pub mod service;
 mod session;
 pub mod spawn;

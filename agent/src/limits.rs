@@ -159,3 +159,24 @@ pub const START_WAIT: Duration = Duration::from_secs(5);
 pub const TERMINAL_DRAIN_BYTES: usize = 256 << 10;
 /// From the opening of a session's stream to its login.
 pub const LOGIN_WAIT: Duration = Duration::from_secs(60);
+
+/// Offers of runs that wait to be judged, each of up to 304 KiB; behind them the control stream waits.
+pub const RUNS_OFFERED_MAX: usize = 16;
+/// Offers that are declined in a minute with a word to the gateway: one that is asked for more is not an honest one's.
+pub const DECLINES_PER_MINUTE_MAX: u32 = 64;
+/// How long a script has between the word to end and the kill when its time is over: services need it to stop in order.
+pub const RUN_TIMEOUT_GRACE: Duration = Duration::from_secs(10);
+/// The same when it is called off or no longer granted: what is no longer granted ends within two seconds.
+pub const RUN_CANCEL_GRACE: Duration = Duration::from_secs(1);
+/// How long a killed script may take to be gone: one that hangs in the kernel does not keep its run.
+pub const RUN_DEAD_WAIT: Duration = Duration::from_secs(2);
+/// How long the output is read on after the script's end, for what its children still write.
+pub const RUN_DRAIN: Duration = Duration::from_secs(2);
+/// How long output waits for more of it before it is written and synced: ten times a second at most.
+pub const OUTPUT_DELAY: Duration = Duration::from_millis(100);
+/// The longest wait before the end of a noted run's window is looked at again: clocks jump and machines sleep.
+pub const WINDOW_EVERY: Duration = Duration::from_secs(30);
+/// How much less of the processor a script gets than what the machine is for (nice(2)).
+pub const RUN_NICE: i32 = 10;
+/// What the smallest file of a run takes on a disk, in bytes.
+pub const RUN_BLOCK_BYTES: u64 = 4_096;

@@ -7,6 +7,7 @@ use crate::{
     limits::{CLOCK_MARK_EVERY, FILE_SESSIONS_MAX, STOP_WAIT},
     quic::tunnel,
     recorder::Recorder,
+    runs::Runs,
     service,
     state::{
         Broken, StateDir,
@@ -55,11 +56,11 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Opens the state directory at `state`, verifies it, and starts the recorder.
+    /// Opens the state directory at `state`, verifies it, and starts the recorder and what carries runs.
     ///
     /// # Errors
     /// [`CannotRun`].
-    pub fn open(state: &Path) -> Result<Self, CannotRun> {
+    pub async fn open(state: &Path) -> Result<Self, CannotRun> {
         let dir = StateDir::open(state)?;
         forgetting::finish(&dir)?;
         let pin = Pin::load(&dir)?.ok_or(CannotRun::NotJoined)?;
@@ -74,7 +75,8 @@ impl Agent {
         let recorder = Recorder::start(&dir, authority.clone(), host_key.clone(), &recording)?;
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let file_sessions = Arc::new(Semaphore::new(FILE_SESSIONS_MAX));
-        let device = Arc::new(Device { authority, recorder, host_key, tracker, file_sessions, stop });
+        let runs = Runs::start(&dir, authority.clone(), recorder.clone(), tracker.clone(), stop.clone()).await?;
+        let device = Arc::new(Device { authority, recorder, runs, host_key, tracker, file_sessions, stop });
         Ok(Self { device, identity, recording, _dir: dir })
     }
 
@@ -104,7 +106,7 @@ impl Agent {
 /// # Errors
 /// [`CannotRun`].
 pub async fn run(state: &Path) -> Result<(), CannotRun> {
-    let agent = Agent::open(state)?;
+    let agent = Agent::open(state).await?;
     tracing::info!("serving {}", accounts::what_is_served());
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = agent.device.stop.clone();

@@ -4,19 +4,20 @@
 //!
 //! If the agent dies between fork and exec the child has no controlling terminal and no open pipe and ends by itself.
 
-use crate::accounts::Account;
+use crate::{accounts::Account, limits::RUN_NICE};
 use belay_certs::receipt::Permission;
 use nix::sys::signal::{SigHandler, Signal};
 use rustix::{
-    fs::{Gid, Mode, OFlags, Uid},
+    fs::{Gid, MemfdFlags, Mode, OFlags, SealFlags, Uid},
     io::FdFlags,
-    process::{DumpableBehavior, Pid},
+    process::{DumpableBehavior, Pid, Resource, Rlimit},
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::Winsize,
 };
 use std::{
     ffi::OsStr,
-    io,
+    fs::File,
+    io::{self, Seek, Write},
     os::{
         fd::{AsRawFd, OwnedFd, RawFd},
         unix::{ffi::OsStrExt, process::CommandExt},
@@ -176,6 +177,63 @@ pub fn become_file_session(report: RawFd, uid: u32) -> io::Result<(std::fs::File
     Ok((reports, home))
 }
 
+/// A script to run: the program that reads it, and all it is told.
+pub(crate) struct Script<'a> {
+    /// As whom.
+    pub(crate) account: &'a Account,
+    /// The interpreter, an absolute path.
+    pub(crate) interpreter: &'a str,
+    /// Its one argument before the script.
+    pub(crate) argument: Option<&'a str>,
+    /// The script's bytes.
+    pub(crate) bytes: &'a [u8],
+    /// Variables beside those of every run.
+    pub(crate) environment: &'a [(String, String)],
+}
+
+/// A script that was started.
+pub(crate) struct Running {
+    /// The interpreter; it leads its own session and process group.
+    pub(crate) child: Child,
+    /// Its standard output.
+    pub(crate) stdout: ChildStdout,
+    /// Its standard error.
+    pub(crate) stderr: ChildStderr,
+}
+
+/// Where the programs of a run are looked for, whatever the account: a runbook means the same on every machine.
+pub(crate) const PATH_RUN: &str = PATH_ROOT;
+
+/// Starts a script with nothing to read, no terminal and an environment of its own. The proof is what permits it.
+///
+/// The interpreter reads it from a sealed file in memory that has no name: nobody can change it between check and use, nothing
+/// of it stays, and it works where no directory may hold programs.
+pub(crate) fn start_script(script: &Script<'_>, _proof: &Permission) -> io::Result<Running> {
+    let sealed = seal(script.bytes)?;
+    let mut command = std::process::Command::new(script.interpreter);
+    command.args(script.argument).arg(format!("/dev/fd/{}", sealed.as_raw_fd()));
+    set_environment(&mut command, script.account, script.environment);
+    command.env("PATH", PATH_RUN).env("LANG", "C.UTF-8");
+    become_account(&mut command, script.account, Controlling::Nothing, Becomes::Script { sealed });
+    let mut command = Command::from(command);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => Ok(Running { child, stdout, stderr }),
+        _ => Err(io::Error::other("the script was started without its pipes")),
+    }
+}
+
+/// A file without a name that holds `bytes` and can never hold anything else. It is at its start, for an interpreter that reads
+/// on from where it is.
+fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(rustix::fs::memfd_create("runbook", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;
+    Ok(file.into())
+}
+
 /// What becomes the controlling terminal of the new session.
 #[derive(Clone, Copy)]
 enum Controlling {
@@ -189,6 +247,8 @@ enum Becomes {
     Account,
     /// By itself and first of all, with everything but the user number changed before; one descriptor stays open.
     Itself { keeps: OwnedFd },
+    /// Before it runs a line of code, with less of the processor, no core files, and the script's descriptor open.
+    Script { sealed: OwnedFd },
 }
 
 fn prepare(launch: &Launch<'_>, controlling: Controlling) -> Command {
@@ -250,11 +310,17 @@ fn become_account(command: &mut std::process::Command, account: &Account, contro
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
         rustix::process::umask(Mode::from_raw_mode(UMASK));
+        if let Becomes::Script { sealed } = &becomes {
+            rustix::io::fcntl_setfd(sealed, FdFlags::empty())?;
+            rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+            // One that is as low already, and may not change it, stays there.
+            let _ = rustix::process::nice(RUN_NICE);
+        }
         if as_root {
             rustix::thread::set_thread_groups(&groups)?;
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-            if let Becomes::Account = becomes {
+            if let Becomes::Account | Becomes::Script { .. } = becomes {
                 rustix::thread::set_thread_res_uid(uid, uid, uid)?;
             }
         }

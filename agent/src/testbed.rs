@@ -352,6 +352,22 @@ impl FakeLog {
         })
     }
 
+    /// Appends the entry that withholds what a statement announces: `kind`, its id and the reason, and nothing else of it.
+    pub(crate) fn withhold(&mut self, made: &StatementMade, kind: &str) -> u64 {
+        let index = self.record_as(made, Some(kind));
+        let (mut entry, _) = self.entries.pop().unwrap();
+        entry.detail.retain(|name, _| name == "order");
+        entry.detail.insert("reason".to_owned(), "its job was cancelled".into());
+        let bytes = entry.to_bytes().unwrap();
+        self.edge = self.entries.iter().map(|(_, bytes)| leaf_hash(bytes)).fold(Edge::empty(), |mut edge, leaf| {
+            edge.append(leaf);
+            edge
+        });
+        self.edge.append(leaf_hash(&bytes));
+        self.entries.push((entry, bytes));
+        index
+    }
+
     pub(crate) fn record(&mut self, made: &StatementMade) -> u64 {
         self.record_as(made, None)
     }

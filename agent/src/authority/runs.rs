@@ -13,6 +13,8 @@ use belay_certs::{
 pub(crate) struct Ordered {
     /// What was ordered.
     pub(crate) order: Order,
+    /// The digest of its bytes.
+    pub(crate) order_digest: Digest,
     /// Who signed it.
     pub(crate) person: PersonRef,
     /// The fingerprint of their key.
@@ -43,7 +45,7 @@ impl Authority {
     /// Why it is not proved to be of a person of this tenant.
     pub(crate) fn who_ordered(&self, order: &Signed) -> Result<Ordered, Invalid> {
         let key = order.only_signer(Namespace::Order).map_err(|invalid| invalid.of("the order"))?;
-        let order = Order::parse(&order.bytes)?;
+        let (order, order_digest) = (Order::parse(&order.bytes)?, Digest::of(&order.bytes));
         let held = self.held();
         let own = held.chain.tenant();
         let foreign = |why: String| Invalid::new(belay_certs::Fault::ForeignTenant, why);
@@ -53,7 +55,7 @@ impl Authority {
         let person = held.policies().person(&key).ok_or_else(|| {
             foreign(format!("the order {} was signed by {}, who is nobody in {own}", order.id, key.fingerprint()))
         })?;
-        Ok(Ordered { order, person, key: key.fingerprint(), policies: self.policies() })
+        Ok(Ordered { order, order_digest, person, key: key.fingerprint(), policies: self.policies() })
     }
 
     /// Whether a run that was permitted may go on: the grant, and that its runbook still counts.

@@ -146,7 +146,7 @@ async fn a_machine_with_a_good_token_is_pinned_and_pending() {
     assert_eq!(request.host_key.fingerprint(), joined.fingerprint);
 
     assert_eq!(bench.pin().unwrap().policy0, bench.tenant.policy0());
-    let agent = crate::run::Agent::open(&bench.state()).unwrap();
+    let agent = crate::run::Agent::open(&bench.state()).await.unwrap();
     assert_eq!(agent.device.authority.policies()[0].1, 1);
     assert!(!agent.device.authority.approved());
 }
@@ -196,7 +196,7 @@ async fn a_clone_makes_new_keys_and_stays_with_its_tenant() {
     let (first, _) = tokio::join!(bench.join(&file), bench.serve(|asked| bench.accepted(asked)));
     let pin = Pin { machine: Digest::of(b"another machine"), ..bench.pin().unwrap() };
     pin.keep(&StateDir::open(&bench.state()).unwrap()).unwrap();
-    let refused = crate::run::Agent::open(&bench.state()).err().unwrap().to_string();
+    let refused = crate::run::Agent::open(&bench.state()).await.err().unwrap().to_string();
     assert!(refused.contains("made on another machine"), "{refused}");
     let other = bench.write(|token| token.policy0 = Digest::of(b"another chain"));
     assert!(matches!(bench.join(&other).await, Err(NotJoined::Pinned { .. })));

@@ -15,7 +15,7 @@ use crate::{
 };
 use belay_agent_rules::limits::IN_FLIGHT_MAX;
 use belay_certs::{
-    Digest, Signed, Timestamp,
+    Digest, Id, Signed, Timestamp,
     device::{Approval, DeviceRecord},
 };
 use belay_protocol::{
@@ -199,9 +199,9 @@ impl Listener<'_> {
             ToAgent::Drain(drain) => {
                 self.drain.send_replace(Some(Duration::from_millis(drain.within_ms)));
             }
-            ToAgent::RunOffered(_) | ToAgent::RunCancelled(_) | ToAgent::OutputKept(_) => {
-                tracing::debug!(kind = frame.kind, "this agent runs no orders yet");
-            }
+            ToAgent::RunOffered(offer) => self.device.runs.offered(offer, self.answers.clone()).await,
+            ToAgent::RunCancelled(cancelled) => self.device.runs.cancelled(Id(cancelled.order), &cancelled.sentence),
+            ToAgent::OutputKept(kept) => self.device.runs.kept(Id(kept.order), kept.offset),
         }
         Ok(())
     }

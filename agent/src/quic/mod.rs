@@ -7,6 +7,7 @@ pub(crate) mod endpoint;
 mod facts;
 mod frames;
 mod nudged;
+mod output;
 mod renewal;
 mod stream;
 pub mod tunnel;

@@ -6,7 +6,7 @@ use super::{
     control::{self, Control, random},
     endpoint::{Dial, Dialled, dial},
     frames::Ended,
-    renewal, stream,
+    output, renewal, stream,
 };
 use crate::{device::Device, limits::*, service, state::identity::Identity};
 use belay_agent_rules::{Backoff, backoff::share};
@@ -210,6 +210,7 @@ async fn serve(
         ended = control.run(device, drain, nudged) => ended,
         ended = keep_fresh(device, identity, at) => ended,
         ended = sessions.accept(device) => ended,
+        ended = output::upload(connection, device) => ended,
     };
     (judge(connection, &ended, Outcome::Lost(began.elapsed())), ended.close_code())
 }

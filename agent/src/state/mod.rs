@@ -10,5 +10,6 @@ pub(crate) mod log_view;
 pub(crate) mod outbox;
 pub(crate) mod policies;
 pub mod record;
+pub(crate) mod runs;
 
 pub use files::{Broken, StateDir};

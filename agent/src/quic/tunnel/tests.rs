@@ -7,6 +7,7 @@ use crate::{
         frames::{self, Frames},
     },
     recorder::NoProof,
+    runs::Runs,
     state::identity::{self, Identity},
     testbed::{Machine, Tenant, ended, intent, now},
 };
@@ -35,7 +36,7 @@ struct Line {
 }
 
 impl Bench {
-    fn new() -> Self {
+    async fn new() -> Self {
         let today = Timestamp::from_system(std::time::SystemTime::now());
         let ca = TransportCa::generate("gw", today).unwrap();
         let issued = ca.issue_server("gw.example", today, 30 * belay_certs::time::DAY).unwrap();
@@ -57,7 +58,9 @@ impl Bench {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let file_sessions = Arc::new(tokio::sync::Semaphore::new(1));
         let host_key = machine.host_key.clone();
-        let device = Arc::new(Device { authority, recorder, host_key, tracker, file_sessions, stop });
+        let (runs, stop_too) = (tracker.clone(), stop.clone());
+        let runs = Runs::start(&machine.dir, authority.clone(), recorder.clone(), runs, stop_too).await.unwrap();
+        let device = Arc::new(Device { authority, recorder, runs, host_key, tracker, file_sessions, stop });
         Self { tenant, machine, endpoint, socket, device, identity, tasks: TaskTracker::new() }
     }
 
@@ -116,7 +119,7 @@ impl Line {
 
 #[tokio::test]
 async fn offers_are_taken_or_refused_and_said_so() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new().await;
     let running = bench.run();
     let (mut line, hello) = bench.welcome().await;
     assert_eq!((hello.record_serial, hello.statement_seq, hello.policies[0].version), (0, 0, 0));
@@ -150,7 +153,7 @@ async fn offers_are_taken_or_refused_and_said_so() {
 
 #[tokio::test]
 async fn statements_wait_through_a_lost_connection_and_are_proved_on_the_next() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new().await;
     bench.approve();
     let running = bench.run();
     let (mut line, _) = bench.welcome().await;
@@ -175,7 +178,7 @@ async fn statements_wait_through_a_lost_connection_and_are_proved_on_the_next() 
 
 #[tokio::test]
 async fn a_session_stream_is_handed_over_with_the_bytes_behind_its_open() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let _running = bench.run();
     let (line, _) = bench.welcome().await;
     let (mut send, mut recv) = line.connection.open_bi().await.unwrap();
@@ -191,7 +194,7 @@ async fn a_session_stream_is_handed_over_with_the_bytes_behind_its_open() {
 
 #[tokio::test]
 async fn a_gateway_that_breaks_the_protocol_is_told_which_rule() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let _running = bench.run();
     let (mut line, _) = bench.welcome().await;
     let (minor, state) = (MINOR, Welcome::PENDING);
@@ -217,7 +220,7 @@ async fn a_gateway_that_breaks_the_protocol_is_told_which_rule() {
 
 #[tokio::test]
 async fn a_draining_gateway_is_left_and_found_again() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let _running = bench.run();
     let (mut line, _) = bench.welcome().await;
     line.say(ToAgent::Drain(Drain { within_ms: 1 })).await;
@@ -229,7 +232,7 @@ async fn a_draining_gateway_is_left_and_found_again() {
 
 #[tokio::test]
 async fn a_second_agent_with_our_identity_makes_us_wait_long() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let (outcome, ()) = tokio::join!(once(&bench.device, &bench.identity, 0), async {
         let (line, _) = bench.welcome().await;
         line.connection.close(VarInt::from_u32(CloseCode::Replaced.code()), b"");
@@ -239,7 +242,7 @@ async fn a_second_agent_with_our_identity_makes_us_wait_long() {
 
 #[tokio::test]
 async fn as_many_sessions_as_the_limit_says_can_be_open_at_once() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let _running = bench.run();
     let (line, _) = bench.welcome().await;
     let mut streams = Vec::new();
@@ -255,7 +258,7 @@ async fn as_many_sessions_as_the_limit_says_can_be_open_at_once() {
 #[tokio::test]
 async fn who_waits_for_a_proof_hears_at_once_that_the_connection_is_gone() {
     for drains in [true, false] {
-        let bench = Bench::new();
+        let bench = Bench::new().await;
         bench.approve();
         let _running = bench.run();
         let recorder = bench.device.recorder.clone();
@@ -275,7 +278,7 @@ async fn who_waits_for_a_proof_hears_at_once_that_the_connection_is_gone() {
 
 #[tokio::test]
 async fn a_gateway_that_goes_on_offering_what_is_not_taken_is_left() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let _running = bench.run();
     let (mut line, _) = bench.welcome().await;
     let foreign = Tenant::new("acme").versions[0].clone();
@@ -291,7 +294,7 @@ async fn a_gateway_that_goes_on_offering_what_is_not_taken_is_left() {
 
 #[tokio::test]
 async fn a_gateway_that_gives_no_welcome_makes_the_next_address_the_first() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new().await;
     let own = bench.endpoint.local_addr().unwrap();
     let more =
         bench.tenant.publish(|draft| draft.addresses = vec![own.to_string(), format!("localhost:{}", own.port())]);
@@ -310,7 +313,7 @@ async fn a_gateway_that_gives_no_welcome_makes_the_next_address_the_first() {
 
 #[tokio::test]
 async fn a_gateway_has_one_limited_time_for_all_of_the_greeting() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let (dialled, _endpoint, _accepted) = connection_without_streams().await;
     // From here on only waiting moves the clock.
     tokio::time::pause();
@@ -335,7 +338,7 @@ fn a_gateway_that_drains_too_soon_is_called_again_ever_more_rarely() {
 
 #[tokio::test]
 async fn the_words_a_connection_is_closed_with_are_made_plain() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let connection = async {
         let connection = bench.endpoint.accept().await.unwrap().await.unwrap();
         connection.close(VarInt::from_u32(CloseCode::Busy.code()), "\u{1b}[2Jbusy\n\u{202e}".as_bytes());
@@ -348,7 +351,7 @@ async fn the_words_a_connection_is_closed_with_are_made_plain() {
 
 #[tokio::test]
 async fn a_nudge_makes_the_agent_say_again_what_it_holds() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let running = bench.run();
     let (mut line, hello) = bench.welcome().await;
     bench.socket.send_to(&nudge::NUDGE, line.connection.remote_address()).unwrap();

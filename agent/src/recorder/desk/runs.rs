@@ -45,12 +45,7 @@ pub(super) enum After {
     /// The second mark is made.
     Begun { order: Id, seq: u64, answer: oneshot::Sender<Result<(), NotKept>> },
     /// An end is said; `seq` is the intent's that it answers.
-    Ended {
-        order: Id,
-        seq: Option<u64>,
-        proved: oneshot::Sender<()>,
-        answer: oneshot::Sender<Result<(), NotKept>>,
-    },
+    Ended { order: Id, seq: Option<u64>, proved: oneshot::Sender<()>, answer: oneshot::Sender<Result<(), NotKept>> },
     /// The end's receipt is kept.
     EndProved { order: Id },
 }
@@ -104,13 +99,7 @@ impl Desk {
         }
     }
 
-    fn refuse_run(
-        &self,
-        round: &mut Round,
-        note: Noting,
-        reason: &str,
-        answer: oneshot::Sender<Result<(), NotNoted>>,
-    ) {
+    fn refuse_run(&self, round: &mut Round, note: Noting, reason: &str, answer: oneshot::Sender<Result<(), NotNoted>>) {
         let Noting { intent, not_after, now, .. } = note;
         let (order, runs) = (intent.order, self.outbox.chain().runs());
         let new = runs.check_new(order, not_after, now);
@@ -129,13 +118,7 @@ impl Desk {
 
     /// The second mark goes into one write with the answer to the intent: before it nothing starts, and after it nobody waits
     /// for a receipt that would say nothing new.
-    fn begin_run(
-        &self,
-        round: &mut Round,
-        order: Id,
-        now: Timestamp,
-        answer: oneshot::Sender<Result<(), NotKept>>,
-    ) {
+    fn begin_run(&self, round: &mut Round, order: Id, now: Timestamp, answer: oneshot::Sender<Result<(), NotKept>>) {
         let proved = self.runs.answered.get(&order) == Some(&Answered::Proved);
         let seq = self.intent_of(order).filter(|_| proved);
         let lines = seq.and_then(|seq| Some((seq, self.outbox.chain().runs().start(order, seq, now)?)));

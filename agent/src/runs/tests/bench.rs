@@ -1,0 +1,297 @@
+//! A machine, its runs, and a gateway that is this test.
+
+use crate::{
+    accounts,
+    authority::Authority,
+    recorder::Recorder,
+    runs::Runs,
+    testbed::{Machine, Tenant, key, now, sign},
+};
+use belay_agent_rules::limits::IN_FLIGHT_MAX;
+use belay_certs::{
+    Id, Namespace, PrivateKey, Signed, Timestamp,
+    order::{DeviceLine, DeviceList, Order, Outcome, Waves},
+    runbook::Runbook,
+    statement::{Body, RunEnd, Statement},
+    time::SECOND,
+};
+use belay_protocol::{RefusalCode, RunDeclined, RunOffered, StatementMade, StatementRefused, ToGateway};
+use std::{path::PathBuf, sync::Arc};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// Alice may run everything as every account; her runbooks count.
+pub(super) const GRANTS: &str = "\n[[grants]]\nwho = [\"alice\"]\non = [\"*\"]\ndo = [\"shell\", \"files\", \"enrol\", \"run\"]\n\
+    as = [\"ACCOUNT\"]\nrunbooks = [\"*\"]\n\n[runbooks]\nsigners = [\"alice\"]\n";
+
+/// The policy text with the account that this test runs as.
+pub(super) fn grants(text: &str) -> &'static str {
+    Box::leak(text.replace("ACCOUNT", &account()).into_boxed_str())
+}
+
+pub(super) fn account() -> String {
+    nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap().name
+}
+
+/// What a test offers, to be changed before it is signed.
+pub(super) struct Draft {
+    pub(super) order: Order,
+    pub(super) runbook: String,
+    pub(super) author: PrivateKey,
+    pub(super) signer: PrivateKey,
+}
+
+/// One life of the agent.
+pub(super) struct Life {
+    pub(super) runs: Runs,
+    pub(super) authority: Arc<Authority>,
+    pub(super) recorder: Recorder,
+    pub(super) tracker: TaskTracker,
+    pub(super) stop: CancellationToken,
+    heard: mpsc::Receiver<ToGateway>,
+    answers: mpsc::Sender<ToGateway>,
+    answered: mpsc::Receiver<ToGateway>,
+}
+
+pub(super) struct Bench {
+    pub(super) tenant: Tenant,
+    pub(super) machine: Machine,
+    pub(super) life: Life,
+    /// The size of the log in the last receipt given.
+    given: u64,
+    /// For files that scripts leave.
+    pub(super) scratch: tempfile::TempDir,
+}
+
+impl Life {
+    async fn begin(tenant: &Tenant, machine: &Machine) -> Self {
+        let authority = machine.approved(tenant);
+        let (recorder, _) = machine.recorder(&authority);
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (with, until) = (tracker.clone(), stop.clone());
+        let runs = Runs::start(&machine.dir, authority.clone(), recorder.clone(), with, until).await.unwrap();
+        let (link, heard) = mpsc::channel(IN_FLIGHT_MAX);
+        recorder.connected(link).await;
+        let (answers, answered) = mpsc::channel(128);
+        Self { runs, authority, recorder, tracker, stop, heard, answers, answered }
+    }
+}
+
+impl Bench {
+    pub(super) async fn new() -> Self {
+        let mut tenant = Tenant::new("acme");
+        tenant.found(|draft| draft.grants = grants(GRANTS));
+        let machine = Machine::joined(&tenant);
+        // It remembers since long before any order.
+        std::fs::write(machine.dir.at("since"), "2026-11-21T09:00:00Z\n").unwrap();
+        let life = Life::begin(&tenant, &machine).await;
+        Self { tenant, machine, life, given: 0, scratch: tempfile::tempdir().unwrap() }
+    }
+
+    /// As after `kill -9`: what the old life still does reaches no file that counts.
+    pub(super) async fn restart(&mut self) {
+        let outbox = self.machine.dir.at("outbox");
+        std::fs::copy(&outbox, outbox.with_extension("copy")).unwrap();
+        std::fs::rename(outbox.with_extension("copy"), &outbox).unwrap();
+        self.life = Life::begin(&self.tenant, &self.machine).await;
+    }
+
+    /// An order for this machine alone, to run these lines with `sh`.
+    pub(super) fn draft(&self, lines: &str) -> Draft {
+        self.draft_for("#!/bin/sh", "", lines)
+    }
+
+    pub(super) fn draft_for(&self, interpreter: &str, declared: &str, lines: &str) -> Draft {
+        let runbook = format!(
+            "{interpreter}\n# /// belay\n# name = \"try\"\n# description = \"Try.\"\n\
+             # issued = 2026-11-21T09:00:00Z\n{declared}# ///\n{lines}\n"
+        );
+        let list = DeviceList::of(vec![DeviceLine { name: "web1".parse().unwrap(), serial: 7 }]).unwrap();
+        let chain = self.life.authority.policies().remove(0);
+        let order = Order {
+            tenant: "acme".parse().unwrap(),
+            id: Id::random().unwrap(),
+            runbook: "try".parse().unwrap(),
+            version: belay_certs::Digest::of(runbook.as_bytes()),
+            account: account().parse().unwrap(),
+            ticket: None,
+            issued: now(),
+            not_before: now(),
+            not_after: now().plus(900 * SECOND),
+            policy_version: chain.1,
+            policy: chain.2,
+            devices: list.count(),
+            devices_root: list.root(),
+            waves: Waves::default(),
+            stop_above: None,
+            timeout: None,
+            arguments: Default::default(),
+        };
+        Draft { order, runbook, author: self.tenant.alice.clone(), signer: self.tenant.alice.clone() }
+    }
+
+    /// Offers it. Returns the order's id.
+    pub(super) async fn offer(&self, draft: &Draft) -> Id {
+        self.offer_signed(draft.signed()).await;
+        draft.order.id
+    }
+
+    pub(super) async fn offer_signed(&self, offer: RunOffered) {
+        self.life.runs.offered(offer, self.life.answers.clone()).await;
+    }
+
+    /// The next statement.
+    pub(super) async fn hear(&mut self) -> StatementMade {
+        match self.life.heard.recv().await.expect("the link is open") {
+            ToGateway::StatementMade(made) => made,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next word that is no statement.
+    pub(super) async fn declined(&mut self) -> RunDeclined {
+        match self.life.answered.recv().await.unwrap() {
+            ToGateway::RunDeclined(declined) => declined,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Nothing was said that was not heard, neither as a statement nor otherwise.
+    pub(super) fn is_silent(&mut self) -> bool {
+        self.life.heard.try_recv().is_err() && self.life.answered.try_recv().is_err()
+    }
+
+    /// Records what came, as its own type unless another is given, and gives the receipt.
+    pub(super) async fn answer_as(&mut self, made: &StatementMade, kind: Option<&str>) {
+        let index = match kind {
+            None => self.tenant.log.record(made),
+            Some(kind) => self.tenant.log.withhold(made, kind),
+        };
+        self.receipt(index, made).await;
+    }
+
+    pub(super) async fn receipt(&mut self, index: u64, made: &StatementMade) {
+        let receipt = self.tenant.log.receipt(index, made.consistency_from.max(self.given));
+        self.given = self.tenant.log.size();
+        self.life.recorder.receipt(receipt).await;
+    }
+
+    pub(super) async fn answer(&mut self, made: &StatementMade) {
+        self.answer_as(made, None).await;
+    }
+
+    pub(super) async fn refuse(&self, made: &StatementMade, code: RefusalCode) {
+        let (statement, code) = (said(made).head.id.0, code.code());
+        self.life.recorder.refused(StatementRefused { statement, code, sentence: "because".into() }).await;
+    }
+
+    /// The intent of a run, heard.
+    pub(super) async fn intent(&mut self) -> StatementMade {
+        let made = self.hear().await;
+        assert!(matches!(said(&made).body, Body::RunStarted(_)), "{}", made.text);
+        made
+    }
+
+    /// The end of a run, heard and recorded.
+    pub(super) async fn end(&mut self) -> RunEnd {
+        let made = self.hear().await;
+        let end = end_of(&made);
+        self.answer(&made).await;
+        end
+    }
+
+    /// Offers, lets it run, and hears and records its end.
+    pub(super) async fn run(&mut self, draft: &Draft) -> RunEnd {
+        self.offer(draft).await;
+        let intent = self.intent().await;
+        self.answer(&intent).await;
+        self.end().await
+    }
+
+    /// The output file as text of one stream: what the script wrote there.
+    pub(super) fn output(&self, end: &RunEnd) -> Vec<belay_certs::output::Line> {
+        let bytes = std::fs::read(self.directory(end.order).join("output")).unwrap();
+        assert_eq!(end.output, Some(belay_certs::Digest::of(&bytes)));
+        assert_eq!(end.output_bytes, bytes.len() as u64);
+        belay_certs::output::read(&bytes).unwrap()
+    }
+
+    pub(super) fn directory(&self, order: Id) -> PathBuf {
+        self.machine.dir.at("runs").join(order.to_string())
+    }
+
+    /// Waits until nothing is kept of the run any more.
+    pub(super) async fn forgotten(&self, order: Id) {
+        if let Some(run) = self.life.runs.all().into_iter().find(|run| run.order == order) {
+            run.progress.watch().wait_for(|at| at.forgotten).await.unwrap();
+        }
+    }
+
+    /// A path for a file that scripts of this test make.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+}
+
+impl Draft {
+    pub(super) fn signed(&self) -> RunOffered {
+        let order = sign(Namespace::Order, &self.order.to_text(), &self.signer);
+        let runbook = sign(Namespace::Runbook, &self.runbook, &self.author);
+        offered(order, runbook)
+    }
+
+    /// Another text of the runbook, and the order for it.
+    pub(super) fn rewritten(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        self.runbook = change(&self.runbook);
+        self.order.version = belay_certs::Digest::of(self.runbook.as_bytes());
+        self
+    }
+
+    pub(super) fn parsed(&self) -> Runbook {
+        Runbook::parse(self.runbook.as_bytes()).unwrap()
+    }
+}
+
+pub(super) fn offered(order: Signed, runbook: Signed) -> RunOffered {
+    RunOffered {
+        order: order.bytes,
+        order_signature: order.signatures[0].clone(),
+        runbook: runbook.bytes,
+        runbook_signature: runbook.signatures[0].clone(),
+        index: 0,
+        path: Vec::new(),
+    }
+}
+
+pub(super) fn said(made: &StatementMade) -> Statement {
+    Statement::parse(made.text.as_bytes()).unwrap()
+}
+
+pub(super) fn end_of(made: &StatementMade) -> RunEnd {
+    match said(made).body {
+        Body::RunEnded(end) => end,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// How a run ended and why.
+pub(super) fn verdict(end: &RunEnd) -> (Outcome, &str) {
+    (end.outcome, end.reason.as_deref().unwrap_or_default())
+}
+
+/// What the lines hold, stream by stream.
+pub(super) fn text(lines: &[belay_certs::output::Line], of: belay_certs::output::Stream) -> String {
+    let bytes = lines.iter().flat_map(|line| match line {
+        belay_certs::output::Line::Piece { stream, bytes, .. } if *stream == of => bytes.clone(),
+        _ => Vec::new(),
+    });
+    String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
+}
+
+pub(super) fn stranger() -> PrivateKey {
+    key("stranger")
+}
+
+pub(super) fn moment(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
