@@ -9,7 +9,7 @@ mod outcome;
 mod share;
 
 pub use devices::{DeviceLine, DeviceList};
-pub use judge::{CheckedOrder, Clocks, Machine, Offer, Permit, judge};
+pub use judge::{CheckedOrder, Clocks, Foreseen, Machine, Offer, Permit, judge};
 pub use outcome::Outcome;
 pub use share::{Share, Waves};
 

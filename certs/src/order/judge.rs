@@ -50,7 +50,16 @@ impl<'a> CheckedOrder<'a> {
     /// or when one person signed both and the risk is high. The sentence says which, and what to do.
     pub fn of(policies: &'a Policies<'a>, order: &Signed, runbook: &Signed, clocks: Clocks) -> Result<Self, Invalid> {
         let signer = order.only_signer(Namespace::Order).map_err(|invalid| invalid.of("the order"))?;
-        let order = Order::parse(&order.bytes)?;
+        Self::by(policies, Order::parse(&order.bytes)?, signer, runbook, clocks)
+    }
+
+    fn by(
+        policies: &'a Policies<'a>,
+        order: Order,
+        signer: PublicKey,
+        runbook: &Signed,
+        clocks: Clocks,
+    ) -> Result<Self, Invalid> {
         check_order(policies, &order, clocks).map_err(|invalid| invalid.of(format!("the order {}", order.id)))?;
         let (runbook, author) = runbook::check_signed(policies, runbook, clocks.here)?;
         if runbook.name != order.runbook || runbook.version != order.version {
@@ -124,6 +133,34 @@ impl<'a> CheckedOrder<'a> {
             action,
             ticket: ticket.clone(),
         }
+    }
+}
+
+/// What would be said of an order if this key signed it: shown to its holder before. It proves nothing, and nothing runs by it.
+#[derive(Debug)]
+pub struct Foreseen<'a>(CheckedOrder<'a>);
+
+impl<'a> Foreseen<'a> {
+    /// Judges an order without a signature.
+    ///
+    /// # Errors
+    /// As [`CheckedOrder::of`], but for the order's signature.
+    pub fn of(
+        policies: &'a Policies<'a>,
+        order: Order,
+        signer: PublicKey,
+        runbook: &Signed,
+        clocks: Clocks,
+    ) -> Result<Self, Invalid> {
+        CheckedOrder::by(policies, Order::parse(order.to_text().as_bytes())?, signer, runbook, clocks).map(Self)
+    }
+
+    /// As [`CheckedOrder::permit`].
+    ///
+    /// # Errors
+    /// With the refusal of [`decide`].
+    pub fn permit(&self, device: &DeviceFacts, now: Timestamp) -> Result<Grant, Invalid> {
+        self.0.permit(device, now)
     }
 }
 
