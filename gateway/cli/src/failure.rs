@@ -15,6 +15,13 @@ pub enum Failure {
     Unreachable(String),
     /// The command was called wrongly: status 2.
     Usage(String),
+    /// A job did not come to the end that was asked for.
+    Job {
+        /// 1: nothing was done, 3: not everywhere, 4: it is not over, 130: it was cancelled.
+        status: u8,
+        /// What is to be known.
+        sentence: String,
+    },
 }
 
 /// What every step of a command returns.
@@ -24,9 +31,11 @@ impl Failure {
     /// The sentence for the person.
     pub fn sentence(&self) -> &str {
         match self {
-            Self::Refused(sentence) | Self::Gateway(sentence) | Self::Unreachable(sentence) | Self::Usage(sentence) => {
-                sentence
-            }
+            Self::Refused(sentence)
+            | Self::Gateway(sentence)
+            | Self::Unreachable(sentence)
+            | Self::Usage(sentence)
+            | Self::Job { sentence, .. } => sentence,
         }
     }
 
@@ -35,6 +44,7 @@ impl Failure {
         match self {
             Self::Refused(_) | Self::Gateway(_) | Self::Unreachable(_) => 1,
             Self::Usage(_) => 2,
+            Self::Job { status, .. } => *status,
         }
     }
 
@@ -45,6 +55,7 @@ impl Failure {
             Self::Gateway(sentence) => Self::Gateway(format!("{what}: {sentence}")),
             Self::Unreachable(sentence) => Self::Unreachable(format!("{what}: {sentence}")),
             Self::Usage(sentence) => Self::Usage(format!("{what}: {sentence}")),
+            Self::Job { status, sentence } => Self::Job { status, sentence: format!("{what}: {sentence}") },
         }
     }
 }

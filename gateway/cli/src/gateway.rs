@@ -2,6 +2,10 @@
 //!
 //! What the answers mean is not here, and nothing of them is believed here.
 
+mod lines;
+
+pub use lines::HangUp;
+
 use crate::{
     failure::{Failure, Outcome, While, refused, usage},
     home::{Home, write_whole},
@@ -121,7 +125,7 @@ impl<'a> Gateway<'a> {
 
     fn command(&self, words: &[&str]) -> Outcome<Command> {
         let hosts = self.known_hosts()?;
-        let mut ssh = Command::new("ssh");
+        let mut ssh = Command::new(self.program());
         ssh.args(["-F", "none", "-T", "-x", "-a", "-l", "belay", "-p", &self.route.port.to_string()]);
         for option in self.options(&hosts) {
             ssh.arg("-o").arg(option);
@@ -129,6 +133,17 @@ impl<'a> Gateway<'a> {
         ssh.arg("--").arg(&self.route.host).args(words);
         ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Ok(ssh)
+    }
+
+    #[cfg(not(test))]
+    fn program(&self) -> PathBuf {
+        PathBuf::from("ssh")
+    }
+
+    /// In tests a script of the home may stand in for ssh and the gateway behind it.
+    #[cfg(test)]
+    fn program(&self) -> PathBuf {
+        Some(self.home.dir().join("ssh")).filter(|script| script.exists()).unwrap_or_else(|| PathBuf::from("ssh"))
     }
 
     fn options(&self, known_hosts: &str) -> Vec<String> {

@@ -24,3 +24,9 @@ pub const WATCH_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const WATCH_WAIT_SECONDS: u64 = 300;
 /// The first pause after a gateway did not answer, and the longest.
 pub const WATCH_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
+/// How often an order is brought to a gateway that does not answer.
+pub const SUBMITS_MAX: u32 = 4;
+/// How often in a row a gateway that does not answer is asked about a job that is followed: some two minutes.
+pub const FOLLOWS_MAX: u32 = 10;
+/// Outputs fetched at once, each over an ssh of its own.
+pub const OUTPUTS_AT_ONCE: usize = 16;

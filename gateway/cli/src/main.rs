@@ -9,6 +9,7 @@ mod failure;
 mod fetch;
 mod gateway;
 mod home;
+mod interrupt;
 mod invite;
 mod keygen;
 mod krl;
@@ -16,10 +17,12 @@ mod limits;
 mod next_version;
 mod policy_edit;
 mod refresh;
+mod runs;
 mod screen;
 #[cfg(test)]
 #[path = "../../../fuzz/src/seeded.rs"]
 mod seeded;
+mod selector;
 mod signatures;
 mod ssh_agent;
 mod ssh_config;

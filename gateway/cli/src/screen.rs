@@ -2,7 +2,7 @@
 //!
 //! Strings that come from a gateway or a device are hostile: everything printed goes through [`escape`].
 
-use crate::failure::{Outcome, refused, usage};
+use crate::failure::{Outcome, While, refused, usage};
 use serde_json::Value;
 use std::{
     borrow::Cow,
@@ -71,8 +71,19 @@ pub fn json(value: &Value) {
     let _ = writeln!(std::io::stdout(), "{}", json_text(value));
 }
 
+/// The same on one line, where a program reads a line at a time. A reader that went away ends it.
+///
+/// # Errors
+/// Nobody reads any more.
+pub fn json_line(value: &Value) -> Outcome {
+    writeln!(std::io::stdout(), "{}", undeceived(&value.to_string())).during(|| "nobody reads any more".to_owned())
+}
+
 fn json_text(value: &Value) -> String {
-    let plain = format!("{value:#}");
+    undeceived(&format!("{value:#}"))
+}
+
+fn undeceived(plain: &str) -> String {
     plain.chars().fold(String::with_capacity(plain.len()), |mut out, c| {
         if c != '\n' && deceives(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {

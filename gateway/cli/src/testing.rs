@@ -7,8 +7,8 @@ use crate::{
     policy_edit::{Edit, Head},
 };
 use belay_certs::{
-    Digest, Namespace, PrivateKey, PublicKey, Signed, TenantName, Timestamp, policy::ActionKind, sshsig, time::DAY,
-    tlog::NoteSigner,
+    Digest, Namespace, PrivateKey, PublicKey, Signed, TenantName, Timestamp, device::DeviceRecord, policy::ActionKind,
+    sshsig, time::DAY, tlog::NoteSigner,
 };
 
 /// When version 0 is made.
@@ -34,6 +34,11 @@ impl Customer {
 
     /// The same with a root key that is there already.
     pub fn rooted(name: &str, more: &str, root: PrivateKey) -> Self {
+        Self::begun(name, more, root, start())
+    }
+
+    /// The same, of another moment.
+    pub fn begun(name: &str, more: &str, root: PrivateKey, issued: Timestamp) -> Self {
         let key = |what: &str| PrivateKey::generate_ed25519(what).unwrap();
         let mut customer = Self {
             name: name.parse().unwrap(),
@@ -44,8 +49,8 @@ impl Customer {
             versions: Vec::new(),
         };
         let beginning = Beginning {
-            issued: start(),
-            expires: start().plus(90 * DAY),
+            issued,
+            expires: issued.plus(90 * DAY),
             threshold: 1,
             root_keys: vec![customer.root.public().clone()],
             device_ca: vec![customer.device_ca.public().clone()],
@@ -121,4 +126,21 @@ pub fn home() -> (tempfile::TempDir, Home) {
     let dir = tempfile::tempdir().unwrap();
     let home = Home::open(Some(dir.path().join("home")), None).unwrap();
     (dir, home)
+}
+
+/// A key of a device or a stranger.
+pub fn key() -> PublicKey {
+    PrivateKey::generate_ed25519("").unwrap().public().clone()
+}
+
+/// The record of a device.
+pub fn record(address: &str, labels: &[&str], serial: u64, host_key: &PublicKey) -> DeviceRecord {
+    DeviceRecord {
+        address: address.parse().unwrap(),
+        host_key: host_key.clone(),
+        labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+        serial,
+        replaces: None,
+        issued: start(),
+    }
 }

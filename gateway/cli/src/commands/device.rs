@@ -2,6 +2,7 @@
 //! is verified here before anybody signs it again.
 
 mod held;
+pub mod known;
 pub mod newest;
 mod recertify;
 

@@ -6,12 +6,16 @@ mod device;
 mod devices;
 mod draft;
 mod init;
+mod jobs;
 mod log;
 mod pending;
 mod person;
 mod policy;
 mod provider;
 mod renew;
+mod retry;
+mod run;
+mod runbook;
 mod sessions;
 mod ssh;
 mod token;
@@ -57,6 +61,19 @@ pub enum Command {
     Ssh(ssh::Args),
     /// Who can reach a device, how, and which line says so
     Who(who::Args),
+    /// Check, sign, push, list and show runbooks
+    #[command(subcommand)]
+    Runbook(runbook::Command),
+    /// Run a runbook on devices
+    Run(run::Args),
+    /// List jobs
+    Jobs(jobs::List),
+    /// Show what became of a job, device by device
+    Job(jobs::Show),
+    /// Call a job off: what has not begun never begins, what runs is ended
+    Cancel(jobs::Cancel),
+    /// Order a job again for its devices that failed or never began
+    Retry(retry::Args),
     /// List sessions
     Sessions(sessions::Args),
     /// Verify a tenant's log
@@ -85,6 +102,12 @@ impl Command {
             Self::Devices(args) => devices::run(home, &args),
             Self::Ssh(args) => ssh::run(home, &args),
             Self::Who(args) => who::run(home, &args),
+            Self::Runbook(command) => runbook::run(home, command),
+            Self::Run(args) => run::run(home, &args),
+            Self::Jobs(args) => jobs::list(home, &args),
+            Self::Job(args) => jobs::show(home, &args),
+            Self::Cancel(args) => jobs::cancel(home, &args),
+            Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
             Self::Log(command) => log::run(home, command),
         }

@@ -181,6 +181,7 @@ fn stays(failure: Failure, path: &Path) -> Failure {
         Failure::Unreachable(sentence) => Failure::Unreachable(sentence + &more),
         Failure::Refused(sentence) => Failure::Refused(sentence + &more),
         Failure::Usage(sentence) => Failure::Usage(sentence + &more),
+        Failure::Job { status, sentence } => Failure::Job { status, sentence: sentence + &more },
     }
 }
 

@@ -6,13 +6,14 @@
 
 use super::{super::now, newest::Newest};
 use crate::{
-    failure::{Outcome, While, refused},
+    failure::{Failure, Outcome, While, refused},
     gateway::{Gateway, Route},
     home::Home,
+    limits::{PENDING_MAX, ROWS_AT_ONCE},
     trusted::Trusted,
 };
 use belay_certs::{
-    DeviceAddress, Digest, PublicKey, Signed, Timestamp,
+    DeviceAddress, Digest, PublicKey, Signed, TenantName, Timestamp,
     device::{Approval, DeviceRecord, check_approval},
     host_certificate,
     policy::Policies,
@@ -30,6 +31,30 @@ pub(super) struct Row {
     signature: String,
     certificate: String,
     serial_next: u64,
+}
+
+/// Hands on every row that the gateway has of a tenant, by name.
+///
+/// # Errors
+/// The gateway does not answer, or its list has no end.
+pub(super) fn each(gateway: &Gateway<'_>, tenant: &TenantName, mut take: impl FnMut(Row)) -> Outcome {
+    let limit = ROWS_AT_ONCE.to_string();
+    let (mut last, mut total): (Option<String>, usize) = (None, 0);
+    loop {
+        let mut words = vec!["records", tenant.as_str(), "--json", "--limit", &limit];
+        words.extend(last.iter().flat_map(|last| ["--after", last.as_str()]));
+        let rows: Vec<Row> = gateway.ask(&words)?;
+        let (count, end) = (rows.len(), rows.last().map(|row| row.name.clone()));
+        total = total.saturating_add(count);
+        rows.into_iter().for_each(&mut take);
+        if count < ROWS_AT_ONCE {
+            return Ok(());
+        }
+        if end <= last || total > PENDING_MAX {
+            return Err(Failure::Gateway("the gateway's list of devices has no end: it is not believed".to_owned()));
+        }
+        last = end;
+    }
 }
 
 /// A record whose name, host key and serial a device CA vouches for.

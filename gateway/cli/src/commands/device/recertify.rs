@@ -3,15 +3,15 @@
 
 use super::{
     super::now,
-    held::{HeldRecord, Row},
+    held::{self, HeldRecord, Row},
 };
 use crate::{
     commands::approve::batch::{Sent, tell},
-    failure::{Failure, Outcome, refused},
+    failure::{Outcome, refused},
     gateway::{Gateway, Route},
     home::Home,
     keygen,
-    limits::{PENDING_MAX, ROWS_AT_ONCE, SENT_AT_ONCE_MAX, SIGNING_LASTS},
+    limits::{SENT_AT_ONCE_MAX, SIGNING_LASTS},
     screen::{confirm, note, say},
     ssh_agent::Signing,
     trusted::Trusted,
@@ -127,24 +127,8 @@ impl Looked {
 
 fn look(gateway: &Gateway<'_>, tenant: &TenantName, policies: &Policies<'_>, new: &PublicKey) -> Outcome<Looked> {
     let mut looked = Looked::default();
-    let limit = ROWS_AT_ONCE.to_string();
-    let mut last: Option<String> = None;
-    loop {
-        let mut words = vec!["records", tenant.as_str(), "--json", "--limit", &limit];
-        words.extend(last.iter().flat_map(|last| ["--after", last.as_str()]));
-        let rows: Vec<Row> = gateway.ask(&words)?;
-        let (count, end) = (rows.len(), rows.last().map(|row| row.name.clone()));
-        for row in rows {
-            looked.take(row, policies, new, now());
-        }
-        if count < ROWS_AT_ONCE {
-            return Ok(looked);
-        }
-        if end <= last || looked.due.len() + looked.done + looked.unknown > PENDING_MAX {
-            return Err(Failure::Gateway("the gateway's list of devices has no end: it is not believed".to_owned()));
-        }
-        last = end;
-    }
+    held::each(gateway, tenant, |row| looked.take(row, policies, new, now()))?;
+    Ok(looked)
 }
 
 fn finish(tenant: &TenantName, ca: &std::path::Path, done: usize, unknown: usize) -> Outcome {

@@ -1,0 +1,132 @@
+//! What scripts printed, made harmless for a terminal: each line behind the name of its device.
+//!
+//! `web1.acme | ` is standard output, `web1.acme ! ` standard error. Not here: the format of the file (`certs`).
+
+use crate::{
+    failure::{Outcome, refused},
+    gateway::Gateway,
+    screen::escape_lines,
+};
+use belay_certs::{
+    DeviceAddress, Digest, Id,
+    output::{Line, Stream, read_cut_off},
+};
+
+/// Fetches a device's output and makes lines of it.
+///
+/// # Errors
+/// The gateway has none, it does not read, or its digest is not `wanted`, which the device stated.
+pub fn fetch(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, wanted: Option<&Digest>) -> Outcome<Vec<String>> {
+    let name = device.device.as_str();
+    let file = gateway.run(&["job", &job.to_string(), "--device", name, "--output"], &[])?;
+    if let Some(wanted) = wanted.filter(|wanted| **wanted != Digest::of(&file)) {
+        return Err(refused(format!(
+            "{device}: what the gateway has of its output is {}, but the device stated {wanted}: it is not shown",
+            Digest::of(&file)
+        )));
+    }
+    lines(device, &file)
+}
+
+/// The lines of an output file, as far as it is there.
+///
+/// # Errors
+/// It is no output file.
+pub fn lines(device: &DeviceAddress, file: &[u8]) -> Outcome<Vec<String>> {
+    let read = read_cut_off(file).map_err(|invalid| invalid.of(device))?;
+    let mut shown = Shown { device, lines: Vec::new(), out: Vec::new(), err: Vec::new() };
+    for line in read.lines {
+        match line {
+            Line::Piece { stream, bytes, .. } => shown.take(stream, &bytes),
+            Line::Cut { dropped, .. } => {
+                shown.end();
+                shown.lines.push(format!("{device} … {dropped} bytes were not kept"));
+            }
+        }
+    }
+    shown.end();
+    Ok(shown.lines)
+}
+
+/// Pieces on their way to lines.
+struct Shown<'a> {
+    device: &'a DeviceAddress,
+    lines: Vec<String>,
+    /// What has come of a line of standard output.
+    out: Vec<u8>,
+    /// What has come of a line of standard error.
+    err: Vec<u8>,
+}
+
+impl Shown<'_> {
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let pending = match stream {
+                Stream::Out => &mut self.out,
+                Stream::Err => &mut self.err,
+            };
+            pending.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                let whole = std::mem::take(pending);
+                self.push(stream, &whole);
+            }
+        }
+    }
+
+    fn end(&mut self) {
+        for (stream, rest) in
+            [(Stream::Out, std::mem::take(&mut self.out)), (Stream::Err, std::mem::take(&mut self.err))]
+        {
+            if !rest.is_empty() {
+                self.push(stream, &rest);
+            }
+        }
+    }
+
+    fn push(&mut self, stream: Stream, line: &[u8]) {
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let mark = match stream {
+            Stream::Out => '|',
+            Stream::Err => '!',
+        };
+        let text = String::from_utf8_lossy(line);
+        // Only tabs stay: a line end inside is none of the script's.
+        self.lines.push(format!("{} {mark} {}", self.device, escape_lines(&text)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(pieces: &[(Stream, &[u8])]) -> Vec<String> {
+        let file: String = pieces
+            .iter()
+            .map(|(stream, bytes)| Line::Piece { at: 1, stream: *stream, bytes: bytes.to_vec() }.to_text())
+            .collect();
+        lines(&"web1.acme".parse().unwrap(), file.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn pieces_become_lines_behind_the_devices_name() {
+        let pieces: [(Stream, &[u8]); 4] =
+            [(Stream::Out, b"one\ntw"), (Stream::Err, b"oh\r\n"), (Stream::Out, b"o\n\n"), (Stream::Out, b"three")];
+        let expected = ["web1.acme | one", "web1.acme ! oh", "web1.acme | two", "web1.acme | ", "web1.acme | three"];
+        assert_eq!(shown(&pieces), expected);
+    }
+
+    #[test]
+    fn what_a_script_prints_cannot_move_the_cursor_or_forge_a_device() {
+        let hostile: &[u8] = b"\x1b[2J\rweb2.acme | fine\xff\n";
+        assert_eq!(shown(&[(Stream::Out, hostile)]), ["web1.acme | \\u{1b}[2J\\u{d}web2.acme | fine\u{fffd}"]);
+    }
+
+    #[test]
+    fn what_was_not_kept_is_said_and_rubbish_is_refused() {
+        let web1: DeviceAddress = "web1.acme".parse().unwrap();
+        let cut = lines(&web1, b"1 o YQ==\n2 x 700\n3 o Yg==\n4 o Yw").unwrap();
+        assert_eq!(cut, ["web1.acme | a", "web1.acme … 700 bytes were not kept", "web1.acme | b"]);
+        assert!(lines(&web1, b"hello\n").unwrap_err().sentence().contains("web1.acme"));
+    }
+}
