@@ -1,0 +1,95 @@
+//! Runbooks and orders as people and robots make them: who may, a script to run, and what became of it.
+
+use super::changed;
+use belay_certs::Timestamp;
+use belay_tests::{Person, Plan, Said, World, plan::Tenant, run};
+use serde_json::Value;
+use std::{fs, path::PathBuf, time::SystemTime};
+
+/// One customer with three machines and one technician.
+pub fn plan() -> Plan {
+    let devices = &["web1", "web2", "web3"];
+    Plan { tenants: vec![Tenant { name: "acme", owner: "tech", people: &[], onlookers: &[], devices }] }
+}
+
+/// Lets `tech` run every runbook of `author`, who is made here, as the account of this test.
+pub fn allow(world: &World, device: &str) -> Person {
+    let author = world.add_person("acme", "author", &["--do", "audit"]).unwrap();
+    let account = world.account().to_owned();
+    changed::change(world, device, |text| {
+        let grant = format!(
+            "\n[[grants]]\nwho = [\"tech\"]\non = [\"*\"]\ndo = [\"run\"]\nas = [\"{account}\"]\nrunbooks = [\"*\"]\nrisk = \"high\"\ndevices_max = 10000\n"
+        );
+        with_signers(text, "[\"author\"]") + &grant
+    });
+    world.person("tech").belay(["config"]).unwrap().must();
+    author.belay(["config"]).unwrap().must();
+    author
+}
+
+/// The policy with these as the authors of runbooks.
+pub fn with_signers(text: &str, signers: &str) -> String {
+    let kept: Vec<&str> = text.lines().collect();
+    match kept.iter().position(|line| *line == "[runbooks]") {
+        None => format!("{text}\n[runbooks]\nsigners = {signers}\n"),
+        Some(at) => {
+            let mut lines: Vec<String> = kept.iter().map(|line| (*line).to_owned()).collect();
+            let signer = (at + 1..lines.len()).find(|line| lines[*line].starts_with("signers")).unwrap();
+            lines[signer] = format!("signers = {signers}");
+            lines.join("\n") + "\n"
+        }
+    }
+}
+
+/// A runbook file of this name and body, signed and brought by `author`.
+#[track_caller]
+pub fn push(world: &World, author: &Person, name: &str, declared: &str, body: &str) -> PathBuf {
+    let file = write(world, name, declared, body);
+    let path = file.to_str().unwrap();
+    author.belay(["runbook", "sign", path]).unwrap().must();
+    author.belay(["runbook", "push", path, "--tenant", "acme"]).unwrap().must();
+    file
+}
+
+/// A runbook file, unsigned. `declared` are further lines of its declaration.
+pub fn write(world: &World, name: &str, declared: &str, body: &str) -> PathBuf {
+    let issued = Timestamp::from_system(SystemTime::now()).whole_second();
+    let mut text =
+        format!("#!/bin/sh\n# /// belay\n# name = \"{name}\"\n# description = \"{name}\"\n# issued = {issued}\n");
+    text.push_str(&format!("# account = \"{}\"\n", world.account()));
+    for line in declared.lines() {
+        text.push_str(&format!("# {line}\n"));
+    }
+    text.push_str("# ///\n");
+    text.push_str(body);
+    text.push('\n');
+    let file = world.dir().join(format!("{name}.sh"));
+    fs::write(&file, text).unwrap();
+    file
+}
+
+/// `belay run` without questions.
+pub fn order(person: &Person, words: &[&str]) -> Said {
+    let mut belay = person.belay_command().unwrap();
+    run(belay.arg("run").args(words).arg("--yes"), b"").unwrap()
+}
+
+/// The job as the gateway shows it.
+#[track_caller]
+pub fn job(person: &Person, id: &str) -> Value {
+    person.gw(&format!("job {id} --json")).must().json()
+}
+
+/// How each device's run ended, or where it stands.
+pub fn states(job: &Value) -> Vec<(String, String)> {
+    let runs = job["runs"].as_array().unwrap();
+    runs.iter()
+        .map(|run| (run["device"].as_str().unwrap().to_owned(), run["state"].as_str().unwrap().to_owned()))
+        .collect()
+}
+
+/// The id of the newest job.
+#[track_caller]
+pub fn newest(person: &Person) -> String {
+    person.gw("jobs --json").must().json()[0]["job"].as_str().unwrap().to_owned()
+}
