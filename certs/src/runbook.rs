@@ -74,12 +74,23 @@ impl Runbook {
     /// # Errors
     /// With the line of the script of the first thing wrong.
     pub fn parse(bytes: &[u8]) -> Result<Self, Invalid> {
-        let parsed = sshsig::text(bytes, RUNBOOK_BYTES_MAX).and_then(|text| {
-            let interpreter = block::interpreter(text)?;
-            let declaration = block::declaration(text)?;
-            declaration::read(&Reader::new(&declaration), interpreter, Digest::of(bytes))
-        });
-        parsed.map_err(|invalid| invalid.of("the runbook"))
+        let first = |wrong: Vec<Invalid>| wrong.into_iter().next().unwrap_or_else(|| malformed("is no runbook"));
+        Self::read(bytes).map_err(|wrong| first(wrong).of("the runbook"))
+    }
+
+    /// Everything that keeps a script from being a runbook, as far as it can be told at once: one mistake of each member of the
+    /// declaration, each with its line. None: [`Runbook::parse`] takes it.
+    pub fn mistakes(bytes: &[u8]) -> Vec<Invalid> {
+        Self::read(bytes).err().unwrap_or_default()
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Vec<Invalid>> {
+        let text = sshsig::text(bytes, RUNBOOK_BYTES_MAX).map_err(|invalid| vec![invalid])?;
+        let interpreter = block::interpreter(text);
+        match block::declaration(text) {
+            Ok(declaration) => declaration::read(&Reader::new(&declaration), interpreter, Digest::of(bytes)),
+            Err(invalid) => Err(interpreter.err().into_iter().chain([invalid]).collect()),
+        }
     }
 
     /// The environment that arguments become: `BELAY_ARG_NAME` and the value, by name; a parameter without argument takes its

@@ -39,31 +39,80 @@ struct RawParameter {
     default: Option<Spanned<Value>>,
 }
 
-/// The runbook that the text declares.
-pub(super) fn read(reader: &Reader<'_>, interpreter: Interpreter, version: Digest) -> Result<Runbook, Invalid> {
-    let raw: RawRunbook = reader.document()?;
-    let keys: Vec<&Text> = raw.parameters.keys().collect();
-    if let Some(over) = keys.get(PARAMETERS_MAX) {
-        return Err(reader.wrong(over.span(), format!("there are more than {PARAMETERS_MAX} parameters")));
+/// What is wrong so far.
+#[derive(Default)]
+struct Mistakes(Vec<Invalid>);
+
+impl Mistakes {
+    fn take<T>(&mut self, value: Result<T, Invalid>) -> Option<T> {
+        value.map_err(|invalid| self.0.push(invalid)).ok()
     }
-    let parameters = raw.parameters.iter().map(|(name, raw)| Ok((reader.value(name)?, parameter(reader, name, raw)?)));
-    let description = description(reader, &raw.description)?;
-    if description.is_empty() {
-        return Err(reader.wrong(raw.description.span(), "the description is empty: say what it does"));
+}
+
+/// The runbook that the text declares, or what is wrong with it: one mistake of each member.
+pub(super) fn read(
+    reader: &Reader<'_>,
+    interpreter: Result<Interpreter, Invalid>,
+    version: Digest,
+) -> Result<Runbook, Vec<Invalid>> {
+    let mut wrong = Mistakes::default();
+    let interpreter = wrong.take(interpreter);
+    let raw: Option<RawRunbook> = wrong.take(reader.document());
+    let (Some(interpreter), Some(raw)) = (interpreter, raw) else { return Err(wrong.0) };
+    let parameters = parameters(reader, &raw, &mut wrong);
+    let description = wrong.take(about(reader, &raw.description));
+    let name = wrong.take(reader.value(&raw.name));
+    let issued = wrong.take(reader.moment(&raw.issued));
+    let platforms = wrong.take(reader.list("`platforms`", &raw.platforms, Platform::ALL.len()));
+    let account = wrong.take(reader.optional(raw.account.as_ref()));
+    let timeout = wrong.take(reader.optional(raw.timeout.as_ref()));
+    let output = wrong.take(reader.optional(raw.output.as_ref()));
+    let risk = wrong.take(reader.optional(raw.risk.as_ref()));
+    let (Some(name), Some(description), Some(issued), Some(platforms)) = (name, description, issued, platforms) else {
+        return Err(wrong.0);
+    };
+    let (Some(account), Some(timeout), Some(output), Some(risk)) = (account, timeout, output, risk) else {
+        return Err(wrong.0);
+    };
+    if !wrong.0.is_empty() {
+        return Err(wrong.0);
     }
+    let (timeout, output, risk) = (timeout.unwrap_or_default(), output.unwrap_or_default(), risk.unwrap_or_default());
     Ok(Runbook {
         version,
-        name: reader.value(&raw.name)?,
+        name,
         description,
-        issued: reader.moment(&raw.issued)?,
+        issued,
         interpreter,
-        platforms: reader.list("`platforms`", &raw.platforms, Platform::ALL.len())?,
-        account: reader.optional(raw.account.as_ref())?,
-        timeout: reader.optional(raw.timeout.as_ref())?.unwrap_or_default(),
-        output: reader.optional(raw.output.as_ref())?.unwrap_or_default(),
-        risk: reader.optional(raw.risk.as_ref())?.unwrap_or_default(),
-        parameters: parameters.collect::<Result<BTreeMap<ParameterName, Parameter>, Invalid>>()?,
+        platforms,
+        account,
+        timeout,
+        output,
+        risk,
+        parameters,
     })
+}
+
+fn parameters(reader: &Reader<'_>, raw: &RawRunbook, wrong: &mut Mistakes) -> BTreeMap<ParameterName, Parameter> {
+    let keys: Vec<&Text> = raw.parameters.keys().collect();
+    if let Some(over) = keys.get(PARAMETERS_MAX) {
+        wrong.0.push(reader.wrong(over.span(), format!("there are more than {PARAMETERS_MAX} parameters")));
+        return BTreeMap::new();
+    }
+    let read = raw.parameters.iter().filter_map(|(name, raw)| {
+        let parameter = wrong.take(parameter(reader, name, raw));
+        wrong.take(reader.value(name)).zip(parameter)
+    });
+    read.collect()
+}
+
+/// What a runbook does: that must be said.
+fn about(reader: &Reader<'_>, raw: &Text) -> Result<String, Invalid> {
+    let text = description(reader, raw)?;
+    if text.is_empty() {
+        return Err(reader.wrong(raw.span(), "the description is empty: say what it does"));
+    }
+    Ok(text)
 }
 
 fn parameter(reader: &Reader<'_>, name: &Text, raw: &RawParameter) -> Result<Parameter, Invalid> {

@@ -43,6 +43,25 @@ fn a_runbook_says_what_it_is_and_its_version_is_its_bytes() {
 }
 
 #[test]
+fn all_mistakes_are_told_at_once_and_the_first_of_them_refuses() {
+    let wrong = script(
+        "name = \"X y\"\ndescription = \"\"\nissued = 2026-11-21T09:00:00Z\ntimeout = \"1w\"\nrisk = \"low\"\n\
+         [parameters.a]\ntype = \"number\"\n[parameters.B]\ntype = \"integer\"\ndefault = \"x\"\n",
+    );
+    let lines: Vec<String> = Runbook::mistakes(wrong.as_bytes())
+        .iter()
+        .map(|invalid| invalid.sentence.split_once(':').unwrap().0.to_owned())
+        .collect();
+    for line in ["line 3", "line 4", "line 6", "line 7", "line 9", "line 10", "line 12"] {
+        assert!(lines.iter().any(|has| has == line), "{line}: {lines:?}");
+    }
+    assert_eq!(lines.len(), 7, "{lines:?}");
+    assert!(sentence(&wrong).starts_with("the runbook: line "));
+    assert_eq!(Runbook::mistakes(b"true\n").len(), 2, "no interpreter and no declaration");
+    assert!(Runbook::mistakes(EXAMPLE.as_bytes()).is_empty());
+}
+
+#[test]
 fn what_is_left_out_has_a_default() {
     let runbook = read(&script(HEAD)).unwrap();
     assert_eq!((runbook.timeout, runbook.output, runbook.risk), Default::default());

@@ -1,5 +1,7 @@
 //! Tenants for the tests of this crate: keys, an invite, and signed versions of a policy that follow each other.
 
+pub mod stage;
+
 use crate::{
     chain,
     home::Home,

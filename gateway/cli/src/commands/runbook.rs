@@ -4,7 +4,7 @@ use super::now;
 use crate::{
     chain,
     failure::{Outcome, refused, usage},
-    gateway::{Gateway, Route},
+    gateway::{Gateway, Route, at_once},
     home::{self, Home},
     keygen,
     runs::library::{Library, Newest, Verified, Wanted},
@@ -96,13 +96,14 @@ fn at(file: &Path, invalid: &Invalid) -> String {
 fn check(files: &[PathBuf]) -> Outcome {
     let mut wrong = 0;
     for file in files {
-        match Runbook::parse(&home::read(file)?) {
-            Ok(runbook) => say(&page(&runbook)),
-            Err(invalid) => {
-                note(&at(file, &invalid));
-                wrong += 1;
-            }
+        let script = home::read(file)?;
+        let mistakes = Runbook::mistakes(&script);
+        if mistakes.is_empty() {
+            say(&page(&Runbook::parse(&script)?));
+            continue;
         }
+        mistakes.iter().for_each(|invalid| note(&at(file, invalid)));
+        wrong += 1;
     }
     match wrong {
         0 => Ok(()),
@@ -197,12 +198,14 @@ fn push(home: &Home, file: &Path, tenants: Vec<TenantName>, all: bool) -> Outcom
         true => trusted.reached().map(|held| held.chain.tenant().clone()).collect(),
         false => tenants.into_iter().collect(),
     };
+    let tenants: Vec<TenantName> = tenants.into_iter().collect();
+    let answers = at_once(&tenants, |tenant| {
+        runbook::check_signed(&trusted.policies(tenant)?, &signed, now())?;
+        bring(home, &trusted, tenant, &signed)
+    });
     let (mut pushed, mut failed) = (0, 0);
-    for tenant in &tenants {
-        let checked = trusted
-            .policies(tenant)
-            .and_then(|policies| runbook::check_signed(&policies, &signed, now()).map_err(Into::into));
-        match checked.and_then(|_| bring(home, &trusted, tenant, &signed)) {
+    for (tenant, answer) in tenants.iter().zip(answers) {
+        match answer {
             Ok(answer) => {
                 say(&format!("{tenant}: {answer}"));
                 pushed += 1;
@@ -323,5 +326,32 @@ fn only_tenant(trusted: &Trusted) -> Outcome<TenantName> {
     match (tenants.next(), tenants.next()) {
         (Some(only), None) => Ok(only),
         _ => Err(usage("whose runbook? give --tenant T")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::stage::script;
+
+    #[test]
+    fn a_mistake_stands_behind_its_file_and_line_as_editors_understand_it() {
+        let text = script(1).replacen("timeout = \"60s\"", "timeout = \"1w\"", 1);
+        let mistakes = Runbook::mistakes(text.as_bytes());
+        let said: Vec<String> = mistakes.iter().map(|one| at(Path::new("a/b.sh"), one)).collect();
+        assert!(said.len() == 1 && said[0].starts_with("a/b.sh:8: \"1w\" is not a timeout"), "{said:?}");
+        let parsed = Runbook::parse(text.as_bytes()).unwrap_err();
+        assert_eq!(at(Path::new("a/b.sh"), &parsed), said[0]);
+        assert!(at(Path::new("b.sh"), &Runbook::parse(b"\xff").unwrap_err()).starts_with("b.sh: "));
+    }
+
+    #[test]
+    fn what_an_order_is_asked_for_is_one_page() {
+        let page = page(&Runbook::parse(script(1).as_bytes()).unwrap());
+        for line in
+            ["risk       normal", "timeout    1m", "platforms  linux", "text like [a-z0-9@._-]+", "restart or reload"]
+        {
+            assert!(page.contains(line), "{line}: {page}");
+        }
     }
 }

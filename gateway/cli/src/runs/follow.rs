@@ -96,6 +96,7 @@ pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: Outputs) -> Ou
             want,
             tell,
             asked: false,
+            cancelled: false,
             failure: None,
         };
         let end = state.go_on(&events, &mut screen);
@@ -119,6 +120,8 @@ struct Following<'a> {
     tell: SyncSender<Event>,
     /// Ctrl-C was pressed, and what it means was asked.
     asked: bool,
+    /// The person called them off here.
+    cancelled: bool,
     /// What went wrong about a job that goes on.
     failure: Option<Failure>,
 }
@@ -200,7 +203,10 @@ impl Following<'_> {
             .collect();
         for answer in at_once(&open, |job| cancel(&job.gateway, &job.id)) {
             match answer {
-                Ok(sentence) => screen.tell(&sentence),
+                Ok(sentence) => {
+                    self.cancelled = true;
+                    screen.tell(&sentence);
+                }
                 Err(failure) => screen.tell(&format!("belay: it was not cancelled: {}", failure.sentence())),
             }
         }
@@ -223,7 +229,11 @@ impl Following<'_> {
             return Err(Failure::Job { status: 4, sentence: failure.sentence().to_owned() });
         }
         let ends = self.known.iter().map(|known| known.as_ref().map_or(End::Open, Job::end));
-        Ok(ends.reduce(End::and).unwrap_or(End::Nothing))
+        match ends.reduce(End::and) {
+            Some(End::Open) | None => Ok(End::Open),
+            Some(_) if self.cancelled => Ok(End::Cancelled),
+            Some(end) => Ok(end),
+        }
     }
 }
 
@@ -288,5 +298,68 @@ fn fetch(jobs: &[Followed<'_>], wanted: &Receiver<Wanted>, tell: &SyncSender<Eve
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::stage::Stage;
+    use serde_json::json;
+
+    const JOB: &str = "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f";
+
+    fn line(over: bool, state: &str) -> Event {
+        let job = json!({
+            "job": JOB, "tenant": "acme", "runbook": "r", "person": "alice", "not_before": "2026-11-22T10:00:00Z",
+            "not_after": "2026-11-22T10:15:00Z", "phase": "over", "over": over, "runs": [{"device": "web1", "serial": 7, "state": state}],
+        });
+        Event::Line(0, job.to_string().into_bytes())
+    }
+
+    /// How following one job ends when this is told, and what the gateway was asked.
+    fn follow(asked: bool, told: Vec<Event>) -> (Outcome<End>, String) {
+        let stage = Stage::new();
+        stage.answers("cancel_ID", "job <ID> is cancelled\n");
+        let route = crate::gateway::Route::of(stage.chain.policy()).unwrap();
+        let jobs = [Followed { gateway: Gateway::new(&stage.home, route), id: JOB.parse().unwrap() }];
+        let (tell, events) = sync_channel(EVENTS_MAX);
+        let (want, _wanted) = sync_channel(1);
+        told.into_iter().for_each(|event| tell.send(event).unwrap());
+        let (known, open, outputs, fetching) = (vec![None], 1, Outputs::Left, 0);
+        let (cancelled, failure) = (false, None);
+        let mut state =
+            Following { jobs: &jobs, known, open, outputs, fetching, want, tell, asked, cancelled, failure };
+        (state.go_on(&events, &mut Screen::Lines), stage.asked())
+    }
+
+    #[test]
+    fn who_answers_cancel_cancels_and_goes_on_to_the_end() {
+        let answer = || Event::Answer("c\n".to_owned());
+        let (end, asked) =
+            follow(true, vec![line(false, "started"), answer(), line(true, "cancelled"), Event::End(Ok(()))]);
+        assert_eq!((end.unwrap(), asked), (End::Cancelled, format!("cancel {JOB}\n")));
+    }
+
+    #[test]
+    fn who_answers_detach_or_presses_again_leaves_the_job_going() {
+        for leave in [Event::Answer("detach\n".to_owned()), Event::Interrupt] {
+            let (end, asked) = follow(true, vec![line(false, "started"), leave]);
+            assert_eq!((end.unwrap(), asked.as_str()), (End::Open, ""));
+        }
+    }
+
+    #[test]
+    fn any_other_answer_goes_on() {
+        let told = vec![Event::Answer("\n".to_owned()), line(true, "succeeded"), Event::End(Ok(()))];
+        assert_eq!(follow(true, told).0.unwrap(), End::Succeeded);
+    }
+
+    #[test]
+    fn a_gateway_that_does_not_come_back_leaves_a_job_that_goes_on() {
+        let lost = Err(Failure::Unreachable("no connection".to_owned()));
+        let failure = follow(false, vec![line(false, "started"), Event::End(lost)]).0.unwrap_err();
+        assert_eq!((failure.status(), failure.sentence()), (4, "no connection"));
+        assert!(follow(false, vec![Event::Line(0, b"{}".to_vec())]).0.is_err(), "a line that is none");
     }
 }

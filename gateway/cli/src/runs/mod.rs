@@ -9,3 +9,6 @@ pub mod output;
 pub mod plan;
 pub mod progress;
 pub mod submit;
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use crate::{
 use belay_certs::order;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
-use std::io::IsTerminal;
+use std::{collections::BTreeMap, io::IsTerminal};
 
 /// A bar: whose and what, how far, and how it stands.
 const TEMPLATE: &str = "{prefix} [{bar:30}] {pos}/{len} {msg}";
@@ -19,7 +19,7 @@ const TEMPLATE: &str = "{prefix} [{bar:30}] {pos}/{len} {msg}";
 #[derive(Debug)]
 pub enum Screen {
     /// A bar for each job on standard error, and above it a line for each device that needs attention.
-    Bars(MultiProgress, Vec<ProgressBar>),
+    Bars(MultiProgress, BTreeMap<usize, ProgressBar>),
     /// A line for each device.
     Lines,
     /// The gateway's own lines.
@@ -30,7 +30,7 @@ impl Screen {
     /// Bars where a person looks, lines where not.
     pub fn for_people() -> Self {
         match std::io::stderr().is_terminal() {
-            true => Self::Bars(MultiProgress::new(), Vec::new()),
+            true => Self::Bars(MultiProgress::new(), BTreeMap::new()),
             false => Self::Lines,
         }
     }
@@ -50,12 +50,11 @@ impl Screen {
                 }
             }
             Self::Bars(all, bars) => {
-                while bars.len() <= place {
-                    bars.push(all.add(ProgressBar::new(0).with_style(style())));
-                }
-                let Some(bar) = bars.get(place) else { return Ok(()) };
-                bar.set_prefix(format!("{} {}", job.head.tenant, escape(&job.head.runbook)));
-                bar.set_length(u64::try_from(job.runs.len()).unwrap_or(u64::MAX));
+                let bar = bars.entry(place).or_insert_with(|| {
+                    let whose = format!("{} {}", job.head.tenant, escape(&job.head.runbook));
+                    let length = u64::try_from(job.runs.len()).unwrap_or(u64::MAX);
+                    all.add(ProgressBar::new(length).with_style(style()).with_prefix(whose))
+                });
                 bar.set_position(u64::try_from(job.ended()).unwrap_or(u64::MAX));
                 bar.set_message(standing(job));
                 for line in changed.iter().filter(|run| needs_attention(run)).filter_map(|run| sentence(job, run)) {

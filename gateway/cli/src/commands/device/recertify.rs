@@ -146,18 +146,8 @@ fn finish(tenant: &TenantName, ca: &std::path::Path, done: usize, unknown: usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        keygen,
-        testing::{Customer, start},
-    };
-    use belay_certs::{
-        Digest, Namespace, PrivateKey,
-        device::{Batch, DeviceRecord},
-        policy::Chain,
-        sshsig,
-        time::DAY,
-    };
-    use std::os::unix::fs::PermissionsExt;
+    use crate::testing::{self, Customer, start};
+    use belay_certs::{PrivateKey, policy::Chain, time::DAY};
 
     fn key() -> PrivateKey {
         PrivateKey::generate_ed25519("").unwrap()
@@ -165,25 +155,8 @@ mod tests {
 
     /// What a gateway says of `web1` with this host key: certified by the device CA, approved by `approver`.
     fn row(acme: &Customer, chain: &Chain, host_key: &PublicKey, serial: u64, approver: &PrivateKey) -> Row {
-        let record = DeviceRecord {
-            address: "web1.acme".parse().unwrap(),
-            host_key: host_key.clone(),
-            labels: Vec::new(),
-            serial,
-            replaces: None,
-            issued: start(),
-        };
-        let folder = tempfile::tempdir().unwrap();
-        let ca = folder.path().join("ca");
-        std::fs::write(&ca, acme.device_ca.to_openssh().unwrap()).unwrap();
-        std::fs::set_permissions(&ca, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let certificate = keygen::certify(&ca, &record.address, host_key, serial).unwrap();
-        let batch = Batch::over(std::slice::from_ref(&record), chain.version(), chain.digest(), start()).unwrap();
-        let signature = sshsig::sign(Namespace::Device, batch.to_text().as_bytes(), approver).unwrap();
-        let row = json!({
-            "name": "web1.acme", "record": record.to_text(), "index": 0, "path": Vec::<Digest>::new(),
-            "batch": batch.to_text(), "signature": signature, "certificate": certificate, "serial_next": 9,
-        });
+        let record = testing::record("web1.acme", &[], serial, host_key);
+        let row = testing::stage::row(acme, chain, &record, approver);
         serde_json::from_value(row).unwrap()
     }
 
