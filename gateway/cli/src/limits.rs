@@ -30,3 +30,5 @@ pub const SUBMITS_MAX: u32 = 4;
 pub const FOLLOWS_MAX: u32 = 10;
 /// Outputs fetched at once, each over an ssh of its own.
 pub const OUTPUTS_AT_ONCE: usize = 16;
+/// How often an output is fetched that has not come whole from its device: some seven seconds.
+pub const OUTPUT_TRIES_MAX: u32 = 4;

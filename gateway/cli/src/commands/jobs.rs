@@ -7,7 +7,7 @@ use crate::{
     home::Home,
     runs::{
         follow::{self, Followed, Outputs},
-        job::{Job, Run},
+        job::{Job, Run, State},
         output,
         progress::{Screen, standing},
     },
@@ -228,11 +228,13 @@ fn page(job: &Job, runs: &[&Run]) {
 fn print(gateway: &Gateway<'_>, job: &Job, device: &DeviceName) -> Outcome {
     let run = job.runs.get(device).ok_or_else(|| no_device(job, device))?;
     let address = DeviceAddress { device: device.clone(), tenant: job.head.tenant.clone() };
-    for line in output::fetch(gateway, &job.id, &address, run.output.as_ref())? {
-        say(&line);
+    let printed = output::fetch(gateway, &job.id, &address, run)?;
+    printed.lines.iter().for_each(|line| say(line));
+    if let Some(warning) = printed.warning(&address) {
+        note(&format!("belay: {warning}"));
     }
-    if run.output.is_none() {
-        note("this is not all: its end is not known yet");
+    if !matches!(run.state, State::Ended(_)) {
+        note("this is not all: it is not over there");
     }
     Ok(())
 }

@@ -5,16 +5,16 @@
 
 use super::{
     job::{End, Job, Run, State},
-    output,
+    output::{self, Printed},
     progress::Screen,
 };
 use crate::{
     failure::{Failure, Outcome, refused},
     gateway::{Gateway, HangUp, at_once},
     interrupt,
-    limits::{FOLLOWS_MAX, OUTPUTS_AT_ONCE, WATCH_PAUSES},
+    limits::{FOLLOWS_MAX, OUTPUT_TRIES_MAX, OUTPUTS_AT_ONCE, WATCH_PAUSES},
 };
-use belay_certs::{DeviceAddress, Digest, Id, limits::ORDER_DEVICES_MAX};
+use belay_certs::{DeviceAddress, Id, limits::ORDER_DEVICES_MAX};
 use std::{
     io::{BufRead, IsTerminal, Read},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
@@ -53,7 +53,7 @@ enum Event {
     /// Nothing more comes about one of the jobs.
     End(Outcome),
     /// What a device printed.
-    Output(Outcome<Vec<String>>),
+    Output(DeviceAddress, Outcome<Printed>),
     /// Ctrl-C.
     Interrupt,
     /// What the person answered to it.
@@ -64,7 +64,7 @@ enum Event {
 struct Wanted {
     place: usize,
     device: DeviceAddress,
-    digest: Option<Digest>,
+    run: Run,
 }
 
 /// Follows them all; how they ended together.
@@ -75,6 +75,7 @@ pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: Outputs) -> Ou
     let (tell, events) = sync_channel(EVENTS_MAX);
     let told = tell.clone();
     interrupt::listen(move || drop(told.send(Event::Interrupt)))?;
+    let fetching = HangUp::default();
     let calls: Vec<HangUp> = jobs.iter().map(|_| HangUp::default()).collect();
     thread::scope(|scope| {
         for (place, (job, call)) in jobs.iter().zip(&calls).enumerate() {
@@ -86,7 +87,8 @@ pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: Outputs) -> Ou
         }
         let (want, wanted) = sync_channel(jobs.len().saturating_mul(ORDER_DEVICES_MAX));
         let teller = tell.clone();
-        scope.spawn(move || fetch(jobs, &wanted, &teller));
+        let fetching = &fetching;
+        scope.spawn(move || fetch(jobs, &wanted, &teller, fetching));
         let mut state = Following {
             jobs,
             known: jobs.iter().map(|_| None).collect(),
@@ -100,7 +102,7 @@ pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: Outputs) -> Ou
             failure: None,
         };
         let end = state.go_on(&events, &mut screen);
-        calls.iter().for_each(HangUp::hang_up);
+        calls.iter().chain([fetching]).for_each(HangUp::hang_up);
         // Whoever still tells is not listened to any more, and must not wait for it.
         drop((state, events));
         end
@@ -136,10 +138,13 @@ impl Following<'_> {
                     self.open = self.open.saturating_sub(1);
                     self.failure = self.failure.take().or(outcome.err());
                 }
-                Event::Output(lines) => {
+                Event::Output(device, printed) => {
                     self.fetching = self.fetching.saturating_sub(1);
-                    match lines {
-                        Ok(lines) => screen.output(&lines),
+                    match printed {
+                        Ok(printed) => {
+                            screen.output(&printed.lines);
+                            printed.warning(&device).iter().for_each(|line| screen.tell(&format!("belay: {line}")));
+                        }
                         Err(failure) => screen.tell(&format!("belay: {}", failure.sentence())),
                     }
                 }
@@ -172,8 +177,9 @@ impl Following<'_> {
         }
         for run in changed.iter().filter(|run| matches!(run.state, State::Ended(outcome) if outcome.has_begun())) {
             let device = DeviceAddress { device: run.device.clone(), tenant: job.head.tenant.clone() };
+            let has_some = run.output.is_some() && run.output_bytes != Some(0);
             // Each device ends once, so there is room for all.
-            if run.output_bytes != Some(0) && self.want.try_send(Wanted { place, device, digest: run.output }).is_ok() {
+            if has_some && self.want.try_send(Wanted { place, device, run: run.clone() }).is_ok() {
                 self.fetching += 1;
             }
         }
@@ -286,19 +292,33 @@ struct Over {
 }
 
 /// Fetches outputs, some at once, until nobody wants any.
-fn fetch(jobs: &[Followed<'_>], wanted: &Receiver<Wanted>, tell: &SyncSender<Event>) {
+fn fetch(jobs: &[Followed<'_>], wanted: &Receiver<Wanted>, tell: &SyncSender<Event>, call: &HangUp) {
     while let Ok(first) = wanted.recv() {
         let some: Vec<Wanted> = std::iter::once(first).chain(wanted.try_iter()).take(OUTPUTS_AT_ONCE).collect();
-        let lines = at_once(&some, |one| match jobs.get(one.place) {
-            Some(job) => output::fetch(&job.gateway, &job.id, &one.device, one.digest.as_ref()),
-            None => Ok(Vec::new()),
+        let printed = at_once(&some, |one| match jobs.get(one.place) {
+            Some(job) => fetch_whole(job, one, call),
+            None => Err(refused("there is no such job")),
         });
-        for one in lines {
-            if tell.send(Event::Output(one)).is_err() {
+        for (one, printed) in some.into_iter().zip(printed) {
+            if tell.send(Event::Output(one.device, printed)).is_err() {
                 return;
             }
         }
     }
+}
+
+/// The end of a run is often known before the last of its output has come.
+fn fetch_whole(job: &Followed<'_>, one: &Wanted, call: &HangUp) -> Outcome<Printed> {
+    let mut pause = WATCH_PAUSES.0;
+    for _ in 1..OUTPUT_TRIES_MAX {
+        let printed = output::fetch(&job.gateway, &job.id, &one.device, &one.run)?;
+        if printed.missing == 0 || call.is_over() {
+            return Ok(printed);
+        }
+        call.pause(pause);
+        pause = (pause * 2).min(WATCH_PAUSES.1);
+    }
+    output::fetch(&job.gateway, &job.id, &one.device, &one.run)
 }
 
 #[cfg(test)]

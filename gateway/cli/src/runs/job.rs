@@ -90,7 +90,7 @@ pub struct Run {
     /// The digest of the output file, as the device's statement of the end has it.
     #[serde(default)]
     pub output: Option<Digest>,
-    /// What the script wrote, in bytes.
+    /// The length of the output file, in bytes, as the same statement has it.
     #[serde(default)]
     pub output_bytes: Option<u64>,
 }

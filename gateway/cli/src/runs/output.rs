@@ -5,6 +5,7 @@
 use crate::{
     failure::{Outcome, refused},
     gateway::Gateway,
+    runs::job::Run,
     screen::escape_lines,
 };
 use belay_certs::{
@@ -12,20 +13,39 @@ use belay_certs::{
     output::{Line, Stream, read_cut_off},
 };
 
-/// Fetches a device's output and makes lines of it.
+/// What a device printed, as far as the gateway has it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Printed {
+    /// The lines, harmless.
+    pub lines: Vec<String>,
+    /// Bytes of the file that have not come yet: until all have, nothing proves that the lines are the device's.
+    pub missing: u64,
+}
+
+/// Fetches a device's output, and holds it against the digest and the length that the device stated, if it did.
 ///
 /// # Errors
-/// The gateway has none, it does not read, or its digest is not `wanted`, which the device stated.
-pub fn fetch(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, wanted: Option<&Digest>) -> Outcome<Vec<String>> {
+/// The gateway has none, it does not read, or it is whole and not what the device stated.
+pub fn fetch(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, run: &Run) -> Outcome<Printed> {
     let name = device.device.as_str();
     let file = gateway.run(&["job", &job.to_string(), "--device", name, "--output"], &[])?;
-    if let Some(wanted) = wanted.filter(|wanted| **wanted != Digest::of(&file)) {
+    let missing = run.output_bytes.unwrap_or(0).saturating_sub(file.len() as u64);
+    if let Some(stated) = run.output.filter(|stated| missing == 0 && *stated != Digest::of(&file)) {
         return Err(refused(format!(
-            "{device}: what the gateway has of its output is {}, but the device stated {wanted}: it is not shown",
+            "{device}: what the gateway has of its output is {}, but the device stated {stated}: it is not shown",
             Digest::of(&file)
         )));
     }
-    lines(device, &file)
+    Ok(Printed { lines: lines(device, &file)?, missing })
+}
+
+impl Printed {
+    /// What is to be said beside the lines.
+    pub fn warning(&self, device: &DeviceAddress) -> Option<String> {
+        let missing = self.missing;
+        (missing > 0)
+            .then(|| format!("{device}: this is not all, and not proved: {missing} bytes are still with the device"))
+    }
 }
 
 /// The lines of an output file, as far as it is there.

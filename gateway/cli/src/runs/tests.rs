@@ -257,6 +257,22 @@ fn outputs_are_shown_when_they_are_what_the_device_stated() {
     stage.answers("job_ID_--device_web1_--output", b"1 o aGVsbA==\n");
     let refused = stage.belay(&["job", &id, "--device", "web1.acme", "--output"]).unwrap_err();
     assert!(refused.sentence().contains("is not shown"), "{refused:?}");
+    // What is still with the device is not held against the gateway.
+    let mut longer = run("web1", "failed");
+    (longer["output"], longer["output_bytes"]) = (json!(Digest::of(file)), json!(file.len()));
+    stage.answers("job_ID_--json", whole(true, &[longer]).to_string());
+    stage.answers("job_ID_--device_web1_--output", b"1 o aGVs");
+    stage.belay(&["job", &id, "--device", "web1", "--output"]).unwrap();
+}
+
+#[test]
+fn high_risk_wants_another_person_for_the_order_before_anything_is_signed() {
+    let stage = stage();
+    let risky = script(60).replacen("risk = \"normal\"", "risk = \"high\"", 1);
+    stage.has_runbooks(&[(&risky, &stage.acme.person)]);
+    let refused = stage.belay(&with(&RUN, &["--yes"])).unwrap_err();
+    assert!(refused.sentence().contains("let another person sign the order"), "{refused:?}");
+    assert!(!stage.asked().contains("run acme"));
 }
 
 #[test]
