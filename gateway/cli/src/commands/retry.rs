@@ -4,7 +4,7 @@
 //! out or name more, but only of those that were signed for.
 
 use super::{
-    device::known,
+    device::known::{self, Unmet},
     jobs, now,
     run::{How, Window, order},
 };
@@ -60,7 +60,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         .iter()
         .map(|run| format!("{tenant}/{}", run.device).parse::<Selector>().map_err(refused))
         .collect::<Outcome<Vec<_>>>()?;
-    let devices = known::select(home, &trusted, tenant, &selectors)?;
+    let devices = known::select(home, &trusted, tenant, &selectors, Unmet::Told)?;
     let plan = Plan::of(&policies, wish, runbook, &devices, &me, now())?;
     order(home, &trusted, &[plan], &args.how)
 }

@@ -2,7 +2,10 @@
 //!
 //! `belay retry` makes its orders here too. Following them is `runs/follow.rs`.
 
-use super::{device::known, now, token};
+use super::{
+    device::known::{self, Unmet},
+    now, token,
+};
 use crate::{
     failure::{Failure, Outcome, usage},
     gateway::{Gateway, Route},
@@ -140,7 +143,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         let runbook = library.find(&args.runbook).map_err(|failure| failure.of(tenant))?;
         // What it is told is judged before ten thousand records are asked for.
         runbook.runbook.environment(&wish.arguments)?;
-        let devices = known::select(home, &trusted, tenant, &args.on)?;
+        let devices = known::select(home, &trusted, tenant, &args.on, Unmet::Refused)?;
         plans.push(Plan::of(&policies, wish.clone(), runbook, &devices, &me, now())?);
     }
     order(home, &trusted, &plans, &args.how)

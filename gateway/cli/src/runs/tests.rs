@@ -332,6 +332,16 @@ fn a_retry_orders_the_same_again_for_those_that_failed_or_never_began() {
     assert_ne!(new.id, old.id);
     assert_eq!((new.version, &new.arguments, new.timeout), (old.version, &old.arguments, old.timeout));
     assert_eq!((new.account, new.runbook), (old.account, old.runbook));
+    // One device has left in between: the others are ordered all the same.
+    let states = [("web1", 7, "failed"), ("web2", 8, "failed"), ("web3", 9, "failed")];
+    let words = ["run", "restart-service", "service=cups", "--on", "acme/web*", "--detach", "--yes"];
+    stage.has_devices(&[("web1.acme", &["server"], 7), ("web2.acme", &["server"], 8), ("web3.acme", &["server"], 9)]);
+    fs::remove_file(stage.home.dir().join("tenants/acme/serials.toml")).unwrap();
+    stage.belay(&words).unwrap_err();
+    let (old, _) = old_job(&stage, true, &states);
+    stage.has_devices(&[("web1.acme", &["server"], 7), ("web3.acme", &["server"], 9)]);
+    stage.belay(&["retry", &old.id.to_string(), "--yes", "--detach"]).unwrap_err();
+    assert_eq!(stage.sent().2.to_text(), "web1 7\nweb3 9\n");
 }
 
 #[test]

@@ -18,6 +18,15 @@ use crate::{
 use belay_certs::{PublicKey, TenantName, Timestamp, device::DeviceRecord, policy::Policies};
 use std::collections::BTreeSet;
 
+/// What happens when a selector means no device that is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmet {
+    /// Nothing is done: the person asked for it.
+    Refused,
+    /// It is told, and the others are taken: the selector was made from an old list.
+    Told,
+}
+
 /// The tenant's devices that any of the selectors means, by name. Whoever might be meant and is not believed is told; of one
 /// that is named exactly, that is refused.
 ///
@@ -28,13 +37,14 @@ pub fn select(
     trusted: &Trusted,
     tenant: &TenantName,
     selectors: &[Selector],
+    unmet: Unmet,
 ) -> Outcome<Vec<DeviceRecord>> {
     let held = trusted.tenant(tenant)?;
     let policies = trusted.policies(tenant)?;
     let mut newest = Newest::open(home, tenant)?;
     let mut found = Found::new(&policies, &newest, &held.policy().devices.ca, selectors);
     held::each(&Gateway::new(home, Route::of(held.policy())?), tenant, |row| found.take(row, now()))?;
-    let chosen = found.settle(tenant)?;
+    let chosen = found.settle(tenant, unmet)?;
     newest.keep(&chosen)?;
     Ok(chosen)
 }
@@ -81,18 +91,23 @@ impl<'a> Found<'a> {
         }
     }
 
-    fn settle(mut self, tenant: &TenantName) -> Outcome<Vec<DeviceRecord>> {
+    fn settle(mut self, tenant: &TenantName, unmet: Unmet) -> Outcome<Vec<DeviceRecord>> {
         for selector in self.selectors.iter().filter(|selector| selector.tenant == *tenant) {
             if self.chosen.iter().any(|record| selector.matches(record)) {
                 continue;
             }
             let why = self.left_out.iter().find(|(name, _)| selector.is_exact() && selector.may_match(name));
-            return Err(refused(match why {
+            let sentence = match why {
                 Some((name, sentence)) => format!("{} is not believed: {}", escape(name), escape(sentence)),
                 None => format!("{selector} means no device: see `belay devices --tenant {tenant}`"),
-            }));
+            };
+            match unmet {
+                Unmet::Refused => return Err(refused(sentence)),
+                Unmet::Told => note(&format!("belay: {sentence}")),
+            }
         }
-        for (name, sentence) in &self.left_out {
+        // Of those that were named exactly, that has been said.
+        for (name, sentence) in self.left_out.iter().filter(|_| unmet == Unmet::Refused) {
             note(&format!("belay: {} stays out: {}", escape(name), escape(sentence)));
         }
         self.chosen.sort_by(|a, b| a.address.device.as_str().cmp(b.address.device.as_str()));
