@@ -78,6 +78,24 @@ fn a_run_sends_one_order_that_every_device_permits_and_follows_it_to_its_end() {
 }
 
 #[test]
+fn several_tenants_are_one_question_and_an_order_each() {
+    let stage = stage();
+    goes(&stage, "succeeded", "succeeded");
+    stage.serves_globex();
+    let words = ["run", "restart-service", "service=cups", "--on", "acme/web*,globex/tag:server", "--yes"];
+    stage.belay(&words).unwrap();
+    let globex = fs::read(stage.home.dir().join("said/run_globex_--json")).unwrap();
+    let globex = String::from_utf8(globex).unwrap();
+    assert!(globex.starts_with("tenant = \"globex\"\n") && globex.ends_with("\nweb1 3\n"), "{globex}");
+    assert_eq!(stage.sent().2.to_text(), "web1 7\nweb2 8\n");
+    assert_eq!(stage.asked().matches("--follow").count(), 2, "both are followed");
+    // What one gateway refuses does not undo what the other has taken, and is not forgotten.
+    fs::remove_file(stage.home.dir().join("answers/run_globex_--json")).unwrap();
+    assert_eq!(stage.status(&words), 3);
+    assert_eq!(stage.asked().matches("--follow").count(), 3);
+}
+
+#[test]
 fn the_exit_status_is_that_of_the_job() {
     let stage = stage();
     for (web1, web2, status) in [

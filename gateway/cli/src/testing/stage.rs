@@ -95,6 +95,28 @@ impl Stage {
         self.dir.path()
     }
 
+    /// A second tenant at the same gateway with the same runbooks and one device, `web1.globex`: the person is `ada` there.
+    pub fn serves_globex(&self) {
+        let ada = RUNS.replace("alice", "ada").replace("thief", "ada").replace("KEY", &self.acme.person_key().line());
+        let globex = Customer::begun("globex", &ada, private("root"), earlier(DAY));
+        let chain = Chain::begin(&globex.versions[0]).unwrap();
+        self.home.pin(&globex.name, globex.pin(), crate::home::PinnedAs::Tenant).unwrap();
+        globex.cache(&self.home);
+        let mut record = record("web1.globex", &["server"], 3, private("web1").public());
+        record.issued = earlier(DAY);
+        let rows = json!([row(&globex, &chain, &record, &globex.person)]);
+        self.answers("records_globex_--json_--limit_500", rows.to_string());
+        let answers = self.home.dir().join("answers");
+        for entry in fs::read_dir(&answers).unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            let other = name.replace("acme", "globex");
+            if !answers.join(&other).exists() {
+                fs::copy(answers.join(&name), answers.join(other)).unwrap();
+            }
+        }
+        self.answers("policy_fetch", json!({"tenants": [], "more": false}).to_string());
+    }
+
     /// What the gateway answers to a command.
     pub fn answers(&self, command: &str, text: impl AsRef<[u8]>) {
         fs::write(self.home.dir().join("answers").join(command), text).unwrap();
