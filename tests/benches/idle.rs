@@ -37,7 +37,7 @@ pub fn measure() -> Result<()> {
     let world = World::prepare(scratch.path(), Plan::without_devices())?;
     world.bring_up(&|_| {})?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let agents = runtime.block_on(enrol(&world))?;
+    let agents = runtime.block_on(enrol(&world, AGENTS))?;
     world.stop_gateway()?;
     let starts = size::starts(&world)?;
     show("gateway, start to accepting, 1,000 devices, p50", starts.p50(), "ms", Target::AtMost(500.0), "");
@@ -46,19 +46,26 @@ pub fn measure() -> Result<()> {
     world.stop()
 }
 
-fn dialler(world: &World) -> Result<Arc<Dialler>> {
+/// Simulated agents of this world.
+///
+/// # Errors
+/// No socket, or no CA.
+pub fn dialler(world: &World) -> Result<Arc<Dialler>> {
     let ca = world.gateway_dir().join("keys/transport-ca.pem");
     Ok(Arc::new(Dialler::new(&ca, ([127, 0, 0, 1], world.quic_port()).into(), KEEP_ALIVE)?))
 }
 
-/// Joins, approves with one signature, and fetches policy and record, as machines do on their first day.
-async fn enrol(world: &World) -> Result<Vec<Agent>> {
+/// Joins `count`, approves with one signature, and fetches policy and record, as machines do on their first day.
+///
+/// # Errors
+/// One of them is not let in.
+pub async fn enrol(world: &World, count: usize) -> Result<Vec<Agent>> {
     let dialler = dialler(world)?;
     let token = world.dir().join("fleet.token");
-    world.make_token("acme", &token, &["--uses", &AGENTS.to_string()])?;
+    world.make_token("acme", &token, &["--uses", &count.to_string()])?;
     let file = Arc::new(TokenFile::parse(&fs::read(&token)?)?);
     let start = Instant::now();
-    let agents = each((0..AGENTS).collect(), {
+    let agents = each((0..count).collect(), {
         let dialler = Arc::clone(&dialler);
         move |number| {
             let (dialler, file) = (Arc::clone(&dialler), Arc::clone(&file));
@@ -66,13 +73,13 @@ async fn enrol(world: &World) -> Result<Vec<Agent>> {
         }
     })
     .await?;
-    show("1,000 joins", start.elapsed().as_secs_f64(), "s", Target::None, "keys of the machines included");
+    show(&format!("{count} joins"), start.elapsed().as_secs_f64(), "s", Target::None, "keys of the machines included");
     let start = Instant::now();
     let owner = world.person("tech");
     let mut approve = owner.belay_command()?;
     approve.args(["approve", "*.acme", "--yes", "--ca"]).arg(world.tenant_dir("acme").join("device-ca"));
     run_within(&mut approve, b"", BULKY)?.succeeded()?;
-    show("1,000 approvals with one signature", start.elapsed().as_secs_f64(), "s", Target::None, "");
+    show(&format!("{count} approvals with one signature"), start.elapsed().as_secs_f64(), "s", Target::None, "");
     each(agents, move |mut agent| {
         let dialler = Arc::clone(&dialler);
         async move {
@@ -89,7 +96,8 @@ async fn stay(world: &World, agents: Vec<Agent>) -> Result<()> {
     let dialler = dialler(world)?;
     let gateway = world.gateway_pid().context("no gateway")?;
     let (base, cpu) = (meter::memory_kib(gateway, "VmRSS")?, meter::cpu_seconds(&[gateway]));
-    let connected = connect(&dialler, agents.clone()).await?;
+    let connected: Vec<Connected> =
+        connect(&dialler, agents.clone()).await?.into_iter().map(|(_, connected)| connected).collect();
     let cpu = (meter::cpu_seconds(&[gateway]) - cpu) * 1e3 / AGENTS as f64;
     let of_each = |rss: f64| (rss - base) / AGENTS as f64;
     let fresh = of_each(meter::memory_kib(gateway, "VmRSS")?);
@@ -113,11 +121,18 @@ async fn stay(world: &World, agents: Vec<Agent>) -> Result<()> {
     Ok(())
 }
 
-async fn connect(dialler: &Arc<Dialler>, agents: Vec<Agent>) -> Result<Vec<Connected>> {
+/// Connects all of them, in the order in which they come in.
+///
+/// # Errors
+/// The gateway does not want one.
+pub async fn connect(dialler: &Arc<Dialler>, agents: Vec<Agent>) -> Result<Vec<(Agent, Connected)>> {
     let dialler = Arc::clone(dialler);
     each(agents, move |agent| {
         let dialler = Arc::clone(&dialler);
-        async move { dialler.connect(&agent).await }
+        async move {
+            let connected = dialler.connect(&agent).await?;
+            Ok((agent, connected))
+        }
     })
     .await
 }

@@ -5,6 +5,7 @@
 
 mod bulk;
 mod echo;
+mod fanout;
 mod figure;
 mod idle;
 mod login;
@@ -25,17 +26,18 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record]
+usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record] [fanout]
 
   echo    one byte to a program and back, through the real ssh, beside sshd and an OpenSSH reverse tunnel + ProxyJump
   login   `ssh host true`, cold, with the outer hop shared, and as one more session of an open connection
   bulk    256 MiB to and from a device
   size    programs, memory of an idle agent, start-up
   idle    1,000 simulated agents: gateway memory and CPU of each, and their return after `kill -9`
-  record  durable events, beside a bare SQLite commit";
+  record  durable events, beside a bare SQLite commit
+  fanout  one order on 10,000 simulated agents";
 
 /// What can be measured, in the order in which it is.
-const ALL: [&str; 6] = ["echo", "login", "bulk", "size", "idle", "record"];
+const ALL: [&str; 7] = ["echo", "login", "bulk", "size", "idle", "record", "fanout"];
 
 fn main() -> ExitCode {
     // `cargo bench` adds a word of its own.
@@ -82,6 +84,9 @@ fn measure(words: &[String]) -> Result<()> {
     }
     if wanted("record") {
         record::measure()?;
+    }
+    if wanted("fanout") {
+        fanout::measure()?;
     }
     Ok(())
 }

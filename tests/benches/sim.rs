@@ -6,6 +6,7 @@ use belay_certs::{
     Digest, Id, PrivateKey, Timestamp,
     device::DeviceRecord,
     join::{self, JoinRequest},
+    policy::DeviceFacts,
     token::{Token, TokenFile},
     transport::ClientKey,
 };
@@ -44,7 +45,21 @@ pub struct Agent {
     chain: Vec<Vec<u8>>,
     /// The newest version of each policy, with its digest.
     policies: BTreeMap<String, (u64, [u8; 32])>,
-    serial: u64,
+    /// Its record, once a person has approved it.
+    record: Option<DeviceRecord>,
+    /// What its statements are signed with.
+    pub host_key: PrivateKey,
+}
+
+impl Agent {
+    /// What its record says of it.
+    ///
+    /// # Errors
+    /// It has none yet.
+    pub fn facts(&self) -> Result<DeviceFacts> {
+        let record = self.record.as_ref().context("not approved yet")?;
+        Ok(DeviceFacts { address: record.address.clone(), labels: record.labels.clone(), serial: record.serial })
+    }
 }
 
 /// A connected agent.
@@ -127,7 +142,7 @@ impl Dialler {
         match JoinAnswer::decode(&frame)? {
             Some(JoinAnswer::JoinAccepted(accepted)) => {
                 let key = transport.pkcs8_der();
-                Ok(Agent { key, chain: accepted.chain, policies: BTreeMap::new(), serial: 0 })
+                Ok(Agent { key, chain: accepted.chain, policies: BTreeMap::new(), record: None, host_key: host })
             }
             other => bail!("{name} did not join: {other:?}"),
         }
@@ -151,7 +166,7 @@ impl Dialler {
                     digest: *digest,
                 })
                 .collect(),
-            record_serial: agent.serial,
+            record_serial: agent.record.as_ref().map_or(0, |record| record.serial),
             statement_seq: 0,
             facts: Facts {
                 hostname: "simulated".into(),
@@ -176,7 +191,7 @@ impl Connected {
     /// # Errors
     /// The connection ends, or a record cannot be read.
     pub async fn learn(&mut self, agent: &mut Agent) -> Result<()> {
-        while agent.serial == 0 {
+        while agent.record.is_none() {
             match ToAgent::decode(&self.frames.next().await?)? {
                 Some(ToAgent::PolicyOffered(offered)) => {
                     let digest = Digest::of(&offered.bytes).0;
@@ -184,8 +199,9 @@ impl Connected {
                     self.say(&PolicyTaken { tenant: offered.tenant, version: offered.version, digest }).await?;
                 }
                 Some(ToAgent::RecordOffered(offered)) => {
-                    agent.serial = DeviceRecord::parse(&offered.record)?.serial;
-                    self.say(&RecordTaken { serial: agent.serial }).await?;
+                    let record = DeviceRecord::parse(&offered.record)?;
+                    self.say(&RecordTaken { serial: record.serial }).await?;
+                    agent.record = Some(record);
                 }
                 _ => {}
             }
@@ -193,7 +209,23 @@ impl Connected {
         Ok(())
     }
 
-    async fn say<M: Message>(&mut self, message: &M) -> Result<()> {
+    /// What the gateway says next.
+    ///
+    /// # Errors
+    /// The connection ends, or it says what nobody understands.
+    pub async fn hear(&mut self) -> Result<ToAgent> {
+        loop {
+            if let Some(message) = ToAgent::decode(&self.frames.next().await?)? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Says one message.
+    ///
+    /// # Errors
+    /// The connection ended.
+    pub async fn say<M: Message>(&mut self, message: &M) -> Result<()> {
         Ok(self.send.write_all(&encode_frame(message)?).await?)
     }
 }

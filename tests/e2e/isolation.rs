@@ -2,7 +2,14 @@
 //! the same words for names that do not exist: no byte differs, nothing is learnt, and the tenant's log does not even notice.
 //! Whoever is known in no tenant does not get past the login.
 
-use belay_tests::{Person, Said, World, run};
+#[path = "parts/changed.rs"]
+mod changed;
+#[path = "parts/policies.rs"]
+mod policies;
+#[path = "parts/runs.rs"]
+mod runs;
+
+use belay_tests::{Person, Plan, Said, World, run};
 use std::{
     collections::BTreeSet,
     fs,
@@ -31,7 +38,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 29] = [
+const COMMANDS: [(&str, Fed); 38] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -52,6 +59,15 @@ const COMMANDS: [(&str, Fed); 29] = [
     ("policy fetch", Fed::Text("{\"only\":[\"TENANT\"]}")),
     ("policy fetch", Fed::Text("{\"only\":[\"TENANT\"],\"held\":{\"TENANT\":0}}")),
     ("policy push TENANT", Fed::Stolen),
+    ("runbooks TENANT", Fed::Nothing),
+    ("runbooks TENANT --name restart --json", Fed::Nothing),
+    ("runbook show TENANT sha256:0000000000000000000000000000000000000000000000000000000000000000", Fed::Nothing),
+    ("runbook push TENANT", Fed::Stolen),
+    ("run TENANT", Fed::Stolen),
+    ("run TENANT --json", Fed::Text("tenant = \"TENANT\"\n")),
+    ("jobs --tenant TENANT", Fed::Nothing),
+    ("jobs --tenant TENANT --limit 5", Fed::Nothing),
+    ("jobs --tenant TENANT --json", Fed::Nothing),
     ("sessions --tenant TENANT", Fed::Nothing),
     ("sessions --device web1.TENANT", Fed::Nothing),
     ("sessions --device db1.TENANT --json", Fed::Nothing),
@@ -62,11 +78,16 @@ const COMMANDS: [(&str, Fed); 29] = [
     ("log export TENANT", Fed::Nothing),
     ("log checkpoint TENANT", Fed::Nothing),
 ];
+/// Every command that names a job, which JOB stands for: it is looked for among the caller's own tenants.
+const JOB_COMMANDS: [&str; 5] =
+    ["job JOB", "job JOB --json", "job JOB --device web1 --output", "job JOB --follow --json", "cancel JOB"];
 /// The one command that names nothing and asks nobody.
 const HELP: &str = "help";
 
 /// What to type that names no tenant, with what it may show: the caller's own.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
+    "jobs",
+    "jobs --json --limit 1000",
     "devices",
     "devices --json",
     "devices web1",
@@ -163,7 +184,7 @@ fn must_not_be_noticed(world: &World, persons: &[&Person]) {
         .collect();
     for entry in world.person("auditor").log(VICTIM) {
         let who = entry["person"].as_str().unwrap_or("tech");
-        assert!(["tech", "auditor"].contains(&who), "{entry:#}");
+        assert!(["tech", "auditor", "author"].contains(&who), "{entry:#}");
         let text = entry.to_string();
         assert!(!fingerprints.iter().any(|one| text.contains(one.as_str())), "{entry:#}");
     }
@@ -179,8 +200,10 @@ fn the_table_of_this_test_has_every_command() {
     let world = World::shared();
     let listed = listed(&world.person("tech").gw(HELP).must().out());
     assert!(listed.len() >= 12 && listed.contains("log export"), "help was not understood: {listed:?}");
-    let has_row =
-        |command: &String| COMMANDS.iter().any(|(line, _)| line == command || line.starts_with(&format!("{command} ")));
+    let has_row = |command: &String| {
+        let lines = COMMANDS.iter().map(|(line, _)| *line).chain(JOB_COMMANDS);
+        lines.into_iter().any(|line| line == command || line.starts_with(&format!("{command} ")))
+    };
     let missing: Vec<&String> = listed.iter().filter(|command| *command != HELP && !has_row(command)).collect();
     assert!(missing.is_empty(), "commands without a row in COMMANDS: {missing:?}");
 }
@@ -203,6 +226,26 @@ fn a_person_of_another_tenant_learns_nothing_from_any_command() {
         said.stdout
     };
     assert_eq!(fetch(VICTIM), fetch(NOBODY));
+    must_not_be_noticed(&world, &[&other]);
+}
+
+#[test]
+fn a_job_of_another_tenant_is_no_job() {
+    let world = World::of(Plan::demo());
+    let author = runs::allow(&world, "web1.acme");
+    let (tech, other) = (world.person("tech"), world.person("other"));
+    runs::push(&world, &author, "noop", "", "echo the secret of acme");
+    runs::order(&tech, &["noop", "--on", "acme/*"]).must();
+    let theirs = runs::newest(&tech);
+    for line in JOB_COMMANDS {
+        tech.gw(&line.replace("JOB", &theirs).replace("cancel", "job"));
+        let answer = |id: &str| {
+            let said = other.gw(&line.replace("JOB", id)).must_refuse(1, &["there is no job", "that you may see"]);
+            must_not_tell(&(said.out() + &said.err()), line);
+            (said.out().replace(id, "JOB"), said.err().replace(id, "JOB"))
+        };
+        assert_eq!(answer(&theirs), answer(&"0".repeat(32)), "{line}");
+    }
     must_not_be_noticed(&world, &[&other]);
 }
 

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{Gateway, limits::REFUSED_NAMED_MAX};
 use belay_certs::{
-    Fault, Invalid, PersonRef, Signed, TenantName,
+    Fault, Invalid, PersonRef, Signed, TenantName, Timestamp,
     order::{CheckedOrder, Clocks, DeviceList, Order},
     policy::DeviceFacts,
 };
@@ -91,7 +91,8 @@ impl Checking {
         let parsed = Order::parse(&self.order.bytes)?;
         let list = DeviceList::parse(&self.list)?;
         let checked = self.gateway.book.with(&parsed.tenant, |policies| {
-            let now = self.gateway.now();
+            // An order for later is taken now, and judged as of when it begins.
+            let now = self.gateway.now().max(parsed.not_before);
             let clocks = Clocks { here: now, gateway: None };
             // The first author who counts today; who signed it before and left does not spoil it.
             let mut refused = None;
@@ -99,7 +100,7 @@ impl Checking {
                 match CheckedOrder::of(policies, &self.order, runbook, clocks) {
                     Ok(checked) => {
                         checked.check_list(&list)?;
-                        self.check_devices(&checked, &list)?;
+                        self.check_devices(&checked, &list, now)?;
                         let person = policies.person(checked.signer());
                         let key = checked.signer().fingerprint();
                         return Ok((person, key, runbook.clone()));
@@ -125,8 +126,7 @@ impl Checking {
     }
 
     /// Whether every device of the list would take it.
-    fn check_devices(&self, checked: &CheckedOrder<'_>, list: &DeviceList) -> Result<(), Invalid> {
-        let now = self.gateway.now();
+    fn check_devices(&self, checked: &CheckedOrder<'_>, list: &DeviceList, now: Timestamp) -> Result<(), Invalid> {
         let mut refused = Vec::new();
         let mut count: usize = 0;
         for line in list.lines() {

@@ -22,8 +22,6 @@ pub fn allow(world: &World, device: &str) -> Person {
         );
         with_signers(text, "[\"author\"]") + &grant
     });
-    world.person("tech").belay(["config"]).unwrap().must();
-    author.belay(["config"]).unwrap().must();
     author
 }
 

@@ -4,9 +4,9 @@ mod walk;
 
 use super::*;
 use crate::limits::{OFFER_SECONDS_MAX, RESULT_GRACE_SECONDS};
-use belay_certs::time::SECOND;
 use belay_certs::order::{Order, Waves};
 use belay_certs::runbook::Runbook;
+use belay_certs::time::SECOND;
 use belay_certs::{Digest, Id};
 use std::collections::BTreeMap;
 
