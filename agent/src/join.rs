@@ -122,6 +122,7 @@ pub async fn join(token_file: &Path, state: &Path, name: Option<DeviceName>) -> 
         join,
         machine: identity::machine_id(),
     };
+    remembers_since(&dir, clock.now())?;
     keep(&dir, &pin, &keys.transport, accepted.chain, &verified)?;
     Ok(Joined { address, fingerprint: keys.host.public().fingerprint(), before: false })
 }

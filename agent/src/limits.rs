@@ -174,6 +174,8 @@ pub const RUN_DEAD_WAIT: Duration = Duration::from_secs(2);
 pub const RUN_DRAIN: Duration = Duration::from_secs(2);
 /// How long output waits for more of it before it is written and synced: ten times a second at most.
 pub const OUTPUT_DELAY: Duration = Duration::from_millis(100);
+/// How long an output stream that the gateway stopped waits for a word of it before it is begun anew all the same.
+pub const OUTPUT_RETRY: Duration = Duration::from_secs(10);
 /// The longest wait before the end of a noted run's window is looked at again: clocks jump and machines sleep.
 pub const WINDOW_EVERY: Duration = Duration::from_secs(30);
 /// How much less of the processor a script gets than what the machine is for (nice(2)).

@@ -6,6 +6,7 @@
 use super::frames::{self, Ended};
 use crate::{
     device::Device,
+    limits::OUTPUT_RETRY,
     runs::{Run, upload::Standing},
     state::runs::OutputFile,
 };
@@ -55,14 +56,15 @@ async fn carry(connection: &Connection, run: &Run) -> Ended {
             Ok(stream) => stream,
             Err(error) => return Ended::lost(error),
         };
-        match send(&mut stream, run.order, &mut upload, &mut watch).await {
+        let mut heard = watch.borrow().said;
+        match send(&mut stream, run.order, &mut upload, &mut watch, &mut heard).await {
             Ok(()) => return Ended::lost("the run is forgotten"),
             Err(ended) => {
                 tracing::debug!(order = %run.order, "an output stream ended, and is begun again: {ended}");
                 let _ = stream.reset(0_u32.into());
-                // The gateway says where it is when it wants more; without a word the next connection begins anew.
-                let said = watch.borrow().said;
-                if watch.wait_for(|at| at.said != said || at.forgotten).await.is_err() {
+                // The gateway says where it is when it wants more.
+                let word = watch.wait_for(|at| at.said != heard || at.forgotten);
+                if let Ok(Err(_)) = tokio::time::timeout(OUTPUT_RETRY, word).await {
                     return Ended::lost("the run is forgotten");
                 }
             }
@@ -70,12 +72,14 @@ async fn carry(connection: &Connection, run: &Run) -> Ended {
     }
 }
 
-/// One stream from what the gateway keeps to the end of the file. Comes back when the run is forgotten.
+/// One stream from what the gateway keeps to the end of the file. Comes back when the run is forgotten; `heard` is how many of the
+/// gateway's words it went by.
 async fn send(
     stream: &mut SendStream,
     order: Id,
     upload: &mut Upload,
     watch: &mut watch::Receiver<Standing>,
+    heard: &mut u64,
 ) -> Result<(), Ended> {
     let at = watch.borrow_and_update().clone();
     upload.keep(at.kept, at.durable).map_err(|ahead| Ended::Broken(ahead.to_string()))?;
@@ -88,6 +92,7 @@ async fn send(
         if at.forgotten {
             return Ok(());
         }
+        *heard = at.said;
         upload.keep(at.kept, at.durable).map_err(|ahead| Ended::Broken(ahead.to_string()))?;
         match (&at.file, upload.next(at.durable)) {
             (Some(file), Some(slice)) => {

@@ -83,8 +83,9 @@ pub(super) async fn interrupted(shared: Arc<Shared>, run: Arc<Run>) {
     conclude(shared, run, end).await;
 }
 
-/// A run whose end was said before the agent was started: its output and its end are delivered.
-pub(super) async fn ended(shared: Arc<Shared>, run: Arc<Run>, proved: oneshot::Receiver<()>) {
+/// Finds the output of a run whose end was said before the agent was started. To be done before the gateway can say how much of
+/// it it keeps.
+pub(super) async fn reopen(shared: &Shared, run: &Run) {
     let (files, order) = (shared.files.clone(), run.order);
     let opened = tokio::task::spawn_blocking(move || {
         let file = files.output(order)?;
@@ -97,7 +98,6 @@ pub(super) async fn ended(shared: Arc<Shared>, run: Arc<Run>, proved: oneshot::R
         Err(error) => tracing::error!(%order, "the output of a run is lost: {error}"),
     }
     run.progress.whole();
-    deliver(shared, run, proved).await;
 }
 
 /// The output as far as it is whole, and the bytes that it says were dropped.
@@ -235,7 +235,7 @@ async fn conclude(shared: Arc<Shared>, run: Arc<Run>, end: RunEnd) {
 /// Waits until the end is proved and the output acknowledged, then forgets the run.
 ///
 /// The agent dies before the run is forgotten: the next one delivers both again. After: the next one removes the files.
-async fn deliver(shared: Arc<Shared>, run: Arc<Run>, proved: oneshot::Receiver<()>) {
+pub(super) async fn deliver(shared: Arc<Shared>, run: Arc<Run>, proved: oneshot::Receiver<()>) {
     let delivered = async {
         let proved = proved.await.is_ok();
         run.progress.is_kept().await;

@@ -176,8 +176,9 @@ impl Shared {
             }
             Found::Interrupted => _ = self.tracker.spawn(carry::interrupted(shared, run)),
             Found::Ended { .. } => {
+                carry::reopen(self, &run).await;
                 let proved = self.recorder.await_end(order).await;
-                self.tracker.spawn(carry::ended(shared, run, proved));
+                self.tracker.spawn(carry::deliver(shared, run, proved));
             }
         }
     }
@@ -196,4 +197,4 @@ impl Run {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -147,15 +147,16 @@ impl Shared {
         let kept = written.inspect_err(|_| self.files.remove(id))?;
         let intent = intent(&permit, ordered.order_digest);
         let noting = Noting { intent, not_after, held_bytes, now: self.authority.clock().now() };
+        // Before the gateway hears of it: it may be called off at once.
+        let run = self.add(id);
         match self.recorder.note_run(noting).await {
             Ok(word) => {
                 tracing::info!(order = %id, runbook = %permit.order().runbook, "a run is noted");
-                let run = self.add(id);
                 self.tracker.spawn(carry::noted(self.clone(), run, Ok(kept), word));
                 Ok(())
             }
             Err(not_noted) => {
-                self.files.remove(id);
+                self.remove(id);
                 Err(match not_noted {
                     NotNoted::Taken(why) if why.is_said() => Denied::Refused(Box::new(ordered), why.to_string()),
                     NotNoted::Taken(NotTaken::Going) => Denied::Going,

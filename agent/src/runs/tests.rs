@@ -1,6 +1,6 @@
 //! Runs against a gateway of this test: from the offer to the moment they are forgotten, and over every crash between.
 
-mod bench;
+pub(crate) mod bench;
 mod crashes;
 mod scripts;
 mod verdicts;

@@ -1,5 +1,7 @@
 //! The tunnel against a gateway of this test, over real QUIC on the loopback.
 
+mod runs;
+
 use super::*;
 use crate::{
     quic::{

@@ -11,7 +11,6 @@ use belay_agent_rules::limits::IN_FLIGHT_MAX;
 use belay_certs::{
     Id, Namespace, PrivateKey, Signed, Timestamp,
     order::{DeviceLine, DeviceList, Order, Outcome, Waves},
-    runbook::Runbook,
     statement::{Body, RunEnd, Statement},
     time::SECOND,
 };
@@ -21,46 +20,48 @@ use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Alice may run everything as every account; her runbooks count.
-pub(super) const GRANTS: &str = "\n[[grants]]\nwho = [\"alice\"]\non = [\"*\"]\ndo = [\"shell\", \"files\", \"enrol\", \"run\"]\n\
+pub(crate) const GRANTS: &str = "\n[[grants]]\nwho = [\"alice\"]\non = [\"*\"]\ndo = [\"shell\", \"files\", \"enrol\", \"run\"]\n\
     as = [\"ACCOUNT\"]\nrunbooks = [\"*\"]\n\n[runbooks]\nsigners = [\"alice\"]\n";
 
 /// The policy text with the account that this test runs as.
-pub(super) fn grants(text: &str) -> &'static str {
+pub(crate) fn grants(text: &str) -> &'static str {
     Box::leak(text.replace("ACCOUNT", &account()).into_boxed_str())
 }
 
-pub(super) fn account() -> String {
+pub(crate) fn account() -> String {
     nix::unistd::User::from_uid(nix::unistd::Uid::effective()).unwrap().unwrap().name
 }
 
 /// What a test offers, to be changed before it is signed.
-pub(super) struct Draft {
-    pub(super) order: Order,
-    pub(super) runbook: String,
-    pub(super) author: PrivateKey,
-    pub(super) signer: PrivateKey,
+pub(crate) struct Draft {
+    pub(crate) order: Order,
+    pub(crate) runbook: String,
+    pub(crate) author: PrivateKey,
+    pub(crate) signer: PrivateKey,
 }
 
 /// One life of the agent.
-pub(super) struct Life {
-    pub(super) runs: Runs,
-    pub(super) authority: Arc<Authority>,
-    pub(super) recorder: Recorder,
-    pub(super) tracker: TaskTracker,
-    pub(super) stop: CancellationToken,
+pub(crate) struct Life {
+    pub(crate) runs: Runs,
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) recorder: Recorder,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
     heard: mpsc::Receiver<ToGateway>,
     answers: mpsc::Sender<ToGateway>,
     answered: mpsc::Receiver<ToGateway>,
 }
 
-pub(super) struct Bench {
-    pub(super) tenant: Tenant,
-    pub(super) machine: Machine,
-    pub(super) life: Life,
+pub(crate) struct Bench {
+    pub(crate) tenant: Tenant,
+    pub(crate) machine: Machine,
+    pub(crate) life: Life,
     /// The size of the log in the last receipt given.
     given: u64,
+    /// Lives that ended as by `kill -9`, whose scripts may go on.
+    past: Vec<Life>,
     /// For files that scripts leave.
-    pub(super) scratch: tempfile::TempDir,
+    pub(crate) scratch: tempfile::TempDir,
 }
 
 impl Life {
@@ -78,36 +79,169 @@ impl Life {
 }
 
 impl Bench {
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut tenant = Tenant::new("acme");
         tenant.found(|draft| draft.grants = grants(GRANTS));
         let machine = Machine::joined(&tenant);
         // It remembers since long before any order.
         std::fs::write(machine.dir.at("since"), "2026-11-21T09:00:00Z\n").unwrap();
         let life = Life::begin(&tenant, &machine).await;
-        Self { tenant, machine, life, given: 0, scratch: tempfile::tempdir().unwrap() }
+        Self { tenant, machine, life, given: 0, past: Vec::new(), scratch: tempfile::tempdir().unwrap() }
     }
 
     /// As after `kill -9`: what the old life still does reaches no file that counts.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         let outbox = self.machine.dir.at("outbox");
         std::fs::copy(&outbox, outbox.with_extension("copy")).unwrap();
         std::fs::rename(outbox.with_extension("copy"), &outbox).unwrap();
-        self.life = Life::begin(&self.tenant, &self.machine).await;
+        let next = Life::begin(&self.tenant, &self.machine).await;
+        self.past.push(std::mem::replace(&mut self.life, next));
+    }
+
+    /// The agent is told to stop, and has.
+    pub(crate) async fn stop(&self) {
+        self.life.stop.cancel();
+        self.life.tracker.close();
+        self.life.tracker.wait().await;
+        self.life.recorder.close().await;
+    }
+
+    /// Ends what earlier lives left running.
+    pub(crate) async fn over(&mut self) {
+        for life in self.past.drain(..) {
+            life.stop.cancel();
+            life.tracker.close();
+            life.tracker.wait().await;
+        }
+    }
+
+    /// Waits until something that the script wrote is durable.
+    pub(crate) async fn wrote_something(&self, order: Id) {
+        let run = self.life.runs.all().into_iter().find(|run| run.order == order).unwrap();
+        run.progress.watch().wait_for(|at| at.durable > 0).await.unwrap();
     }
 
     /// An order for this machine alone, to run these lines with `sh`.
-    pub(super) fn draft(&self, lines: &str) -> Draft {
+    pub(crate) fn draft(&self, lines: &str) -> Draft {
         self.draft_for("#!/bin/sh", "", lines)
     }
 
-    pub(super) fn draft_for(&self, interpreter: &str, declared: &str, lines: &str) -> Draft {
+    pub(crate) fn draft_for(&self, interpreter: &str, declared: &str, lines: &str) -> Draft {
+        Draft::new(&self.tenant, &self.life.authority, interpreter, declared, lines)
+    }
+
+    /// Offers it. Returns the order's id.
+    pub(crate) async fn offer(&self, draft: &Draft) -> Id {
+        self.offer_signed(draft.signed()).await;
+        draft.order.id
+    }
+
+    pub(crate) async fn offer_signed(&self, offer: RunOffered) {
+        self.life.runs.offered(offer, self.life.answers.clone()).await;
+    }
+
+    /// The next statement.
+    pub(crate) async fn hear(&mut self) -> StatementMade {
+        match self.life.heard.recv().await.expect("the link is open") {
+            ToGateway::StatementMade(made) => made,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next word that is no statement.
+    pub(crate) async fn declined(&mut self) -> RunDeclined {
+        match self.life.answered.recv().await.unwrap() {
+            ToGateway::RunDeclined(declined) => declined,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Nothing was said that was not heard, neither as a statement nor otherwise.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        self.life.heard.try_recv().is_err() && self.life.answered.try_recv().is_err()
+    }
+
+    /// Records what came, as its own type unless another is given, and gives the receipt.
+    pub(crate) async fn answer_as(&mut self, made: &StatementMade, kind: Option<&str>) {
+        let index = match kind {
+            None => self.tenant.log.record(made),
+            Some(kind) => self.tenant.log.withhold(made, kind),
+        };
+        self.receipt(index, made).await;
+    }
+
+    pub(crate) async fn receipt(&mut self, index: u64, made: &StatementMade) {
+        let receipt = self.tenant.log.receipt(index, made.consistency_from.max(self.given));
+        self.given = self.tenant.log.size();
+        self.life.recorder.receipt(receipt).await;
+    }
+
+    pub(crate) async fn answer(&mut self, made: &StatementMade) {
+        self.answer_as(made, None).await;
+    }
+
+    pub(crate) async fn refuse(&self, made: &StatementMade, code: RefusalCode) {
+        let (statement, code) = (said(made).head.id.0, code.code());
+        self.life.recorder.refused(StatementRefused { statement, code, sentence: "because".into() }).await;
+    }
+
+    /// The intent of a run, heard.
+    pub(crate) async fn intent(&mut self) -> StatementMade {
+        let made = self.hear().await;
+        assert!(matches!(said(&made).body, Body::RunStarted(_)), "{}", made.text);
+        made
+    }
+
+    /// The end of a run, heard and recorded.
+    pub(crate) async fn end(&mut self) -> RunEnd {
+        let made = self.hear().await;
+        let end = end_of(&made);
+        self.answer(&made).await;
+        end
+    }
+
+    /// Offers, lets it run, and hears and records its end.
+    pub(crate) async fn run(&mut self, draft: &Draft) -> RunEnd {
+        self.offer(draft).await;
+        let intent = self.intent().await;
+        self.answer(&intent).await;
+        self.end().await
+    }
+
+    /// The output file as text of one stream: what the script wrote there.
+    pub(crate) fn output(&self, end: &RunEnd) -> Vec<belay_certs::output::Line> {
+        let bytes = std::fs::read(self.directory(end.order).join("output")).unwrap();
+        assert_eq!(end.output, Some(belay_certs::Digest::of(&bytes)));
+        assert_eq!(end.output_bytes, bytes.len() as u64);
+        belay_certs::output::read(&bytes).unwrap()
+    }
+
+    pub(crate) fn directory(&self, order: Id) -> PathBuf {
+        self.machine.dir.at("runs").join(order.to_string())
+    }
+
+    /// Waits until nothing is kept of the run any more.
+    pub(crate) async fn forgotten(&self, order: Id) {
+        if let Some(run) = self.life.runs.all().into_iter().find(|run| run.order == order) {
+            run.progress.watch().wait_for(|at| at.forgotten).await.unwrap();
+        }
+    }
+
+    /// A path for a file that scripts of this test make.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+}
+
+impl Draft {
+    /// An order of alice for `web1` alone, in force for a quarter of an hour.
+    pub(crate) fn new(tenant: &Tenant, authority: &Authority, interpreter: &str, declared: &str, lines: &str) -> Self {
         let runbook = format!(
             "{interpreter}\n# /// belay\n# name = \"try\"\n# description = \"Try.\"\n\
              # issued = 2026-11-21T09:00:00Z\n{declared}# ///\n{lines}\n"
         );
         let list = DeviceList::of(vec![DeviceLine { name: "web1".parse().unwrap(), serial: 7 }]).unwrap();
-        let chain = self.life.authority.policies().remove(0);
+        let chain = authority.policies().remove(0);
         let order = Order {
             tenant: "acme".parse().unwrap(),
             id: Id::random().unwrap(),
@@ -127,132 +261,17 @@ impl Bench {
             timeout: None,
             arguments: Default::default(),
         };
-        Draft { order, runbook, author: self.tenant.alice.clone(), signer: self.tenant.alice.clone() }
+        Draft { order, runbook, author: tenant.alice.clone(), signer: tenant.alice.clone() }
     }
 
-    /// Offers it. Returns the order's id.
-    pub(super) async fn offer(&self, draft: &Draft) -> Id {
-        self.offer_signed(draft.signed()).await;
-        draft.order.id
-    }
-
-    pub(super) async fn offer_signed(&self, offer: RunOffered) {
-        self.life.runs.offered(offer, self.life.answers.clone()).await;
-    }
-
-    /// The next statement.
-    pub(super) async fn hear(&mut self) -> StatementMade {
-        match self.life.heard.recv().await.expect("the link is open") {
-            ToGateway::StatementMade(made) => made,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// The next word that is no statement.
-    pub(super) async fn declined(&mut self) -> RunDeclined {
-        match self.life.answered.recv().await.unwrap() {
-            ToGateway::RunDeclined(declined) => declined,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Nothing was said that was not heard, neither as a statement nor otherwise.
-    pub(super) fn is_silent(&mut self) -> bool {
-        self.life.heard.try_recv().is_err() && self.life.answered.try_recv().is_err()
-    }
-
-    /// Records what came, as its own type unless another is given, and gives the receipt.
-    pub(super) async fn answer_as(&mut self, made: &StatementMade, kind: Option<&str>) {
-        let index = match kind {
-            None => self.tenant.log.record(made),
-            Some(kind) => self.tenant.log.withhold(made, kind),
-        };
-        self.receipt(index, made).await;
-    }
-
-    pub(super) async fn receipt(&mut self, index: u64, made: &StatementMade) {
-        let receipt = self.tenant.log.receipt(index, made.consistency_from.max(self.given));
-        self.given = self.tenant.log.size();
-        self.life.recorder.receipt(receipt).await;
-    }
-
-    pub(super) async fn answer(&mut self, made: &StatementMade) {
-        self.answer_as(made, None).await;
-    }
-
-    pub(super) async fn refuse(&self, made: &StatementMade, code: RefusalCode) {
-        let (statement, code) = (said(made).head.id.0, code.code());
-        self.life.recorder.refused(StatementRefused { statement, code, sentence: "because".into() }).await;
-    }
-
-    /// The intent of a run, heard.
-    pub(super) async fn intent(&mut self) -> StatementMade {
-        let made = self.hear().await;
-        assert!(matches!(said(&made).body, Body::RunStarted(_)), "{}", made.text);
-        made
-    }
-
-    /// The end of a run, heard and recorded.
-    pub(super) async fn end(&mut self) -> RunEnd {
-        let made = self.hear().await;
-        let end = end_of(&made);
-        self.answer(&made).await;
-        end
-    }
-
-    /// Offers, lets it run, and hears and records its end.
-    pub(super) async fn run(&mut self, draft: &Draft) -> RunEnd {
-        self.offer(draft).await;
-        let intent = self.intent().await;
-        self.answer(&intent).await;
-        self.end().await
-    }
-
-    /// The output file as text of one stream: what the script wrote there.
-    pub(super) fn output(&self, end: &RunEnd) -> Vec<belay_certs::output::Line> {
-        let bytes = std::fs::read(self.directory(end.order).join("output")).unwrap();
-        assert_eq!(end.output, Some(belay_certs::Digest::of(&bytes)));
-        assert_eq!(end.output_bytes, bytes.len() as u64);
-        belay_certs::output::read(&bytes).unwrap()
-    }
-
-    pub(super) fn directory(&self, order: Id) -> PathBuf {
-        self.machine.dir.at("runs").join(order.to_string())
-    }
-
-    /// Waits until nothing is kept of the run any more.
-    pub(super) async fn forgotten(&self, order: Id) {
-        if let Some(run) = self.life.runs.all().into_iter().find(|run| run.order == order) {
-            run.progress.watch().wait_for(|at| at.forgotten).await.unwrap();
-        }
-    }
-
-    /// A path for a file that scripts of this test make.
-    pub(super) fn file(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
-    }
-}
-
-impl Draft {
-    pub(super) fn signed(&self) -> RunOffered {
+    pub(crate) fn signed(&self) -> RunOffered {
         let order = sign(Namespace::Order, &self.order.to_text(), &self.signer);
         let runbook = sign(Namespace::Runbook, &self.runbook, &self.author);
         offered(order, runbook)
     }
-
-    /// Another text of the runbook, and the order for it.
-    pub(super) fn rewritten(mut self, change: impl FnOnce(&str) -> String) -> Self {
-        self.runbook = change(&self.runbook);
-        self.order.version = belay_certs::Digest::of(self.runbook.as_bytes());
-        self
-    }
-
-    pub(super) fn parsed(&self) -> Runbook {
-        Runbook::parse(self.runbook.as_bytes()).unwrap()
-    }
 }
 
-pub(super) fn offered(order: Signed, runbook: Signed) -> RunOffered {
+pub(crate) fn offered(order: Signed, runbook: Signed) -> RunOffered {
     RunOffered {
         order: order.bytes,
         order_signature: order.signatures[0].clone(),
@@ -263,11 +282,11 @@ pub(super) fn offered(order: Signed, runbook: Signed) -> RunOffered {
     }
 }
 
-pub(super) fn said(made: &StatementMade) -> Statement {
+pub(crate) fn said(made: &StatementMade) -> Statement {
     Statement::parse(made.text.as_bytes()).unwrap()
 }
 
-pub(super) fn end_of(made: &StatementMade) -> RunEnd {
+pub(crate) fn end_of(made: &StatementMade) -> RunEnd {
     match said(made).body {
         Body::RunEnded(end) => end,
         other => panic!("{other:?}"),
@@ -275,12 +294,12 @@ pub(super) fn end_of(made: &StatementMade) -> RunEnd {
 }
 
 /// How a run ended and why.
-pub(super) fn verdict(end: &RunEnd) -> (Outcome, &str) {
+pub(crate) fn verdict(end: &RunEnd) -> (Outcome, &str) {
     (end.outcome, end.reason.as_deref().unwrap_or_default())
 }
 
 /// What the lines hold, stream by stream.
-pub(super) fn text(lines: &[belay_certs::output::Line], of: belay_certs::output::Stream) -> String {
+pub(crate) fn text(lines: &[belay_certs::output::Line], of: belay_certs::output::Stream) -> String {
     let bytes = lines.iter().flat_map(|line| match line {
         belay_certs::output::Line::Piece { stream, bytes, .. } if *stream == of => bytes.clone(),
         _ => Vec::new(),
@@ -288,10 +307,10 @@ pub(super) fn text(lines: &[belay_certs::output::Line], of: belay_certs::output:
     String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned()
 }
 
-pub(super) fn stranger() -> PrivateKey {
+pub(crate) fn stranger() -> PrivateKey {
     key("stranger")
 }
 
-pub(super) fn moment(text: &str) -> Timestamp {
+pub(crate) fn moment(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
