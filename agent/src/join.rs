@@ -17,6 +17,7 @@ use crate::{
         files, forgetting,
         identity::{self, Identity, Pin, Transport},
         policies::PolicyFiles,
+        runs::remembers_since,
     },
     words::heard,
 };

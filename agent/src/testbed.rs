@@ -16,7 +16,7 @@ use belay_certs::{
     entry::{self, Entry},
     policy::{Chain, LogIdentity, Step},
     sshsig,
-    statement::{Body, Intent, SessionKind, SignedStatement, Statement},
+    statement::{Body, Intent, RunIntent, SessionKind, SignedStatement, Statement},
     tlog::{Checkpoint, Edge, NoteSigner, consistency_path, inclusion_path, leaf_hash},
 };
 use belay_protocol::{ReceiptGiven, StatementMade};
@@ -411,6 +411,24 @@ pub(crate) fn intent(n: u8) -> Intent {
         tty: true,
         ticket: None,
         grant_line: Some(1),
+        policies: Vec::new(),
+    }
+}
+
+/// Alice's order `n` to run something, as it is noted.
+pub(crate) fn run_intent(n: u8) -> RunIntent {
+    RunIntent {
+        order: Id([n; 16]),
+        order_digest: Digest::of(b"order"),
+        runbook: "try".parse().unwrap(),
+        version: Digest::of(b"runbook"),
+        author: Some("alice".parse().unwrap()),
+        person: "alice".parse().unwrap(),
+        key: "SHA256:key".to_owned(),
+        account: "root".parse().unwrap(),
+        ticket: None,
+        grant_line: Some(1),
+        review: false,
         policies: Vec::new(),
     }
 }

@@ -46,6 +46,11 @@ const COUNTS_AGAIN: &str = "a_new_policy_counts_at_once_and_after_a_restart";
 const RESTORES_NOTHING: &str = "a_backup_that_was_cut_off_or_changed_restores_nothing";
 const RESTORED_EARLY: &str = "a_gateway_restored_before_anything_new_was_recorded_goes_on_as_if_nothing_had_been";
 const NO_BACKUP: &str = "a_file_that_cannot_be_written_or_named_leaves_nothing";
+const OFFER_UNKEPT: &str = "an_offer_that_cannot_be_written_is_not_kept";
+const OFFER_SWEPT: &str = "an_offer_is_kept_and_read_back_and_swept_away_when_nobody_knows_it";
+const OUTPUT_UNWRITTEN: &str = "lines_that_cannot_be_written_are_not_in_the_output";
+const OUTPUT_CUT: &str = "what_was_written_and_never_said_is_cut_off_after_a_crash";
+const STAMP: &str = "the_stamp_is_made_once_and_a_failed_one_is_made_later";
 const BACKUP: &str = "a_file_is_private_whole_and_never_in_the_place_of_another";
 
 #[rustfmt::skip]
@@ -65,6 +70,11 @@ const STEPS: &[Row] = &[
     ("agent/src/state/policies.rs", "keep", NOT_KEPT, COUNTS_AGAIN),
     ("agent/src/state/record.rs", "keep", OLD_FILE, "the_same_approval_again_is_no_change_even_when_its_approver_has_left"),
     ("agent/src/state/record.rs", "keep_certificate", OLD_FILE, "a_device_ca_is_exchanged_and_no_session_notices"),
+    ("agent/src/state/runs.rs", "open", OFFER_UNKEPT, OFFER_SWEPT),
+    ("agent/src/state/runs.rs", "keep", OFFER_UNKEPT, OFFER_SWEPT),
+    ("agent/src/state/runs.rs", "append", OUTPUT_UNWRITTEN, OUTPUT_CUT),
+    ("agent/src/state/runs.rs", "trim", OUTPUT_UNWRITTEN, OUTPUT_CUT),
+    ("agent/src/state/runs.rs", "remembers_since", STAMP, STAMP),
     ("gateway/src/admin.rs", "export", "a_failed_export_leaves_the_file_that_was_there", "without_a_serving_gateway_commands_are_done_directly"),
     ("gateway/src/admin.rs", "log_export", "a_failed_export_leaves_the_file_that_was_there", "without_a_serving_gateway_commands_are_done_directly"),
     ("gateway/src/admin/backup.rs", "put", NO_BACKUP, BACKUP),

@@ -68,7 +68,7 @@ impl RunFiles {
     pub(crate) fn keep(&self, order: Id, kept: &Kept) -> Result<(), Broken> {
         let at = self.of(order);
         files::make_directory(&at)?;
-        let place = Place { index: kept.index, path: kept.path.iter().map(|hash| hex(hash)).collect() };
+        let place = Place { index: kept.index, path: kept.path.iter().map(hex).collect() };
         let place = serde_json::to_vec(&place)
             .map_err(|error| Broken::new("the place in an order cannot be written", error.into()))?;
         let parts: [(&str, &[u8]); 6] = [

@@ -1,5 +1,7 @@
 //! The desk when the disk fails: nothing is answered or sent that is not durable, and it goes on when the disk does.
 
+mod runs;
+
 use super::*;
 use crate::testbed::{Machine, Tenant, ended, intent};
 use std::fs::File;

@@ -1,7 +1,6 @@
 //! A machine, its runs, and a gateway that is this test.
 
 use crate::{
-    accounts,
     authority::Authority,
     recorder::Recorder,
     runs::Runs,
