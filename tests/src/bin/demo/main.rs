@@ -4,6 +4,7 @@
 //! The installation itself is the harness's (`belay_tests::World`). Which directory may be used: `place.rs`.
 
 mod place;
+mod repair;
 mod tour;
 
 use anyhow::{Context, Result, bail};
@@ -81,6 +82,9 @@ fn demo(once: bool, dir: &Path) -> Result<()> {
         write_config(&world, file, person)?;
     }
     tour::walk(&world)?;
+    let repaired = repair::walk(&world);
+    repair::end(&world)?;
+    repaired?;
     if once {
         world.stop()?;
         println!("\nthe demo did everything it says; it lies in {}", world.dir().display());

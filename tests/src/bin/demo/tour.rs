@@ -73,7 +73,10 @@ fn ssh(world: &World, config: &str, arguments: &[&str]) -> Command {
 }
 
 /// Shows a command, runs it, shows what it says.
-fn typed(command: &mut Command) -> Result<Said> {
+///
+/// # Errors
+/// It cannot be run.
+pub fn typed(command: &mut Command) -> Result<Said> {
     println!("   $ {}", words(command));
     match run(command, b"") {
         Ok(said) => {
