@@ -358,8 +358,23 @@ pub(crate) fn kill_session(leader: u32, held: Leader) {
         // A new process has the number, so the old session has no members.
         return;
     }
+    kill_all(|| session_members(leader));
+}
+
+/// Ends what is left of a script whose agent died: the processes of the session that `leader` led which were started with
+/// `variable` (`NAME=VALUE`, of a value nobody else has). A number alone could be anybody's by now.
+pub(crate) fn kill_left_behind(leader: u32, variable: &str) {
+    let Some(leader) = i32::try_from(leader).ok().and_then(Pid::from_raw) else { return };
+    let is_marked = |pid: &Pid| {
+        let environment = std::fs::read(format!("/proc/{}/environ", pid.as_raw_nonzero())).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
+    };
+    kill_all(|| session_members(leader).into_iter().filter(is_marked).collect());
+}
+
+fn kill_all(members: impl Fn() -> Vec<Pid>) {
     for _ in 0..KILL_ROUNDS_MAX {
-        let members = session_members(leader);
+        let members = members();
         if members.is_empty() {
             return;
         }

@@ -6,7 +6,7 @@ use super::{Run, Shared, output::Keeper, process::Process, start};
 use crate::{
     limits::{ENDS_RETRY, START_WAIT, WINDOW_EVERY},
     recorder::runs::Word,
-    spawn::Running,
+    spawn::{self, Running},
     state::{
         Broken,
         runs::{Kept, OutputFile},
@@ -55,10 +55,17 @@ pub(super) async fn noted(
     conclude(shared, run, end).await;
 }
 
-/// A run that had started when the agent died: nobody saw its end, and it is never run again.
+/// A run that had started when the agent died: nobody saw its end, and it is never run again. What is left of
+/// its session is ended.
 pub(super) async fn interrupted(shared: Arc<Shared>, run: Arc<Run>) {
     let (files, order) = (shared.files.clone(), run.order);
-    let found = tokio::task::spawn_blocking(move || what_is_there(files.output(order)?)).await;
+    let found = tokio::task::spawn_blocking(move || {
+        if let Some(leader) = files.leader(order) {
+            spawn::kill_left_behind(leader, &format!("{}={order}", start::RUN));
+        }
+        what_is_there(files.output(order)?)
+    });
+    let found = found.await;
     let mut end = RunEnd {
         order,
         outcome: Outcome::Interrupted,
@@ -196,7 +203,12 @@ async fn launch(
     proof: Box<Permission>,
 ) -> Result<Running, String> {
     let device = shared.authority.address();
-    let starting = move || start::start(&permit, &kept.runbook.bytes, &device, &proof);
+    let files = shared.files.clone();
+    let starting = move || {
+        let running = start::start(&permit, &kept.runbook.bytes, &device, &proof)?;
+        files.started(permit.order().id, running.child.id().unwrap_or_default());
+        Ok::<_, std::io::Error>(running)
+    };
     let mut starting = tokio::task::spawn_blocking(starting);
     match tokio::time::timeout(START_WAIT, &mut starting).await {
         Ok(Ok(started)) => started.map_err(|error| error.to_string()),

@@ -113,11 +113,11 @@ impl Keeper {
             let at = u64::try_from(at.duration_since(self.began).as_millis()).unwrap_or(u64::MAX);
             self.unwritten.push_str(&self.output.take(at, stream, &bytes));
         }
-        self.due = None;
     }
 
     /// Writes and syncs what there is. What cannot be written is cut, and the script goes on.
     async fn write(&mut self) {
+        self.due = None;
         let lines = std::mem::take(&mut self.unwritten);
         if !lines.is_empty() && !self.append(&lines).await {
             self.output.not_written(&lines);

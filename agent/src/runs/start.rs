@@ -13,6 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The variable that names the run to everything it starts.
+pub(super) const RUN: &str = "BELAY_RUN";
+
 /// Whether this machine has what the run needs. Looked at before anything is noted, so that nobody waits for a run that cannot
 /// begin. Blocks while the user database answers.
 ///
@@ -66,7 +69,7 @@ pub(super) fn start(permit: &Permit, script: &[u8], device: &DeviceAddress, proo
 fn environment(permit: &Permit, device: &DeviceAddress) -> Vec<(String, String)> {
     let order = permit.order();
     let said = [
-        ("BELAY_RUN", order.id.to_string()),
+        (RUN, order.id.to_string()),
         ("BELAY_DEVICE", device.to_string()),
         ("BELAY_PERSON", permit.grant().person().to_string()),
         ("BELAY_RUNBOOK", order.runbook.to_string()),

@@ -25,6 +25,9 @@ const RUNS: &str = "runs";
 /// What the run wrote.
 const OUTPUT: &str = "output";
 
+/// The process that leads a run's session.
+const LEADER: &str = "leader";
+
 /// What was offered, byte for byte: enough to judge it again after a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Kept {
@@ -106,6 +109,20 @@ impl RunFiles {
             index: place.index,
             path: path.ok_or_else(|| damaged(&"it is no path"))?,
         })
+    }
+
+    /// Remembers who leads the session of a script that was started, for the next start to end what is left of it. Not made
+    /// durable: after a power cut nothing is left.
+    pub(crate) fn started(&self, order: Id, leader: u32) {
+        if let Err(error) = fs::write(self.of(order).join(LEADER), leader.to_string()) {
+            tracing::warn!(%order, "who leads a run's session could not be written down: {error}");
+        }
+    }
+
+    /// Who that is; none when it was not written.
+    pub(crate) fn leader(&self, order: Id) -> Option<u32> {
+        let text = files::read_text(&self.of(order).join(LEADER), STATE_FILE_BYTES_MAX).ok()??;
+        text.parse().ok()
     }
 
     /// Removes what is kept of this order. What cannot be removed now the next start removes.

@@ -313,3 +313,9 @@ pub(crate) fn stranger() -> PrivateKey {
 pub(crate) fn moment(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
+
+/// Whether the process is there and has not ended.
+pub(crate) fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
+}

@@ -212,9 +212,3 @@ async fn an_agent_that_is_told_to_stop_ends_what_runs_and_says_so() {
     bench.life.runs.kept(order, end.output_bytes);
     bench.forgotten(order).await;
 }
-
-/// Whether the process is there and has not ended.
-fn is_alive(pid: &str) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with(['Z', 'X']))
-}
