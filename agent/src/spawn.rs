@@ -227,7 +227,10 @@ pub(crate) fn start_script(script: &Script<'_>, _proof: &Permission) -> io::Resu
 /// A file without a name that holds `bytes` and can never hold anything else. It is at its start, for an interpreter that reads
 /// on from where it is.
 fn seal(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(rustix::fs::memfd_create("runbook", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Some machines allow only files that can never be programs themselves; kernels before 6.3 know no such thing.
+    let made = rustix::fs::memfd_create("runbook", flags | MemfdFlags::NOEXEC_SEAL);
+    let mut file = File::from(made.or_else(|_| rustix::fs::memfd_create("runbook", flags))?);
     file.write_all(bytes)?;
     file.rewind()?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE)?;

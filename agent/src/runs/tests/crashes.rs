@@ -26,6 +26,20 @@ async fn a_noted_run_waits_for_its_proof_over_a_crash_and_runs_once() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_told_to_stop_leaves_a_noted_run_to_the_next_one() {
+    let mut bench = Bench::new().await;
+    let order = bench.offer(&bench.draft("true")).await;
+    let intent = bench.intent().await;
+    bench.stop().await;
+    bench.restart().await;
+    let again = bench.intent().await;
+    assert_eq!(again.text, intent.text);
+    bench.answer(&again).await;
+    let end = bench.end().await;
+    assert_eq!((end.order, end.outcome), (order, Outcome::Succeeded));
+}
+
+#[tokio::test]
 async fn a_started_run_without_an_end_is_interrupted_and_never_run_again() {
     let mut bench = Bench::new().await;
     let file = bench.file("ran");

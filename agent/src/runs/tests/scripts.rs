@@ -1,6 +1,7 @@
 //! What scripts do to their machine, and what is left of it.
 
 use super::bench::*;
+use crate::limits::RUN_NICE;
 use belay_certs::{
     order::Outcome,
     output::{Line, Stream},
@@ -68,7 +69,7 @@ async fn a_script_gets_nothing_but_what_a_run_has() {
     let declared = "# [parameters.service]\n# type = \"string\"\n# description = \"Which.\"\n";
     let script = "tr '\\0' '\\n' < /proc/$$/environ | sort\nread x || echo nothing to read\nulimit -c\n\
         ls /proc/$$/fd | wc -l\ncut -d' ' -f5,6 /proc/$$/stat | sed s/$$/own/g\ntouch /proc/$$/fd/0/x 2>/dev/null\n\
-        (echo x >> \"$0\") 2>/dev/null || echo sealed";
+        (echo x >> \"$0\") 2>/dev/null || echo sealed\necho nice $(cut -d' ' -f19 /proc/$$/stat)";
     let mut draft = bench.draft_for("#!/bin/sh", declared, script);
     draft.order.arguments.insert("service".parse().unwrap(), "a b; $(c)".to_owned());
     let end = bench.run(&draft).await;
@@ -89,12 +90,39 @@ async fn a_script_gets_nothing_but_what_a_run_has() {
         "nothing to read",
         "own own",
         "sealed",
+        &format!("nice {}", (niceness() + RUN_NICE).min(19)),
     ] {
         assert!(said.lines().any(|said| said == line), "{line}: {said}");
     }
     let variables = said.lines().take_while(|line| line.contains('=')).count();
     assert_eq!(variables, 11, "and no other: {said}");
     assert!(said.contains("nothing to read\n0\n"), "no core files: {said}");
+}
+
+#[tokio::test]
+async fn a_script_runs_as_the_account_and_reads_only_itself() {
+    if !nix::unistd::Uid::effective().is_root() {
+        // Only root becomes somebody else; the own account is what the other tests use.
+        return;
+    }
+    let mut bench = Bench::new().await;
+    let nobody = bench.tenant.publish(|draft| draft.grants = grants(&GRANTS.replace("ACCOUNT", "nobody")));
+    bench.life.authority.take_policy(&bench.tenant.name(), &nobody).unwrap();
+    let script = format!(
+        "id -un\npwd\nls {} || echo private\n(echo x >> \"$0\") || echo sealed",
+        bench.machine.path().display()
+    );
+    let mut draft = bench.draft(&script);
+    draft.order.account = "nobody".parse().unwrap();
+    let end = bench.run(&draft).await;
+    let said = text(&bench.output(&end), Stream::Out);
+    assert_eq!(said, "nobody\n/\nprivate\nsealed\n");
+}
+
+/// How little of the processor this test gets.
+fn niceness() -> i32 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap()
 }
 
 #[tokio::test]
