@@ -107,3 +107,32 @@ async fn what_is_not_taken_is_declined_and_a_run_is_called_off_by_a_word() {
     assert_eq!(end.reason.as_deref(), Some("enough"));
     bench.device.stop.cancel();
 }
+
+#[tokio::test]
+async fn a_gateway_that_takes_no_output_keeps_only_that_run_waiting() {
+    let (mut bench, mut line, small) = ready("echo hello").await;
+    let declared = "# output = \"4MiB\"\n";
+    let authority = &bench.device.authority;
+    let mut large = Draft::new(&bench.tenant, authority, "#!/bin/sh", declared, "head -c 3000000 /dev/zero");
+    large.order.not_before = small.order.not_before;
+    line.say(ToAgent::RunOffered(large.signed())).await;
+    let made = line.statement().await;
+    bench.prove(&mut line, &made).await;
+    // More than a stream may hold that nobody reads.
+    let (_, _unread, _) = line.output().await;
+    let made = line.statement().await;
+    assert!(end_of(&made).output_bytes > 2 << 20);
+    bench.prove(&mut line, &made).await;
+    line.say(ToAgent::RunOffered(small.signed())).await;
+    let made = line.statement().await;
+    bench.prove(&mut line, &made).await;
+    let run = bench.device.runs.all().into_iter().find(|run| run.order == small.order.id).unwrap();
+    let end = end_of(&line.statement().await);
+    let (begun, mut recv, mut bytes) = line.output().await;
+    bytes.extend(recv.read_to_end(4_096).await.unwrap());
+    assert_eq!((Id(begun.order), bytes.len() as u64), (small.order.id, end.output_bytes));
+    let order = small.order.id.0;
+    line.say(ToAgent::OutputKept(OutputKept { order, offset: end.output_bytes })).await;
+    run.progress.watch().wait_for(|at| at.kept == at.durable).await.unwrap();
+    bench.device.stop.cancel();
+}
