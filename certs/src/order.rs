@@ -8,7 +8,7 @@ mod judge;
 mod outcome;
 mod share;
 
-pub use devices::{DeviceLine, DeviceList};
+pub use devices::{DeviceLine, DeviceList, DeviceTree};
 pub use judge::{CheckedOrder, Clocks, Foreseen, Machine, Offer, Permit, judge};
 pub use outcome::Outcome;
 pub use share::{Share, Waves};

@@ -119,27 +119,35 @@ impl DeviceList {
 
     /// The root that an order signs.
     pub fn root(&self) -> Digest {
-        Digest(self.tree().0.root())
+        Digest(self.tree().edge.root())
     }
 
-    /// For every device in order, the path from its line to the root.
-    ///
-    /// # Errors
-    /// None for a list that was made here.
-    pub fn paths(&self) -> Result<Vec<Vec<Hash>>, Invalid> {
-        let tree = self.tree();
-        (0..self.count()).map(|place| inclusion_path(place, self.count(), &(&tree.0, &tree.1))).collect()
-    }
-
-    /// The tree over the lines: its right edge and the tiles that are full.
-    fn tree(&self) -> (Edge, Tiles) {
+    /// The tree over the lines, for the paths of devices.
+    pub fn tree(&self) -> DeviceTree {
         let (mut edge, mut tiles) = (Edge::empty(), Tiles::new());
         for line in &self.0 {
             for tile in edge.append(line.leaf()) {
                 tiles.insert(tile.level, tile.index, &tile.hashes);
             }
         }
-        (edge, tiles)
+        DeviceTree { edge, tiles }
+    }
+}
+
+/// The tree over a list of devices: its right edge and the tiles that are full, 32 to 64 bytes a device.
+#[derive(Debug)]
+pub struct DeviceTree {
+    edge: Edge,
+    tiles: Tiles,
+}
+
+impl DeviceTree {
+    /// The path from the line at `place`, from 0, to the root.
+    ///
+    /// # Errors
+    /// When there is no such place.
+    pub fn path(&self, place: u64) -> Result<Vec<Hash>, Invalid> {
+        inclusion_path(place, self.edge.size(), &(&self.edge, &self.tiles))
     }
 }
 
@@ -150,6 +158,11 @@ mod tests {
 
     fn list(text: &str) -> Result<DeviceList, Invalid> {
         DeviceList::parse(text.as_bytes())
+    }
+
+    fn paths(list: &DeviceList) -> Vec<Vec<Hash>> {
+        let tree = list.tree();
+        (0..list.count()).map(|place| tree.path(place).unwrap()).collect()
     }
 
     fn many(count: u64) -> DeviceList {
@@ -173,7 +186,7 @@ mod tests {
     fn every_device_and_nobody_else_finds_itself_under_the_root() {
         for count in [1, 2, 3, 255, 256, 257, 1_000] {
             let list = many(count);
-            let (root, paths) = (list.root(), list.paths().unwrap());
+            let (root, paths) = (list.root(), paths(&list));
             for (place, (line, path)) in (0..).zip(list.lines().iter().zip(&paths)) {
                 let proved = |line: &DeviceLine, at| verify_inclusion(&line.leaf(), at, count, path, &root.0).is_ok();
                 assert!(proved(line, place));
@@ -188,7 +201,7 @@ mod tests {
     fn an_order_that_says_fewer_devices_than_its_root_has_reaches_no_more_than_it_says() {
         for (count, said) in [(2, 1), (3, 2), (4, 3), (5, 4), (8, 5), (9, 8), (12, 7)] {
             let list = many(count);
-            let (root, paths) = (list.root(), list.paths().unwrap());
+            let (root, paths) = (list.root(), paths(&list));
             let reached = list.lines().iter().zip(&paths).filter(|(line, path)| {
                 (0..said).any(|place| verify_inclusion(&line.leaf(), place, said, path, &root.0).is_ok())
             });

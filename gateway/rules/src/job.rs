@@ -114,6 +114,11 @@ impl Job {
         &self.runs
     }
 
+    /// Offers that no device has answered, and that are not overdue.
+    pub fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
     /// Whether more may begin, the window apart.
     pub fn phase(&self) -> Phase {
         self.phase

@@ -28,3 +28,7 @@ pub const RESULT_GRACE_SECONDS: i64 = 60;
 pub const JOBS_OPEN_PER_TENANT_MAX: usize = 256;
 /// Jobs of all tenants under way: each turn may ask every one of them.
 pub const JOBS_OPEN_MAX: usize = 4_096;
+/// Devices of all jobs of one tenant under way: twenty of the largest, at some 300 bytes each.
+pub const PLACES_OPEN_PER_TENANT_MAX: usize = 200_000;
+/// Devices of all jobs of all tenants under way: 300 MB.
+pub const PLACES_OPEN_MAX: usize = 1_000_000;

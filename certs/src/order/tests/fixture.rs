@@ -158,8 +158,8 @@ impl Case {
     }
 
     pub(crate) fn judge_signed(&self, order: &Signed, runbook: &Signed) -> Result<Permit, Invalid> {
-        let paths = self.list.paths().unwrap();
-        let offer = Offer { order, runbook, place: self.place, path: &paths[self.path_of] };
+        let path = self.list.tree().path(self.path_of as u64).unwrap();
+        let offer = Offer { order, runbook, place: self.place, path: &path };
         let machine =
             Machine { device: self.device.clone(), platform: self.platform, remembers_since: self.remembers_since };
         judge(&self.policies(), &offer, &machine, self.clocks)

@@ -1,7 +1,7 @@
 //! Whose turn it is: tenants in a circle, and in each its jobs in a circle. One offer a turn, so that a job for ten thousand devices
 //! delays another tenant's by one offer.
 
-use crate::limits::{JOBS_OPEN_MAX, JOBS_OPEN_PER_TENANT_MAX};
+use crate::limits::{JOBS_OPEN_MAX, JOBS_OPEN_PER_TENANT_MAX, PLACES_OPEN_MAX, PLACES_OPEN_PER_TENANT_MAX};
 use belay_certs::TenantName;
 use std::collections::VecDeque;
 
@@ -20,6 +20,11 @@ pub enum Full {
         "tenant {0} has {JOBS_OPEN_PER_TENANT_MAX} jobs under way, the most there may be; wait for one to end or cancel one"
     )]
     Tenant(TenantName),
+    /// The devices of all its jobs are as many as may be.
+    #[error(
+        "the jobs under way of tenant {0} are for {PLACES_OPEN_PER_TENANT_MAX} devices, the most there may be; wait for one to end or cancel one"
+    )]
+    TenantDevices(TenantName),
     /// Everybody together has.
     #[error("this gateway has {JOBS_OPEN_MAX} jobs under way, the most there may be; come back later")]
     Gateway,
@@ -43,6 +48,17 @@ impl<J: Copy + PartialEq> Rota<J> {
         }
         let all: usize = self.tenants.iter().map(|(_, jobs)| jobs.len()).sum();
         if all >= JOBS_OPEN_MAX { Err(Full::Gateway) } else { Ok(()) }
+    }
+
+    /// Whether a job for so many `devices` has room beside those for `of_tenant` and for `of_all`, in memory.
+    ///
+    /// # Errors
+    /// Who is full.
+    pub fn check_places(tenant: &TenantName, devices: usize, of_tenant: usize, of_all: usize) -> Result<(), Full> {
+        if of_tenant.saturating_add(devices) > PLACES_OPEN_PER_TENANT_MAX {
+            return Err(Full::TenantDevices(tenant.clone()));
+        }
+        if of_all.saturating_add(devices) > PLACES_OPEN_MAX { Err(Full::Gateway) } else { Ok(()) }
     }
 
     /// Adds a job, behind those of its tenant; a job that is there stays where it is.
@@ -141,6 +157,14 @@ mod tests {
         assert_eq!(rota.next(|_| None::<()>), None);
         rota.remove(9);
         assert_eq!(rota.next(|_| Some(())), None);
+    }
+
+    #[test]
+    fn the_devices_of_all_jobs_have_a_limit() {
+        let check = |devices, of_tenant, of_all| Rota::<u8>::check_places(&tenant("acme"), devices, of_tenant, of_all);
+        assert_eq!(check(1, PLACES_OPEN_PER_TENANT_MAX - 1, PLACES_OPEN_MAX - 1), Ok(()));
+        assert_eq!(check(2, PLACES_OPEN_PER_TENANT_MAX - 1, 0), Err(Full::TenantDevices(tenant("acme"))));
+        assert_eq!(check(2, 0, PLACES_OPEN_MAX - 1), Err(Full::Gateway));
     }
 
     #[test]

@@ -8,10 +8,10 @@ use crate::{
     Gateway, limits,
     store::{Broken, RecordError, Recorded, RunRow},
 };
-use belay_certs::{DeviceAddress, Invalid, PersonRef, Timestamp};
+use belay_certs::{DeviceAddress, Invalid, PersonRef, TenantName, Timestamp};
 use belay_rules::{
     Ask, Outcome,
-    job::{Job, Owed, Plan, Rota, Run},
+    job::{Full, Job, Owed, Plan, Rota, Run},
     limits::OFFERS_PER_ASK_MAX,
     submission::{RunState, Submission},
 };
@@ -135,7 +135,8 @@ impl Desk {
     async fn submit(&mut self, submission: Submission, prepared: Prepared) -> Result<Recorded, Invalid> {
         let key = (submission.order.tenant.clone(), submission.order.id);
         if !self.by_key.contains_key(&key) {
-            self.rota.check_room(&key.0).map_err(|full| refused(RecordError::Refused(full.into())))?;
+            let room = self.rota.check_room(&key.0).and_then(|()| self.check_places(&key.0, &prepared));
+            room.map_err(|full| refused(RecordError::Refused(full.into())))?;
         }
         let recorded = self.gateway.record(Ask::SubmitJob(Box::new(submission))).await.map_err(refused)?;
         if recorded.outcome == Outcome::Recorded {
@@ -143,6 +144,14 @@ impl Desk {
             self.begin(key, job, prepared);
         }
         Ok(recorded)
+    }
+
+    /// Whether the devices of one more job have room.
+    fn check_places(&self, tenant: &TenantName, prepared: &Prepared) -> Result<(), Full> {
+        let places = |under_way: &UnderWay| under_way.prepared.lines().len();
+        let of_all = self.jobs.values().map(places).sum();
+        let of_tenant = self.jobs.values().filter(|under_way| under_way.key.0 == *tenant).map(places).sum();
+        Rota::<u64>::check_places(tenant, prepared.lines().len(), of_tenant, of_all)
     }
 
     async fn cancel(&mut self, key: &JobKey, by: PersonRef) -> Result<usize, Invalid> {
@@ -214,26 +223,53 @@ impl Desk {
             }
             self.retry |= !under_way.unsent.is_empty();
         }
-        for _ in 0..limits::OFFERS_PER_TURN_MAX {
-            let jobs = &mut self.jobs;
-            let next = self.rota.next(|number| jobs.get_mut(&number)?.job.take(now));
-            let Some((number, place)) = next else { break };
-            taken.entry(number).or_default().push(place);
-        }
-        for (number, places) in taken {
-            for places in places.chunks(OFFERS_PER_ASK_MAX) {
-                self.offer_some(number, places).await;
-            }
+        self.take_turns(now, &mut taken);
+        let asks = taken.iter().flat_map(|(number, places)| {
+            places.chunks(OFFERS_PER_ASK_MAX).map(|places| (*number, places)).collect::<Vec<_>>()
+        });
+        let gateway = Arc::clone(&self.gateway);
+        let recorded = asks.filter_map(|(number, places)| {
+            let gateway = Arc::clone(&gateway);
+            let under_way = self.jobs.get(&number)?;
+            let line = |place: &usize| Some((u64::try_from(*place).ok()?, under_way.prepared.line(*place)?.clone()));
+            let (tenant, job) = under_way.key.clone();
+            let ask = Ask::OfferRuns { tenant, job, devices: places.iter().filter_map(line).collect() };
+            Some(async move { (number, places, gateway.record(ask).await) })
+        });
+        // Together, so that they share a commit.
+        for (number, places, recorded) in futures_util::future::join_all(recorded.collect::<Vec<_>>()).await {
+            self.offered(number, places, recorded);
         }
     }
 
-    /// Records the offer to these places, then sends it.
-    async fn offer_some(&mut self, number: u64, places: &[usize]) {
+    /// Whose turn it is, as long as their offers have room in memory.
+    fn take_turns(&mut self, now: Timestamp, taken: &mut BTreeMap<u64, Vec<usize>>) {
+        let mut used: HashMap<TenantName, usize> = HashMap::new();
+        for under_way in self.jobs.values() {
+            let bytes = under_way.job.unanswered() * under_way.prepared.offer_bytes();
+            *used.entry(under_way.key.0.clone()).or_default() += bytes;
+        }
+        for _ in 0..limits::OFFERS_PER_TURN_MAX {
+            let (jobs, used) = (&mut self.jobs, &mut used);
+            let next = self.rota.next(|number| {
+                let under_way = jobs.get_mut(&number)?;
+                let (used, bytes) = (used.get_mut(&under_way.key.0)?, under_way.prepared.offer_bytes());
+                if used.saturating_add(bytes) > limits::OFFERS_BYTES_PER_TENANT_MAX {
+                    return None;
+                }
+                let place = under_way.job.take(now)?;
+                *used += bytes;
+                Some(place)
+            });
+            let Some((number, place)) = next else { break };
+            taken.entry(number).or_default().push(place);
+        }
+    }
+
+    /// The offer to these places is recorded, or not: then it is sent, or made again.
+    fn offered(&mut self, number: u64, places: &[usize], recorded: Result<Recorded, RecordError>) {
         let Some(under_way) = self.jobs.get_mut(&number) else { return };
-        let line = |place: &usize| Some((u64::try_from(*place).ok()?, under_way.prepared.line(*place)?.clone()));
-        let devices = places.iter().filter_map(line).collect();
-        let (tenant, job) = under_way.key.clone();
-        match self.gateway.record(Ask::OfferRuns { tenant, job, devices }).await {
+        match recorded {
             Ok(_) => {
                 for place in places {
                     under_way.send_offer(&self.gateway.presence, *place);
@@ -242,7 +278,9 @@ impl Desk {
                 self.gateway.jobs.ring(&under_way.key);
             }
             // Its window closed meanwhile: the next turn knows that too.
-            Err(RecordError::Refused(refusal)) => tracing::info!(%job, "an offer was not made: {refusal}"),
+            Err(RecordError::Refused(refusal)) => {
+                tracing::info!(job = %under_way.key.1, "an offer was not made: {refusal}");
+            }
             Err(RecordError::Broken(_)) => {
                 under_way.unrecorded.extend(places);
                 self.retry = true;

@@ -3,9 +3,8 @@
 use crate::store::{Broken, JobDocuments, SignedRunbook};
 use belay_certs::{
     DeviceName, Invalid, Signed,
-    order::{DeviceLine, DeviceList, Order},
+    order::{DeviceLine, DeviceList, DeviceTree, Order},
     runbook::Runbook,
-    tlog::Hash,
 };
 use belay_protocol::RunOffered;
 use belay_rules::job::Plan;
@@ -23,8 +22,8 @@ pub(crate) struct Prepared {
     lines: Vec<DeviceLine>,
     /// Where each device stands.
     places: HashMap<DeviceName, usize>,
-    /// From each device's line to the order's root.
-    paths: Vec<Vec<Hash>>,
+    /// What proves each line.
+    tree: DeviceTree,
 }
 
 impl Prepared {
@@ -36,7 +35,7 @@ impl Prepared {
         let plan = Plan::of(&Order::parse(&order.bytes)?, &Runbook::parse(&runbook.bytes)?);
         let lines = list.lines().to_vec();
         let places = (0..).zip(&lines).map(|(place, line)| (line.name.clone(), place)).collect();
-        Ok(Self { order, runbook, plan, lines, places, paths: list.paths()? })
+        Ok(Self { order, runbook, plan, lines, places, tree: list.tree() })
     }
 
     /// The same from the tables.
@@ -64,16 +63,23 @@ impl Prepared {
         &self.lines
     }
 
+    /// How large an offer of it is, in bytes, all but the path.
+    pub(super) fn offer_bytes(&self) -> usize {
+        let of = |signed: &Signed| signed.bytes.len() + signed.signatures.iter().map(String::len).sum::<usize>();
+        of(&self.order) + of(&self.runbook)
+    }
+
     /// What the device at a place is offered.
     pub(super) fn offer(&self, place: usize) -> Option<RunOffered> {
         let signature = |signed: &Signed| signed.signatures.first().cloned().unwrap_or_default();
+        let index = u64::try_from(place).ok()?;
         Some(RunOffered {
             order: self.order.bytes.clone(),
             order_signature: signature(&self.order),
             runbook: self.runbook.bytes.clone(),
             runbook_signature: signature(&self.runbook),
-            index: u64::try_from(place).ok()?,
-            path: self.paths.get(place)?.clone(),
+            index,
+            path: self.tree.path(index).ok()?,
         })
     }
 }
