@@ -4,6 +4,7 @@ mod devices;
 mod faults;
 #[path = "../../../rules/src/fixtures.rs"]
 mod fixtures;
+mod jobs;
 mod live;
 mod log;
 mod restart;
