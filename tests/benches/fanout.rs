@@ -32,6 +32,8 @@ use std::{
 
 /// Simulated agents.
 const AGENTS: usize = 10_000;
+/// As real agents keep alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Logins of the other tenant before, to compare with.
 const LOGINS_BEFORE: usize = 20;
 /// What all of them run.
@@ -56,10 +58,12 @@ pub fn measure() -> Result<()> {
     world.bring_up(&|_| {})?;
     let since = now();
     let version = allow(&world)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A thread of their own: connections live on while the rest of this waits.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let agents = runtime.block_on(idle::enrol(&world, AGENTS))?;
     let fleet = Arc::new(fleet(&world, since)?);
-    let connected = runtime.block_on(async { idle::connect(&idle::dialler(&world)?, agents.clone()).await })?;
+    let connected =
+        runtime.block_on(async { idle::connect(&idle::dialler(&world, KEEP_ALIVE)?, agents.clone()).await })?;
     list(&world)?;
     let order = order(&world, &fleet, &agents, version)?;
     let mut before = Samples::default();

@@ -50,9 +50,9 @@ pub fn measure() -> Result<()> {
 ///
 /// # Errors
 /// No socket, or no CA.
-pub fn dialler(world: &World) -> Result<Arc<Dialler>> {
+pub fn dialler(world: &World, keep_alive: Duration) -> Result<Arc<Dialler>> {
     let ca = world.gateway_dir().join("keys/transport-ca.pem");
-    Ok(Arc::new(Dialler::new(&ca, ([127, 0, 0, 1], world.quic_port()).into(), KEEP_ALIVE)?))
+    Ok(Arc::new(Dialler::new(&ca, ([127, 0, 0, 1], world.quic_port()).into(), keep_alive)?))
 }
 
 /// Joins `count`, approves with one signature, and fetches policy and record, as machines do on their first day.
@@ -60,7 +60,7 @@ pub fn dialler(world: &World) -> Result<Arc<Dialler>> {
 /// # Errors
 /// One of them is not let in.
 pub async fn enrol(world: &World, count: usize) -> Result<Vec<Agent>> {
-    let dialler = dialler(world)?;
+    let dialler = dialler(world, KEEP_ALIVE)?;
     let token = world.dir().join("fleet.token");
     world.make_token("acme", &token, &["--uses", &count.to_string()])?;
     let file = Arc::new(TokenFile::parse(&fs::read(&token)?)?);
@@ -93,7 +93,7 @@ pub async fn enrol(world: &World, count: usize) -> Result<Vec<Agent>> {
 
 /// Connects all, waits for the keep-alives, then kills the gateway and waits for all to be back.
 async fn stay(world: &World, agents: Vec<Agent>) -> Result<()> {
-    let dialler = dialler(world)?;
+    let dialler = dialler(world, KEEP_ALIVE)?;
     let gateway = world.gateway_pid().context("no gateway")?;
     let (base, cpu) = (meter::memory_kib(gateway, "VmRSS")?, meter::cpu_seconds(&[gateway]));
     let connected: Vec<Connected> =

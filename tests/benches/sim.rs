@@ -30,6 +30,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+/// How often a gateway that is busy is dialled again, and after which time.
+const TRIES_MAX: u32 = 50;
+const BACKOFF: Duration = Duration::from_millis(200);
+
 /// Where and how simulated agents dial.
 pub struct Dialler {
     endpoint: Endpoint,
@@ -113,6 +117,17 @@ impl Dialler {
     /// # Errors
     /// It is refused.
     pub async fn join(&self, file: &TokenFile, name: &str) -> Result<Agent> {
+        let mut tries = 0;
+        loop {
+            match self.join_once(file, name).await {
+                Err(_) if tries < TRIES_MAX => tries += 1,
+                joined => return joined,
+            }
+            tokio::time::sleep(BACKOFF).await;
+        }
+    }
+
+    async fn join_once(&self, file: &TokenFile, name: &str) -> Result<Agent> {
         let token = Token::parse(&file.token.bytes)?;
         let (host, transport) = (PrivateKey::generate_ed25519(name)?, ClientKey::generate()?);
         let request = JoinRequest {
@@ -153,6 +168,18 @@ impl Dialler {
     /// # Errors
     /// The gateway is not there or does not want it.
     pub async fn connect(&self, agent: &Agent) -> Result<Connected> {
+        let mut tries = 0;
+        loop {
+            match self.connect_once(agent).await {
+                Err(_) if tries < TRIES_MAX => tries += 1,
+                connected => return connected,
+            }
+            // As the real agent backs off from a gateway that is busy.
+            tokio::time::sleep(BACKOFF).await;
+        }
+    }
+
+    async fn connect_once(&self, agent: &Agent) -> Result<Connected> {
         let quic = self.dial(ALPN, Some(agent)).await?;
         let (mut send, recv) = quic.open_bi().await?;
         let held = agent.policies.iter();
