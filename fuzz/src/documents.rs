@@ -9,6 +9,7 @@ use belay_certs::{
     join::JoinRequest,
     limits::{CSR_BYTES_MAX, POLICY_BYTES_MAX},
     order::{DeviceList, Order},
+    output::{Line, read as read_whole, read_cut_off},
     policy::{Policy, difference},
     runbook::{Arguments, Runbook},
     sshsig,
@@ -78,6 +79,15 @@ pub(crate) fn runbook(input: &[u8]) {
         assert!(rest.eq_ignore_ascii_case(name.as_str()) && value == given, "{variable}");
         assert!(rest.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{variable}");
     }
+}
+
+/// What a run printed: whole or cut off it is read as it is written, and never as more than there is.
+pub(crate) fn output(input: &[u8]) {
+    let Ok(read) = read_cut_off(input) else { return };
+    let text: String = read.lines.iter().map(Line::to_text).collect();
+    assert_eq!(Some(text.as_bytes()), input.get(..read.whole_bytes), "one spelling");
+    assert!(read.kept() <= input.len() as u64, "more than there is");
+    assert_eq!(read_whole(text.as_bytes()).as_ref(), Ok(&read.lines), "the whole lines are a file");
 }
 
 /// An order and the list of its devices are read as they are written; every device is under the list's root.

@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "record", feed: documents::record },
     Target { name: "runbook", feed: documents::runbook },
     Target { name: "order", feed: documents::order },
+    Target { name: "output", feed: documents::output },
     Target { name: "envelope", feed: documents::envelope },
     Target { name: "signature", feed: documents::signature },
     Target { name: "key", feed: documents::key },
