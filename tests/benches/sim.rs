@@ -103,6 +103,7 @@ impl Dialler {
         // As the real agent's, with the keep-alive faster.
         transport
             .keep_alive_interval(Some(self.keep_alive))
+            .max_idle_timeout(Some(VarInt::from_u32(60_000).into()))
             .max_concurrent_bidi_streams(VarInt::from_u32(8))
             .max_concurrent_uni_streams(VarInt::from_u32(0))
             .datagram_receive_buffer_size(None)

@@ -204,8 +204,17 @@ fn a_robot_needs_ssh_and_ssh_keygen_and_does_no_more_than_its_grant() {
     order("cups", "wipe", &other, &devices[..1]).must_refuse(1, &["nothing was started", "wipe"]);
     order("cups", "restart-service", &file, &devices).must_refuse(1, &["nothing was started", "devices"]);
     order("Cups!", "restart-service", &file, &devices[..1]).must_refuse(2, &["not a service"]);
+    assert!(include_str!("../../README.md").contains(ROBOT), "the README shows another script");
     // The same order again is the same job.
-    let again = fs::read(robot.dir.join("order")).unwrap();
-    assert!(!again.is_empty());
-    assert_eq!(lines(&mark).len(), 2);
+    order("cups", "restart-service", &file, &devices[2..]).must();
+    let again = ["order", "order.sig", "devices"].map(|file| fs::read(robot.dir.join(file)).unwrap()).concat();
+    let again = robot.gw_with_input("run acme --json", &again).must().json();
+    assert_eq!(again["again"], true, "{again:#}");
+    let third = again["job"].as_str().unwrap();
+    until("the end of the third", GENEROUS, || {
+        anyhow::ensure!(runs::job(&robot, third)["over"] == true);
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(lines(&mark), ["web1.acme cups", "web2.acme cups", "web3.acme cups"]);
 }
