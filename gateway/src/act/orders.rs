@@ -9,6 +9,7 @@ use super::{
 use crate::{Gateway, limits::REFUSED_NAMED_MAX};
 use belay_certs::{
     Fault, Invalid, PersonRef, Signed, TenantName, Timestamp,
+    limits::CLOCK_AHEAD_MICROS_MAX,
     order::{CheckedOrder, Clocks, DeviceList, Order},
     policy::DeviceFacts,
 };
@@ -91,16 +92,16 @@ impl Checking {
         let parsed = Order::parse(&self.order.bytes)?;
         let list = DeviceList::parse(&self.list)?;
         let checked = self.gateway.book.with(&parsed.tenant, |policies| {
-            // An order for later is taken now, and judged as of when it begins.
-            let now = self.gateway.now().max(parsed.not_before);
-            let clocks = Clocks { here: now, gateway: None };
+            check_issued(&parsed, self.gateway.now())?;
+            let when = self.when(&parsed);
+            let clocks = Clocks { here: when, gateway: None };
             // The first author who counts today; who signed it before and left does not spoil it.
             let mut refused = None;
             for runbook in &self.runbooks {
                 match CheckedOrder::of(policies, &self.order, runbook, clocks) {
                     Ok(checked) => {
                         checked.check_list(&list)?;
-                        self.check_devices(&checked, &list, now)?;
+                        self.check_devices(&checked, &list, when)?;
                         let person = policies.person(checked.signer());
                         let key = checked.signer().fingerprint();
                         return Ok((person, key, runbook.clone()));
@@ -125,14 +126,19 @@ impl Checking {
         Ok((Submission { order: parsed, signed, list, person, key, author_key, bearer }, prepared))
     }
 
+    /// When the first device may be offered it: an order for tonight is judged as tonight. The devices judge it again then.
+    fn when(&self, order: &Order) -> Timestamp {
+        self.gateway.now().max(order.not_before)
+    }
+
     /// Whether every device of the list would take it.
-    fn check_devices(&self, checked: &CheckedOrder<'_>, list: &DeviceList, now: Timestamp) -> Result<(), Invalid> {
+    fn check_devices(&self, checked: &CheckedOrder<'_>, list: &DeviceList, when: Timestamp) -> Result<(), Invalid> {
         let mut refused = Vec::new();
         let mut count: usize = 0;
         for line in list.lines() {
             let facts = self.facts.get(&line.name).filter(|facts| facts.serial == line.serial);
             let answer = match facts {
-                Some(facts) => checked.permit(facts, now).map(|_| ()),
+                Some(facts) => checked.permit(facts, when).map(|_| ()),
                 None => Err(Invalid::new(
                     Fault::Mismatch,
                     format!("no device {} has a record with serial {} in force", line.name, line.serial),
@@ -151,4 +157,17 @@ impl Checking {
         let sentence = format!("nothing was started: {}{rest}", named.join("; "));
         Err(Invalid::new(first.fault, sentence))
     }
+}
+
+/// A signer whose clock runs ahead means another window than they see: judged by this clock, not by when it may begin.
+fn check_issued(order: &Order, now: Timestamp) -> Result<(), Invalid> {
+    if order.issued <= now.plus(CLOCK_AHEAD_MICROS_MAX) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "the order {} is from the future; the clock here says {now}, the signer's said {} when it was signed: set the clock \
+         that is wrong",
+        order.id, order.issued
+    );
+    Err(Invalid::new(Fault::Clock, sentence))
 }
