@@ -3,6 +3,8 @@
 
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/granted.rs"]
+mod granted;
 #[path = "parts/policies.rs"]
 mod policies;
 
@@ -116,7 +118,7 @@ fn a_laptop_that_wakes_after_the_hours_of_a_grant_ends_the_session_that_slept() 
     let account = bench.world.account().to_owned();
     let guest = bench.world.add_person("acme", "guest", &["--do", "shell", "--as", &account]).unwrap();
     let hours = format!("hours = \"Mon-Sun {}-{} UTC\"", clock(-120), clock(120));
-    changed::change(&bench.world, DEVICE, |text| changed::add_to_grant(text, "guest", &hours));
+    changed::change(&bench.world, DEVICE, |text| granted::add_to_grant(text, "guest", &hours));
     let live = |person: &Person| {
         let mut ssh = person.ssh_command();
         ssh.args(["-tt", "--", DEVICE, "echo begun; read line; echo heard $line"]);

@@ -1,6 +1,9 @@
 //! A full disk, on the gateway and on a machine: new actions are refused with a clear word, nothing runs unlogged, what
 //! ended meanwhile is told later, and all goes on without a restart once there is space.
 
+#[path = "parts/disk.rs"]
+mod disk;
+
 use anyhow::{Result, ensure};
 use belay_tests::{
     Person, Plan, Said, World,
@@ -8,12 +11,13 @@ use belay_tests::{
     run,
     wait::{GENEROUS, end_of, until},
 };
+use disk::Disk;
 use serde_json::Value;
 use std::{
-    fs::{self, File},
-    io::{ErrorKind, Write},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    fs,
+    io::Write,
+    path::PathBuf,
+    process::{Child, Stdio},
     time::Instant,
 };
 use tempfile::TempDir;
@@ -29,57 +33,6 @@ const REFUSALS: usize = 6;
 const ATTEMPTS: usize = 60;
 /// Sessions that end while the disk is full: the first ends may still fit into a page that was allocated before.
 const LIVE: usize = 5;
-
-/// A small disk of its own at some place, until dropped.
-struct Disk {
-    at: PathBuf,
-}
-
-impl Disk {
-    /// None, with the reason told, where this test cannot be run.
-    fn mount(at: &Path, size: &str) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            println!("skipped: only root can mount a small disk to fill");
-            return None;
-        }
-        fs::create_dir_all(at).unwrap();
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"]).arg(at);
-        let said = run(&mut mount, b"").unwrap();
-        if !said.status.success() {
-            println!("skipped: no small disk can be mounted here: {}", said.err().trim());
-            return None;
-        }
-        Some(Self { at: at.to_owned() })
-    }
-
-    /// Fills it to the last page.
-    fn fill(&self) {
-        let mut file = File::options().create(true).append(true).open(self.ballast()).unwrap();
-        let page = [0; 4096];
-        loop {
-            match file.write_all(&page) {
-                Ok(()) => {}
-                Err(error) if error.kind() == ErrorKind::StorageFull => return,
-                Err(error) => panic!("the disk is not full but broken: {error}"),
-            }
-        }
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.ballast()).unwrap();
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.at.join("ballast")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = run(Command::new("umount").arg("-l").arg(&self.at), b"");
-    }
-}
 
 /// An installation with one directory on a small disk. Fields end in this order: programs, disk, directories.
 struct Bench {

@@ -2,6 +2,8 @@
 
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/granted.rs"]
+mod granted;
 #[path = "parts/policies.rs"]
 mod policies;
 
@@ -122,7 +124,7 @@ fn live(guest: &Person) -> Terminal {
 fn outside_its_hours_a_grant_gives_nothing_and_what_lives_ends() {
     let (world, guest) = world();
     let inside = daily(-60, 60);
-    changed::change(&world, "web1.acme", |text| changed::add_to_grant(text, "guest", &inside));
+    changed::change(&world, "web1.acme", |text| granted::add_to_grant(text, "guest", &inside));
     guest.ssh("web1.acme", "true").must();
     let shell = live(&guest);
     let later = daily(120, 180);
@@ -147,7 +149,7 @@ fn the_end_of_the_hours_ends_a_session_without_anybody_doing_anything() {
     let (world, guest) = world();
     let window = daily(-60, 2);
     let end = (now().micros() / (60 * SECOND) + 2) * 60 * SECOND;
-    changed::change(&world, "web1.acme", |text| changed::add_to_grant(text, "guest", &window));
+    changed::change(&world, "web1.acme", |text| granted::add_to_grant(text, "guest", &window));
     let shell = live(&guest);
     // Up to two minutes, and one look has one.
     let see = || shell.see("this session was ended: the grant at line");

@@ -2,6 +2,10 @@
 
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/granted.rs"]
+mod granted;
+#[path = "parts/jobs.rs"]
+mod jobs;
 #[path = "parts/policies.rs"]
 mod policies;
 #[path = "parts/runs.rs"]
@@ -37,15 +41,15 @@ fn a_signed_runbook_runs_on_every_device_once_and_the_log_says_so() {
         "[parameters.word]\ntype = \"string\"\ndescription = \"a word\"\npattern = \"[a-z]+\"\nrequired = true",
         &body,
     );
-    let said = runs::order(&tech, &["mark", "word=hello", "--on", "acme/*"]);
+    let said = jobs::order(&tech, &["mark", "word=hello", "--on", "acme/*"]);
     let said = said.must();
     let mut lines: Vec<String> = fs::read_to_string(&mark).unwrap().lines().map(str::to_owned).collect();
     lines.sort();
     assert_eq!(lines, ["web1.acme hello", "web2.acme hello", "web3.acme hello"], "{}", said.story());
-    let id = runs::newest(&tech);
-    let job = runs::job(&tech, &id);
+    let id = jobs::newest(&tech);
+    let job = jobs::job(&tech, &id);
     assert_eq!(job["over"], true, "{job:#}");
-    assert!(runs::states(&job).iter().all(|(_, state)| state == "succeeded"), "{job:#}");
+    assert!(jobs::states(&job).iter().all(|(_, state)| state == "succeeded"), "{job:#}");
     let output = tech.belay(["job", &id, "--device", "web1", "--output"]).unwrap().must().out();
     assert!(output.contains("out hello") && output.contains("err"), "{output}");
     let types: Vec<String> = tech.log("acme").iter().map(|entry| entry["type"].as_str().unwrap().to_owned()).collect();
@@ -87,15 +91,15 @@ fn who_is_offline_runs_it_when_it_comes_back_within_the_window() {
     let (mark, body) = mark(&world);
     runs::push(&world, &author, "mark", "", &body);
     world.stop_agent("web3.acme").unwrap();
-    let said = runs::order(&tech, &["mark", "--on", "acme/*", "--detach"]);
+    let said = jobs::order(&tech, &["mark", "--on", "acme/*", "--detach"]);
     assert_eq!(said.code(), Some(4), "{}", said.story());
-    let id = runs::newest(&tech);
+    let id = jobs::newest(&tech);
     until("the two that are there", GENEROUS, || {
         anyhow::ensure!(lines(&mark) == ["web1.acme", "web2.acme"]);
         Ok(())
     })
     .unwrap();
-    assert_eq!(runs::states(&runs::job(&tech, &id))[2], ("web3".to_owned(), "waiting".to_owned()));
+    assert_eq!(jobs::states(&jobs::job(&tech, &id))[2], ("web3".to_owned(), "waiting".to_owned()));
     // A gateway that was killed meanwhile carries on.
     world.kill_gateway();
     world.start_gateway().unwrap();
@@ -117,11 +121,11 @@ fn a_cancelled_job_starts_nobody_more_and_ends_who_started() {
         Ok(())
     })
     .unwrap();
-    let id = runs::newest(&tech);
+    let id = jobs::newest(&tech);
     tech.belay(["cancel", &id]).unwrap().must();
     assert_eq!(running.wait().unwrap().code(), Some(130));
-    let job = runs::job(&tech, &id);
-    let states: Vec<String> = runs::states(&job).into_iter().map(|(_, state)| state).collect();
+    let job = jobs::job(&tech, &id);
+    let states: Vec<String> = jobs::states(&job).into_iter().map(|(_, state)| state).collect();
     assert_eq!(states, ["cancelled", "not started", "not started"], "{job:#}");
     assert_eq!(lines(&mark).len(), 1);
     // Once is enough, and a retry is for who never began.
@@ -138,11 +142,11 @@ fn the_stop_rule_ends_a_job_after_the_first_wave_and_retry_takes_the_rest() {
     let (mark, body) = mark(&world);
     let fixed = world.dir().join("fixed");
     runs::push(&world, &author, "picky", "", &format!("{body}\ntest -e {} || exit 3", fixed.display()));
-    let said = runs::order(&tech, &["picky", "--on", "acme/*", "--wave", "1,100%", "--stop-above", "0"]);
+    let said = jobs::order(&tech, &["picky", "--on", "acme/*", "--wave", "1,100%", "--stop-above", "0"]);
     assert_eq!(said.code(), Some(3), "{}", said.story());
-    let id = runs::newest(&tech);
-    let job = runs::job(&tech, &id);
-    let states: Vec<String> = runs::states(&job).into_iter().map(|(_, state)| state).collect();
+    let id = jobs::newest(&tech);
+    let job = jobs::job(&tech, &id);
+    let states: Vec<String> = jobs::states(&job).into_iter().map(|(_, state)| state).collect();
     assert_eq!(states, ["failed", "not started", "not started"], "{job:#}");
     assert_eq!((&job["phase"], &job["runs"][0]["exit"]), (&"stopped".into(), &3.into()));
     fs::write(&fixed, "").unwrap();
@@ -157,7 +161,7 @@ fn a_robot_needs_ssh_and_ssh_keygen_and_does_no_more_than_its_grant() {
     let account = world.account().to_owned();
     let robot = world.add_person("acme", "robot", &["--do", "run", "--as", &account]).unwrap();
     changed::change(&world, "web1.acme", |text| {
-        changed::add_to_grant(text, "robot", "runbooks = [\"restart-*\"]\ndevices_max = 2")
+        granted::add_to_grant(text, "robot", "runbooks = [\"restart-*\"]\ndevices_max = 2")
     });
     let (mark, _) = mark(&world);
     let body = format!("echo \"$BELAY_DEVICE $BELAY_ARG_SERVICE\" >> {}", mark.display());
@@ -195,7 +199,7 @@ fn a_robot_needs_ssh_and_ssh_keygen_and_does_no_more_than_its_grant() {
     let submitted = order("cups", "restart-service", &file, &devices[..2]).must().json();
     let id = submitted["job"].as_str().unwrap().to_owned();
     until("the end of the job", GENEROUS, || {
-        anyhow::ensure!(runs::job(&robot, &id)["over"] == true);
+        anyhow::ensure!(jobs::job(&robot, &id)["over"] == true);
         Ok(())
     })
     .unwrap();

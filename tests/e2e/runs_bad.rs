@@ -1,8 +1,14 @@
 //! Bad input to runs, one sentence each: runbooks that do not read, orders that do not count, machines that cannot. Nothing of
 //! it runs anything, and after all of it a good order does.
 
+#[path = "parts/brought.rs"]
+mod brought;
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/granted.rs"]
+mod granted;
+#[path = "parts/jobs.rs"]
+mod jobs;
 #[path = "parts/orders.rs"]
 mod orders;
 #[path = "parts/policies.rs"]
@@ -15,7 +21,8 @@ use belay_tests::{
     Person, World, run,
     wait::{GENEROUS, until},
 };
-use orders::{Draft, bring, envelope};
+use brought::bring;
+use orders::Draft;
 use serde_json::Value;
 use std::{
     ffi::OsStr,
@@ -67,7 +74,7 @@ impl Scene {
     /// The job's only run, once it is over.
     fn over(&self, id: &str) -> Value {
         let job = until("the end of the job", GENEROUS, || {
-            let job = runs::job(&self.tech, id);
+            let job = jobs::job(&self.tech, id);
             anyhow::ensure!(job["over"] == true, "{job:#}");
             Ok(job)
         });
@@ -93,7 +100,7 @@ impl Scene {
     /// Nothing ran until now, and a good order runs everywhere.
     fn is_healthy(&self) {
         assert_eq!(self.ran(), [""; 0], "bad input ran");
-        runs::order(&self.tech, &["mark", "word=good", "--on", "acme/*"]).must();
+        jobs::order(&self.tech, &["mark", "word=good", "--on", "acme/*"]).must();
         assert_eq!(self.ran(), ["web1.acme good", "web2.acme good", "web3.acme good"]);
         self.tech.belay(["log", "verify", "acme"]).unwrap().must();
     }
@@ -160,7 +167,7 @@ fn what_is_wrong_with_an_order_is_said_before_anything_is_offered() {
     let tech = &scene.tech;
     let refused = |code: i32, words: &[&str], said: &str| {
         let line: Vec<&str> = words.iter().copied().chain(["--on", "acme/web1"]).collect();
-        runs::order(tech, &line).must_refuse(code, &[said]);
+        jobs::order(tech, &line).must_refuse(code, &[said]);
     };
     // At the laptop.
     refused(REFUSED, &["mark"], "the parameter word is missing: give word=VALUE");
@@ -173,7 +180,7 @@ fn what_is_wrong_with_an_order_is_said_before_anything_is_offered() {
     refused(REFUSED, &["mark", "word=bad", "--from", "2026-01-01T00:00:00Z"], "give one that is still to come");
     refused(REFUSED, &["mark", "word=bad", "--as", "nobody"], "the account nobody is not granted");
     let select = |on: &str, code: i32, said: &str| {
-        runs::order(tech, &["mark", "word=bad", "--on", on]).must_refuse(code, &[said]);
+        jobs::order(tech, &["mark", "word=bad", "--on", on]).must_refuse(code, &[said]);
     };
     select("acme/db*", REFUSED, "acme/db* means no device");
     select("acme/tag:printer", REFUSED, "acme/tag:printer means no device");
@@ -190,12 +197,12 @@ fn what_is_wrong_with_an_order_is_said_before_anything_is_offered() {
     assert_eq!(tech.gw("jobs --json").must().json(), serde_json::json!([]), "a job was made");
     // One for tonight is none of them, and begins tonight.
     let tonight = Timestamp::from_system(SystemTime::now()).whole_second().plus(7200 * SECOND).to_string();
-    let said = runs::order(tech, &["mark", "word=bad", "--on", "acme/*", "--from", &tonight, "--detach"]);
+    let said = jobs::order(tech, &["mark", "word=bad", "--on", "acme/*", "--from", &tonight, "--detach"]);
     assert_eq!(said.code(), Some(OPEN), "{}", said.story());
-    let id = runs::newest(tech);
-    assert!(runs::states(&runs::job(tech, &id)).iter().all(|(_, state)| state == "waiting"));
+    let id = jobs::newest(tech);
+    assert!(jobs::states(&jobs::job(tech, &id)).iter().all(|(_, state)| state == "waiting"));
     tech.belay(["cancel", &id]).unwrap().must();
-    assert!(runs::states(&runs::job(tech, &id)).iter().all(|(_, state)| state == "not started"));
+    assert!(jobs::states(&jobs::job(tech, &id)).iter().all(|(_, state)| state == "not started"));
     scene.is_healthy();
 }
 
@@ -252,6 +259,11 @@ fn by_hand(scene: &Scene) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     ]
 }
 
+/// Order, signature and list as they travel.
+fn envelope(text: &str, signature: &str, list: &str) -> Vec<u8> {
+    [text, signature, list].concat().into_bytes()
+}
+
 /// An order as it was signed two hours ago, for an hour.
 fn old(draft: &Draft) -> Draft {
     draft.counting(-7200, 3600).changed(|order| order.issued = order.not_before)
@@ -271,7 +283,7 @@ fn a_robot_and_a_short_policy_reach_no_further_than_what_was_granted() {
         let on = "on = [\"*\"]";
         assert!(grant.contains(on), "{grant}");
         let grant = grant.replacen(on, "on = [\"web1\", \"web2\"]", 1);
-        changed::add_to_grant(
+        granted::add_to_grant(
             &format!("{before}{grant}"),
             "robot",
             "runbooks = [\"mark\", \"risky\"]\nrisk = \"normal\"\ndevices_max = 1",
@@ -335,9 +347,9 @@ fn a_machine_that_cannot_run_it_or_may_have_run_it_before_says_so() {
         ("windows_only", "is for windows, and this machine runs linux"),
     ];
     for (name, words) in cases {
-        let said = runs::order(&scene.tech, &[name, "--on", "web1.acme"]);
+        let said = jobs::order(&scene.tech, &[name, "--on", "web1.acme"]);
         said.must_refuse(REFUSED, &[words, "no device has begun"]);
-        scene.is_refused(&runs::newest(&scene.tech), &[words]);
+        scene.is_refused(&jobs::newest(&scene.tech), &[words]);
     }
     // An order that counts from before the machine joined: on another disk it may have run.
     let before = "what this machine remembers of orders begins at";
@@ -369,13 +381,7 @@ fn rejoin(world: &World) {
     run(&mut approve, b"").unwrap().must();
     world.start_agent(device).unwrap();
     world.until_online(device).unwrap();
-    // Orders count by whole seconds: those of the second in which a machine joined may be older than it.
-    let joined = Timestamp::from_system(SystemTime::now());
-    until("the next second", GENEROUS, || {
-        anyhow::ensure!(Timestamp::from_system(SystemTime::now()).whole_second() > joined);
-        Ok(())
-    })
-    .unwrap();
+    runs::until_next_second();
 }
 
 #[test]

@@ -6,10 +6,14 @@
 //! earlier one, and without its receipt nothing starts. `hacked/runs.rs` shows what a gateway without honesty can do, and the
 //! contradiction it leaves.
 
+#[path = "parts/brought.rs"]
+mod brought;
 #[path = "parts/changed.rs"]
 mod changed;
 #[path = "parts/edited.rs"]
 mod edited;
+#[path = "parts/jobs.rs"]
+mod jobs;
 #[path = "parts/orders.rs"]
 mod orders;
 #[path = "parts/policies.rs"]
@@ -21,8 +25,9 @@ use belay_tests::{
     Person, World, run,
     wait::{GENEROUS, until},
 };
+use brought::bring;
 use edited::edit;
-use orders::{Draft, bring};
+use orders::Draft;
 use serde_json::Value;
 use std::{fs, path::PathBuf, process::Command};
 
@@ -61,7 +66,7 @@ impl Scene {
 
     fn over(&self, id: &str) -> Value {
         until("the end of the job", GENEROUS, || {
-            let job = runs::job(&self.tech, id);
+            let job = jobs::job(&self.tech, id);
             anyhow::ensure!(job["over"] == true, "{job:#}");
             Ok(job)
         })
@@ -89,10 +94,9 @@ impl Scene {
 
     /// A new order runs here, whatever was replayed before.
     fn is_healthy(&self, word: &str) {
-        let draft = self.draft(word, &["web1"]);
-        draft.submit(&self.tech).must();
-        let job = self.over(&draft.id());
-        assert_eq!(runs::states(&job), [("web1".to_owned(), "succeeded".to_owned())], "{job:#}");
+        jobs::order(&self.tech, &["mark", &format!("word={word}"), "--on", DEVICE]).must();
+        let job = self.over(&jobs::newest(&self.tech));
+        assert_eq!(jobs::states(&job), [("web1".to_owned(), "succeeded".to_owned())], "{job:#}");
         assert_eq!(self.ran().iter().filter(|line| **line == format!("{DEVICE} {word}")).count(), 1);
     }
 }
@@ -171,7 +175,7 @@ fn an_order_whose_window_is_over_is_over_for_gateway_and_device() {
     let (id, stream) = (draft.id(), draft.signed(&scene.tech.key()));
     bring(&scene.tech, &stream).must();
     // It is over when nobody waits for web3 any more.
-    let states = runs::states(&scene.over(&id));
+    let states = jobs::states(&scene.over(&id));
     assert_eq!(states, [("web1".into(), "succeeded".into()), ("web3".into(), "expired".into())]);
     scene.world.start_agent("web3.acme").unwrap();
     scene.world.until_online("web3.acme").unwrap();

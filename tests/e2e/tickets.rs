@@ -2,6 +2,8 @@
 
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/granted.rs"]
+mod granted;
 #[path = "parts/policies.rs"]
 mod policies;
 
@@ -20,7 +22,7 @@ fn world() -> (World, Person) {
     let world = World::small();
     let account = world.account().to_owned();
     let guest = world.add_person("acme", "guest", &["--do", "shell", "--as", &account]).unwrap();
-    changed::change(&world, "web1.acme", |text| changed::add_to_grant(text, "guest", "ticket = \"INC-[0-9]+\""));
+    changed::change(&world, "web1.acme", |text| granted::add_to_grant(text, "guest", "ticket = \"INC-[0-9]+\""));
     (world, guest)
 }
 

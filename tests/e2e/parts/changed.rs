@@ -18,10 +18,3 @@ pub fn change(world: &World, device: &str, change: impl FnOnce(&str) -> String) 
         .wait("a new policy", mark, GENEROUS, |line| line.contains("policy") && line.contains("version="))
         .unwrap();
 }
-
-/// Adds lines to the grant that names only this person.
-pub fn add_to_grant(text: &str, name: &str, lines: &str) -> String {
-    let who = format!("who = [\"{name}\"]\n");
-    assert_eq!(text.matches(&who).count(), 1, "{text}");
-    text.replace(&who, &format!("{who}{lines}\n"))
-}

@@ -1,11 +1,11 @@
-//! Orders as somebody writes them by hand: every member free, signed with `ssh-keygen`, brought with `ssh`.
+//! Orders as somebody writes them by hand, every member free.
 
 use belay_certs::{
     Digest, Id, Timestamp,
     order::{DeviceLine, DeviceList, Order, Waves},
     time::SECOND,
 };
-use belay_tests::{Person, Said, World};
+use belay_tests::{Person, World};
 use std::{fs, path::Path, time::SystemTime};
 
 /// The namespace of orders.
@@ -72,30 +72,6 @@ impl Draft {
     pub fn id(&self) -> String {
         self.order.id.to_string()
     }
-
-    /// Order, signature and list as they travel.
-    pub fn signed(&self, key: &Path) -> Vec<u8> {
-        let text = self.order.to_text();
-        let signature = Person::sign(key, ORDER, text.as_bytes()).unwrap();
-        envelope(&text, &signature, &self.list.to_text())
-    }
-
-    /// Signed and brought by `person`.
-    #[track_caller]
-    pub fn submit(&self, person: &Person) -> Said {
-        bring(person, &self.signed(&person.key()))
-    }
-}
-
-/// Order, signature and list as they travel.
-pub fn envelope(text: &str, signature: &str, list: &str) -> Vec<u8> {
-    [text, signature, list].concat().into_bytes()
-}
-
-/// `ssh gw run acme` with this on standard input.
-#[track_caller]
-pub fn bring(person: &Person, stream: &[u8]) -> Said {
-    person.gw_with_input("run acme --json", stream)
 }
 
 /// The list of these devices with the serials of their records.

@@ -1,9 +1,12 @@
-//! Runbooks and orders as people and robots make them: who may, a script to run, and what became of it.
+//! Runbooks as their authors make them: who may, a script to run, and the library.
 
 use super::changed;
 use belay_certs::Timestamp;
-use belay_tests::{Person, Plan, Said, World, plan::Tenant, run};
-use serde_json::Value;
+use belay_tests::{
+    Person, Plan, World,
+    plan::Tenant,
+    wait::{GENEROUS, until},
+};
 use std::{fs, path::PathBuf, time::SystemTime};
 
 /// One customer with three machines and one technician.
@@ -22,7 +25,20 @@ pub fn allow(world: &World, device: &str) -> Person {
         );
         with_signers(text, "[\"author\"]") + &grant
     });
+    world.person("tech").belay(["config"]).unwrap().must();
+    author.belay(["config"]).unwrap().must();
+    until_next_second();
     author
+}
+
+/// Orders count by whole seconds: those of the second in which a machine joined may be older than what it remembers.
+pub fn until_next_second() {
+    let joined = Timestamp::from_system(SystemTime::now());
+    until("the next second", GENEROUS, || {
+        anyhow::ensure!(Timestamp::from_system(SystemTime::now()).whole_second() > joined);
+        Ok(())
+    })
+    .unwrap();
 }
 
 /// The policy with these as the authors of runbooks.
@@ -64,30 +80,4 @@ pub fn write(world: &World, name: &str, declared: &str, body: &str) -> PathBuf {
     let file = world.dir().join(format!("{name}.sh"));
     fs::write(&file, text).unwrap();
     file
-}
-
-/// `belay run` without questions.
-pub fn order(person: &Person, words: &[&str]) -> Said {
-    let mut belay = person.belay_command().unwrap();
-    run(belay.arg("run").args(words).arg("--yes"), b"").unwrap()
-}
-
-/// The job as the gateway shows it.
-#[track_caller]
-pub fn job(person: &Person, id: &str) -> Value {
-    person.gw(&format!("job {id} --json")).must().json()
-}
-
-/// How each device's run ended, or where it stands.
-pub fn states(job: &Value) -> Vec<(String, String)> {
-    let runs = job["runs"].as_array().unwrap();
-    runs.iter()
-        .map(|run| (run["device"].as_str().unwrap().to_owned(), run["state"].as_str().unwrap().to_owned()))
-        .collect()
-}
-
-/// The id of the newest job.
-#[track_caller]
-pub fn newest(person: &Person) -> String {
-    person.gw("jobs --json").must().json()[0]["job"].as_str().unwrap().to_owned()
 }
