@@ -3,14 +3,26 @@
 
 #[path = "hacked/bytes.rs"]
 mod bytes;
+#[path = "parts/changed.rs"]
+mod changed;
+#[path = "parts/edited.rs"]
+mod edited;
+#[path = "hacked/runs.rs"]
+mod hacked_runs;
 #[path = "hacked/impostor.rs"]
 mod impostor;
 #[path = "hacked/keys.rs"]
 mod keys;
 #[path = "hacked/ledger.rs"]
 mod ledger;
+#[path = "parts/orders.rs"]
+mod orders;
+#[path = "parts/policies.rs"]
+mod policies;
 #[path = "hacked/rogue.rs"]
 mod rogue;
+#[path = "parts/runs.rs"]
+mod runs;
 #[path = "hacked/wire.rs"]
 mod wire;
 

@@ -2,6 +2,7 @@
 
 use super::{
     DEVICE, NO_CONNECTION, acme,
+    edited::edit,
     impostor::Impostor,
     record,
     rogue::{Rogue, ssh_through},
@@ -9,7 +10,6 @@ use super::{
 };
 use belay_certs::{Digest, Namespace, PrivateKey, join::JoinRequest, sshsig::sign};
 use belay_tests::{World, run, wait::GENEROUS};
-use serde_json::json;
 use std::{fs, process::Command};
 
 #[test]
@@ -79,9 +79,12 @@ fn a_host_key_swapped_in_the_database_is_seen_by_whoever_approves() {
     let swapped = JoinRequest { host_key: own.public().clone(), ..asked }.to_text();
     let by_own = sign(Namespace::Join, swapped.as_bytes(), &own).unwrap();
     world.stop_gateway().unwrap();
-    let edit = "UPDATE device SET host_key = ?, fingerprint = ?, request = CAST(? AS BLOB), by_join_key = ?, by_host_key = ? \
+    let change = "UPDATE device SET host_key = ?, fingerprint = ?, request = CAST(? AS BLOB), by_join_key = ?, by_host_key = ? \
                 WHERE name = 'web1'";
-    edit_database(&world, edit, &[&own.public().line(), &own.public().fingerprint(), &swapped, &by_own, &by_own]);
+    assert_eq!(
+        edit(&world, change, &[&own.public().line(), &own.public().fingerprint(), &swapped, &by_own, &by_own]),
+        1
+    );
     world.start_gateway().unwrap();
     let reason = "the first signature is not by the token's join key";
     world.try_approve("acme", "web1").unwrap().must_refuse(1, &[reason, "nothing that matches verifies"]);
@@ -92,23 +95,14 @@ fn a_host_key_swapped_in_the_database_is_seen_by_whoever_approves() {
     assert_ne!(world.device("web2.acme").unwrap()["state"], "pending");
 }
 
-/// What root types into the database of a gateway that is stopped.
-fn edit_database(world: &World, statement: &str, values: &[&str]) {
-    let script = "import json,sqlite3,sys\nasked=json.load(sys.stdin)\ndb=sqlite3.connect(asked['file'])\n\
-                  done=db.execute(asked['statement'],asked['values'])\ndb.commit()\nprint(done.rowcount)";
-    let file = world.gateway_dir().join("belay.db");
-    let asked = json!({ "file": file, "statement": statement, "values": values }).to_string();
-    let said = run(Command::new("python3").args(["-c", script]), asked.as_bytes()).unwrap().must();
-    assert_eq!(said.out().trim(), "1", "{}", said.story());
-}
-
 #[test]
 fn a_gateway_does_not_serve_a_policy_that_somebody_wrote_into_its_database() {
     let world = World::of(acme(&["web1"]));
     let forged = with_mallory(&world, &world.stranger("mallory").unwrap(), 1);
     let (text, digest) = (String::from_utf8(forged.clone()).unwrap(), Digest::of(&forged).to_string());
     world.stop_gateway().unwrap();
-    edit_database(&world, "UPDATE policy SET bytes = CAST(? AS BLOB), digest = ? WHERE version = 1", &[&text, &digest]);
+    let change = "UPDATE policy SET bytes = CAST(? AS BLOB), digest = ? WHERE version = 1";
+    assert_eq!(edit(&world, change, &[&text, &digest]), 1);
     let (logged, why) = (world.log("gateway").mark(), "policy version 1 of acme in the database");
     assert!(world.start_gateway().is_err(), "it serves");
     let line = world.log("gateway").wait(why, logged, GENEROUS, |line| line.contains(why)).unwrap();

@@ -93,7 +93,7 @@ impl Ledger {
         let from = made.consistency_from.max(self.given);
         let message = match lie {
             Lie::None | Lie::Late => self.truth(made, &said, from, said.type_name()).into(),
-            Lie::Withheld => self.truth(made, &said, from, "session.withheld").into(),
+            Lie::Withheld => self.truth(made, &said, from, withheld(&said)).into(),
             Lie::Refused => refused(&said).into(),
             Lie::Bytes(bytes) => return bytes.clone(),
             lie => self.falsehood(made, &said, from, lie).into(),
@@ -107,8 +107,8 @@ impl Ledger {
             Some(index) => *index,
             None => {
                 let mut entry = Entry { kind: kind.to_owned(), ..entry(made, said) };
-                if kind == "session.withheld" {
-                    entry.detail.retain(|name, _| name == "session");
+                if kind == withheld(said) {
+                    entry.detail.retain(|name, _| name == "session" || name == "order");
                     entry.detail.insert("reason".to_owned(), "its person is another".into());
                 }
                 self.entries.push(entry.to_bytes().unwrap());
@@ -193,9 +193,17 @@ fn refused(said: &Statement) -> StatementRefused {
     StatementRefused { statement: said.head.id.0, code, sentence: "the dog ate the log".to_owned() }
 }
 
+/// What an intent is recorded as that permits nothing.
+fn withheld(said: &Statement) -> &'static str {
+    match said.body {
+        Body::RunStarted(_) => "run.withheld",
+        _ => "session.withheld",
+    }
+}
+
 /// Whether a statement is the intent to start something.
 pub fn opens(made: &StatementMade) -> bool {
-    matches!(Statement::parse(made.text.as_bytes()).unwrap().body, Body::SessionOpened(_))
+    matches!(Statement::parse(made.text.as_bytes()).unwrap().body, Body::SessionOpened(_) | Body::RunStarted(_))
 }
 
 /// A Merkle tree over entries, all of it in memory.

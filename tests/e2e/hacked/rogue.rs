@@ -57,6 +57,8 @@ struct Script {
     greeting: Option<Vec<u8>>,
     /// The answer to the first sending of each new intent; what is sent again gets the truth.
     lie: Lie,
+    /// Whether what is sent again gets the lie again.
+    insists: bool,
     /// Instead of `Open` on a session stream.
     opening: Option<Vec<u8>>,
     /// Intents that had their answer.
@@ -100,6 +102,7 @@ impl Rogue {
         let script = Script {
             greeting: None,
             lie: Lie::None,
+            insists: false,
             opening: None,
             answered: HashSet::new(),
             deaf: watch::channel(false).0,
@@ -120,7 +123,14 @@ impl Rogue {
 
     /// What the next intents are answered with, each once.
     pub fn will_say(&self, lie: Lie) {
-        self.script().lie = lie;
+        let mut script = self.script();
+        (script.lie, script.insists) = (lie, false);
+    }
+
+    /// What the next intents are answered with, however often they are sent.
+    pub fn will_insist_on(&self, lie: Lie) {
+        let mut script = self.script();
+        (script.lie, script.insists) = (lie, true);
     }
 
     /// What is said instead of a welcome.
@@ -157,7 +167,7 @@ impl Rogue {
     /// Says at last, in order, what was kept back; how much that was. From now on it tells the truth.
     pub fn say_what_was_kept_back(&self) -> usize {
         let (mut script, mut held) = (self.script(), Vec::new());
-        script.lie = Lie::None;
+        (script.lie, script.insists) = (Lie::None, false);
         self.stage.seen.change(|seen| held = std::mem::take(&mut seen.held));
         let count = held.len();
         // Within the script's lock: nothing that is answered later overtakes them.
@@ -199,6 +209,11 @@ impl Rogue {
     pub fn heard<R>(&self, what: &str, mark: usize, find: impl Fn(&ToGateway) -> Option<R>) -> R {
         let found = self.stage.seen.wait(GENEROUS, |seen| seen.heard.iter().skip(mark).find_map(&find));
         found.unwrap_or_else(|| panic!("the agent does not say {what}: {:?}", self.stage.seen.lock().heard))
+    }
+
+    /// Everything after `mark` in which `find` finds something.
+    pub fn all_heard<R>(&self, mark: usize, find: impl Fn(&ToGateway) -> Option<R>) -> Vec<R> {
+        self.stage.seen.lock().heard.iter().skip(mark).filter_map(find).collect()
     }
 
     /// Everything that was stated.
@@ -349,7 +364,7 @@ impl Stage {
     fn answer(&self, made: &StatementMade) -> Option<Vec<u8>> {
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         let first = script.answered.insert(made.seq);
-        let lie = if first && opens(made) { script.lie.clone() } else { Lie::None };
+        let lie = if (first || script.insists) && opens(made) { script.lie.clone() } else { Lie::None };
         let bytes = self.ledger.lock().unwrap_or_else(PoisonError::into_inner).answer(made, &lie);
         // A gateway that is slow with one answer is slow with all that follow it.
         if lie != Lie::Late && self.seen.lock().held.is_empty() {
