@@ -33,6 +33,8 @@ use std::{fs, path::PathBuf, process::Command};
 
 const DEVICE: &str = "web1.acme";
 const REFUSED: i32 = 1;
+/// The status of a channel that the device refused.
+const NOT_STARTED: i32 = 254;
 const SPENT: &str = "this order was carried out or refused here before, and none is taken twice: sign a new one";
 const WORD: &str = "[parameters.word]\ntype = \"string\"\ndescription = \"a word\"\nrequired = true";
 
@@ -222,6 +224,8 @@ fn a_machine_whose_state_is_an_older_copy_runs_it_no_second_time_and_is_found_ou
     assert!(found["reason"].as_str().unwrap().contains("two machines with one key, or a restored disk"), "{found:#}");
     let over = |line: &str| line.contains("a run is over") && line.contains("not started");
     scene.world.log(DEVICE).wait("the end of a run that never began", mark, GENEROUS, over).unwrap();
+    // Nothing else starts there either, until it is joined again.
+    scene.tech.ssh(DEVICE, "true").must_refuse(NOT_STARTED, &["nothing was started"]);
     assert_eq!(scene.ran(), ["web1.acme once"]);
     scene.tech.belay(["log", "verify", "acme"]).unwrap().must();
 }
