@@ -302,7 +302,7 @@ fn a_script_that_prints_without_end_costs_its_limit_and_no_more() {
     assert_eq!(jobs::order(&scene.tech, &["prints", "--on", DEVICE, "--detach"]).code(), Some(4));
     let id = jobs::newest(&scene.tech);
     let (mut rss_most, mut kept_most) = (0, 0);
-    let job = until("the end of the job", BULKY * 4, || {
+    let job = until("the end of the job", BULKY * 12, || {
         rss_most = scene.rss().max(rss_most);
         kept_most = bytes_below(&runs).max(kept_most);
         let job = jobs::job(&scene.tech, &id);
