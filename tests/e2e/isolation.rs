@@ -4,6 +4,8 @@
 
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/jobs.rs"]
+mod jobs;
 #[path = "parts/policies.rs"]
 mod policies;
 #[path = "parts/runs.rs"]
@@ -235,8 +237,9 @@ fn a_job_of_another_tenant_is_no_job() {
     let author = runs::allow(&world, "web1.acme");
     let (tech, other) = (world.person("tech"), world.person("other"));
     runs::push(&world, &author, "noop", "", "echo the secret of acme");
-    runs::order(&tech, &["noop", "--on", "acme/*"]).must();
-    let theirs = runs::newest(&tech);
+    jobs::order(&tech, &["noop", "--on", "acme/*"]).must();
+    let theirs = jobs::newest(&tech);
+    assert!(jobs::states(&jobs::job(&tech, &theirs)).iter().all(|(_, state)| state == "succeeded"));
     for line in JOB_COMMANDS {
         tech.gw(&line.replace("JOB", &theirs).replace("cancel", "job"));
         let answer = |id: &str| {

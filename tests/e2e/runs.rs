@@ -12,7 +12,7 @@ mod policies;
 mod runs;
 
 use belay_tests::{
-    Person, World, run,
+    Person, Plan, World, run,
     wait::{GENEROUS, until},
 };
 use std::{
@@ -26,7 +26,7 @@ const ROBOT: &str = include_str!("../../certs/src/order/fixtures/order.sh");
 
 #[test]
 fn a_signed_runbook_runs_on_every_device_once_and_the_log_says_so() {
-    let world = World::of(runs::plan());
+    let world = World::of(Plan::three());
     let author = runs::allow(&world, "web1.acme");
     let tech = world.person("tech");
     let mark = world.dir().join("ran");
@@ -85,7 +85,7 @@ fn begin(person: &Person, words: &[&str]) -> Child {
 
 #[test]
 fn who_is_offline_runs_it_when_it_comes_back_within_the_window() {
-    let world = World::of(runs::plan());
+    let world = World::of(Plan::three());
     let author = runs::allow(&world, "web1.acme");
     let tech = world.person("tech");
     let (mark, body) = mark(&world);
@@ -110,7 +110,7 @@ fn who_is_offline_runs_it_when_it_comes_back_within_the_window() {
 
 #[test]
 fn a_cancelled_job_starts_nobody_more_and_ends_who_started() {
-    let world = World::of(runs::plan());
+    let world = World::of(Plan::three());
     let author = runs::allow(&world, "web1.acme");
     let tech = world.person("tech");
     let (mark, body) = mark(&world);
@@ -136,7 +136,7 @@ fn a_cancelled_job_starts_nobody_more_and_ends_who_started() {
 
 #[test]
 fn the_stop_rule_ends_a_job_after_the_first_wave_and_retry_takes_the_rest() {
-    let world = World::of(runs::plan());
+    let world = World::of(Plan::three());
     let author = runs::allow(&world, "web1.acme");
     let tech = world.person("tech");
     let (mark, body) = mark(&world);
@@ -156,7 +156,7 @@ fn the_stop_rule_ends_a_job_after_the_first_wave_and_retry_takes_the_rest() {
 
 #[test]
 fn a_robot_needs_ssh_and_ssh_keygen_and_does_no_more_than_its_grant() {
-    let world = World::of(runs::plan());
+    let world = World::of(Plan::three());
     let author = runs::allow(&world, "web1.acme");
     let account = world.account().to_owned();
     let robot = world.add_person("acme", "robot", &["--do", "run", "--as", &account]).unwrap();
@@ -216,7 +216,7 @@ fn a_robot_needs_ssh_and_ssh_keygen_and_does_no_more_than_its_grant() {
     assert_eq!(again["again"], true, "{again:#}");
     let third = again["job"].as_str().unwrap();
     until("the end of the third", GENEROUS, || {
-        anyhow::ensure!(runs::job(&robot, third)["over"] == true);
+        anyhow::ensure!(jobs::job(&robot, third)["over"] == true);
         Ok(())
     })
     .unwrap();

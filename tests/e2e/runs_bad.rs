@@ -18,7 +18,7 @@ mod runs;
 
 use belay_certs::{Digest, Timestamp, order::DeviceList, time::SECOND};
 use belay_tests::{
-    Person, World, run,
+    Person, Plan, World, run,
     wait::{GENEROUS, until},
 };
 use brought::bring;
@@ -52,7 +52,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let world = World::of(runs::plan());
+        let world = World::of(Plan::three());
         let author = runs::allow(&world, "web1.acme");
         let (tech, mark) = (world.person("tech"), world.dir().join("ran"));
         let body = format!("echo \"$BELAY_DEVICE $BELAY_ARG_WORD\" >> {}", mark.display());

@@ -3,6 +3,8 @@
 
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/jobs.rs"]
+mod jobs;
 #[path = "parts/policies.rs"]
 mod policies;
 #[path = "parts/runs.rs"]
@@ -55,7 +57,7 @@ fn no_order_runs_twice_and_no_result_is_lost_by_a_kill() {
     for number in 0..jobs {
         let job = bench.job(&mut seeded);
         bench.check(&job, &format!("job {number} of seed {seed}"));
-        for (_, state) in runs::states(&job) {
+        for (_, state) in jobs::states(&job) {
             *ended.entry(state).or_default() += 1;
         }
     }
@@ -92,7 +94,7 @@ impl Bench {
             self.kill(seeded);
         }
         until("the end of the job", 4 * GENEROUS, || {
-            let job = self.tech.gw(&format!("job {id} --json")).json();
+            let job = jobs::job(&self.tech, &id);
             ensure!(job["over"] == true, "{job:#}");
             Ok(job)
         })
@@ -100,9 +102,9 @@ impl Bench {
     }
 
     fn submit(&self) -> String {
-        let said = runs::order(&self.tech, &["mark", "--on", "acme/*", "--detach", "--for", "10m"]);
+        let said = jobs::order(&self.tech, &["mark", "--on", "acme/*", "--detach", "--for", "10m"]);
         assert!(matches!(said.code(), Some(0 | 4)), "{}", said.story());
-        runs::newest(&self.tech)
+        jobs::newest(&self.tech)
     }
 
     fn kill(&mut self, seeded: &mut Seeded) {
@@ -134,7 +136,7 @@ impl Bench {
     fn check(&self, job: &Value, when: &str) {
         let id = job["job"].as_str().unwrap();
         let ran = fs::read_to_string(&self.file).unwrap();
-        for (device, state) in runs::states(job) {
+        for (device, state) in jobs::states(job) {
             let count = |what: &str| {
                 let line = format!("{id} {device}.acme {what}");
                 ran.lines().filter(|ran| *ran == line).count()

@@ -17,7 +17,7 @@ use belay_certs::{
     output::{self, Line, Stream},
 };
 use belay_tests::{
-    Person, World,
+    Person, Plan, World,
     wait::{BULKY, GENEROUS, until},
 };
 use disk::Disk;
@@ -58,7 +58,7 @@ impl Scene {
 
     fn of(disk: impl Fn(&World) -> Option<Disk>) -> Self {
         let scratch = TempDir::with_prefix("belay-").unwrap();
-        let world = World::prepare(scratch.path(), runs::plan()).unwrap();
+        let world = World::prepare(scratch.path(), Plan::three()).unwrap();
         let disk = disk(&world);
         world.bring_up(&|_| {}).unwrap();
         let author = runs::allow(&world, DEVICE);

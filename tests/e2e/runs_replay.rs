@@ -22,7 +22,7 @@ mod policies;
 mod runs;
 
 use belay_tests::{
-    Person, World, run,
+    Person, Plan, World, run,
     wait::{GENEROUS, until},
 };
 use brought::bring;
@@ -49,7 +49,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let world = World::of(runs::plan());
+        let world = World::of(Plan::three());
         let author = runs::allow(&world, DEVICE);
         let (tech, mark) = (world.person("tech"), world.dir().join("ran"));
         let body = format!("echo \"$BELAY_DEVICE $BELAY_ARG_WORD\" >> {}", mark.display());

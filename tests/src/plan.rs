@@ -64,6 +64,12 @@ impl Plan {
         Self { tenants: vec![Tenant { name: "acme", owner: "tech", people: &[], onlookers: &[], devices: &["web1"] }] }
     }
 
+    /// One customer with one technician and three machines.
+    pub fn three() -> Self {
+        let devices = &["web1", "web2", "web3"];
+        Self { tenants: vec![Tenant { name: "acme", owner: "tech", people: &[], onlookers: &[], devices }] }
+    }
+
     /// One customer with one technician, and no machine yet.
     pub fn without_devices() -> Self {
         Self { tenants: vec![Tenant { name: "acme", owner: "tech", people: &[], onlookers: &[], devices: &[] }] }

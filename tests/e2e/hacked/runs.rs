@@ -16,7 +16,7 @@ use belay_certs::{
 };
 use belay_protocol::{RunCancelled, RunOffered, StatementMade, ToGateway};
 use belay_tests::{
-    Person, World, run,
+    Person, Plan, World, run,
     wait::{GENEROUS, until},
 };
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
@@ -39,7 +39,7 @@ struct Stolen {
 
 impl Stolen {
     fn new() -> Self {
-        let world = World::of(runs::plan());
+        let world = World::of(Plan::three());
         let author = runs::allow(&world, DEVICE);
         let mark = world.dir().join("ran");
         let body = format!("echo \"$BELAY_ARG_WORD\" >> {}", mark.display());
@@ -72,7 +72,7 @@ impl Stolen {
         let order = draft.order.to_text();
         let order_signature = Person::sign(key, orders::ORDER, order.as_bytes()).unwrap();
         let (runbook, runbook_signature) = self.runbook.clone();
-        let path = draft.list.paths().unwrap().remove(0);
+        let path = draft.list.tree().path(0).unwrap();
         RunOffered { order: order.into_bytes(), order_signature, runbook, runbook_signature, index: 0, path }
     }
 

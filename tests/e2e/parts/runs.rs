@@ -3,17 +3,10 @@
 use super::changed;
 use belay_certs::Timestamp;
 use belay_tests::{
-    Person, Plan, World,
-    plan::Tenant,
+    Person, World,
     wait::{GENEROUS, until},
 };
 use std::{fs, path::PathBuf, time::SystemTime};
-
-/// One customer with three machines and one technician.
-pub fn plan() -> Plan {
-    let devices = &["web1", "web2", "web3"];
-    Plan { tenants: vec![Tenant { name: "acme", owner: "tech", people: &[], onlookers: &[], devices }] }
-}
 
 /// Lets `tech` run every runbook of `author`, who is made here, as the account of this test.
 pub fn allow(world: &World, device: &str) -> Person {
