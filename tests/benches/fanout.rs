@@ -36,6 +36,8 @@ const AGENTS: usize = 10_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Logins of the other tenant before, to compare with.
 const LOGINS_BEFORE: usize = 20;
+/// The pause between two logins: they are to measure, and not to be the load.
+const LOGIN_EVERY: Duration = Duration::from_millis(200);
 /// What all of them run.
 const SCRIPT: &str = "#!/bin/sh\n# /// belay\n# name = \"noop\"\n# description = \"nothing\"\n# issued = ISSUED\n# account = \"root\"\n# ///\ntrue\n";
 
@@ -76,6 +78,7 @@ pub fn measure() -> Result<()> {
             let mut meanwhile = Samples::default();
             while !stop.load(Ordering::Relaxed) {
                 meanwhile.add(login(&world));
+                thread::sleep(LOGIN_EVERY);
             }
             meanwhile
         });

@@ -33,6 +33,8 @@ use std::{
 /// How often a gateway that is busy is dialled again, and after which time.
 const TRIES_MAX: u32 = 50;
 const BACKOFF: Duration = Duration::from_millis(200);
+/// From dialling to the welcome; the real agent waits 10 s for the one and 5 s for the other.
+const CONNECT_WAIT: Duration = Duration::from_secs(15);
 
 /// Where and how simulated agents dial.
 pub struct Dialler {
@@ -171,9 +173,10 @@ impl Dialler {
     pub async fn connect(&self, agent: &Agent) -> Result<Connected> {
         let mut tries = 0;
         loop {
-            match self.connect_once(agent).await {
-                Err(_) if tries < TRIES_MAX => tries += 1,
-                connected => return connected,
+            match tokio::time::timeout(CONNECT_WAIT, self.connect_once(agent)).await {
+                Ok(Err(_)) | Err(_) if tries < TRIES_MAX => tries += 1,
+                Ok(connected) => return connected,
+                Err(_) => bail!("the gateway did not answer {TRIES_MAX} times"),
             }
             // As the real agent backs off from a gateway that is busy.
             tokio::time::sleep(BACKOFF).await;

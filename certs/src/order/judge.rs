@@ -20,7 +20,8 @@ use crate::{
 pub struct Clocks {
     /// This machine's: the one that counts.
     pub here: Timestamp,
-    /// The gateway's, where it is known: only named, so that a person sees which one is wrong.
+    /// The gateway's, where it is known: it never makes an order count, only refuses one when the two are far apart, and is
+    /// named so that a person sees which one is wrong.
     pub gateway: Option<Timestamp>,
 }
 
@@ -284,7 +285,7 @@ fn check_order(policies: &Policies<'_>, order: &Order, clocks: Clocks) -> Result
     Ok(())
 }
 
-/// The window is open by the clock here; who reads that it is not sees every clock there is.
+/// The window is open by the clock here, and no clock contradicts it by much; who reads that it is not sees every clock there is.
 fn check_window(order: &Order, clocks: Clocks) -> Result<(), Invalid> {
     let Clocks { here, gateway } = clocks;
     let latest = here.plus(CLOCK_AHEAD_MICROS_MAX);
@@ -306,6 +307,11 @@ fn check_window(order: &Order, clocks: Clocks) -> Result<(), Invalid> {
     }
     if order.not_before > latest {
         let sentence = format!("begins at {}; {said}: wait for it, or set the clock that is wrong", order.not_before);
+        return Err(Invalid::new(Fault::Clock, sentence));
+    }
+    if disagree {
+        // In a long window both may be inside, and the hours of a grant would still be those of a wrong clock.
+        let sentence = format!("cannot be timed, for the clocks disagree; {said}: set the clock that is wrong");
         return Err(Invalid::new(Fault::Clock, sentence));
     }
     Ok(())

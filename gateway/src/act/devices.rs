@@ -2,7 +2,7 @@
 
 use crate::{
     Gateway,
-    store::{Broken, DeviceRow, limits::ROWS_READ_MAX},
+    store::{Broken, DeviceRow, ListedRow, limits::ROWS_READ_MAX},
 };
 use belay_certs::{DeviceAddress, TenantName, policy::DeviceFacts};
 
@@ -22,6 +22,21 @@ pub(crate) async fn find(gateway: &Gateway, address: &DeviceAddress) -> Result<O
     match gateway.store.tenant(&address.tenant) {
         Some(tenant) => tenant.device(&address.device).await,
         None => Ok(None),
+    }
+}
+
+/// The same, with what a list shows of each: ten thousand are read in a moment.
+pub(crate) async fn listed(gateway: &Gateway, tenant: &TenantName) -> Result<Vec<ListedRow>, Broken> {
+    let Some(tenant) = gateway.store.tenant(tenant) else { return Ok(Vec::new()) };
+    let mut rows: Vec<ListedRow> = Vec::new();
+    loop {
+        let after = rows.last().map_or(String::new(), |row| row.facts.address.device.to_string());
+        let page = tenant.devices_listed(&after, ROWS_READ_MAX).await?;
+        let last = page.len() < ROWS_READ_MAX as usize;
+        rows.extend(page);
+        if last {
+            return Ok(rows);
+        }
     }
 }
 

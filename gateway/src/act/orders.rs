@@ -44,8 +44,8 @@ pub(crate) async fn submit(
     if known {
         return Ok(Job { order: parsed, again: true });
     }
-    let held = devices::all(gateway, tenant).await.map_err(|why| crate::broken(&why))?;
-    let facts = held.iter().filter_map(devices::facts).map(|facts| (facts.address.device.clone(), facts)).collect();
+    let held = devices::listed(gateway, tenant).await.map_err(|why| crate::broken(&why))?;
+    let facts = held.into_iter().map(|row| (row.facts.address.device.clone(), row.facts)).collect();
     let runbooks = runbooks(gateway, tenant, &parsed).await?;
     let (gateway, bearer) = (gateway.itself.upgrade().ok_or_else(|| crate::broken(&"the gateway is gone"))?, bearer);
     let checking = Checking { gateway: Arc::clone(&gateway), order, list, runbooks, facts, bearer };

@@ -47,8 +47,8 @@ pub use jobs::{RunEnded, RunRow};
 pub use keys::LogKeys;
 pub use library::{JobDocuments, JobRow, RunbookRow, SignedRunbook};
 pub use read::{
-    ApprovalRow, ApprovedFacts, DeviceRow, PendingRow, PendingWanted, PresenceFacts, Standing, TenantRow, TenantStore,
-    TokenRow,
+    ApprovalRow, ApprovedFacts, DeviceRow, ListedRow, PendingRow, PendingWanted, PresenceFacts, Seen, Standing,
+    TenantRow, TenantStore, TokenRow,
 };
 pub use record::Recorded;
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};

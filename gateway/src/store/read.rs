@@ -9,7 +9,7 @@ use super::limits::{ENTRIES_READ_MAX, ROWS_READ_MAX};
 use super::sql;
 use belay_certs::device::Approval;
 use belay_certs::join::SignedJoin;
-use belay_certs::policy::LogIdentity;
+use belay_certs::policy::{DeviceFacts, LogIdentity};
 use belay_certs::{DeviceAddress, DeviceName, Digest, Id, PersonRef, PublicKey, Signed, TenantName, Timestamp};
 use belay_rules::{DeviceState, LogName};
 use sqlx::Row;
@@ -95,6 +95,28 @@ pub struct PresenceFacts {
     pub version: String,
     /// The newest version of its tenant's policy that it said it holds, when it came or when it went.
     pub held: Option<u64>,
+}
+
+/// A device in a list of many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRow {
+    /// What its record says.
+    pub facts: DeviceFacts,
+    /// Its connection, or its last one; none when it never connected.
+    pub seen: Option<Seen>,
+}
+
+/// A connection, as a list shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether it is there, as far as the tables remember.
+    pub is_connected: bool,
+    /// Since when it is connected, or gone.
+    pub since: Timestamp,
+    /// Where it called from.
+    pub address: String,
+    /// The agent's version.
+    pub version: String,
 }
 
 /// A machine that waits for approval, with all that an approver checks.
@@ -278,6 +300,13 @@ impl TenantStore {
         rows.iter().map(|row| device(row, &self.tenant)).collect()
     }
 
+    /// The same devices, with what a list shows of each.
+    pub async fn devices_listed(&self, after: &str, limit: u32) -> Result<Vec<ListedRow>, Broken> {
+        let query = sqlx::query(sql::DEVICES_LISTED).bind(self.tenant.as_str()).bind(after).bind(rows_max(limit));
+        let rows = query.fetch_all(self.store.readers()).await?;
+        rows.iter().map(|row| listed(row, &self.tenant)).collect()
+    }
+
     /// The device that has this name: the approved one, or else the one that waits for it, or had it last.
     pub async fn device(&self, name: &DeviceName) -> Result<Option<DeviceRow>, Broken> {
         let query = sqlx::query(sql::DEVICE_BY_NAME).bind(self.tenant.as_str()).bind(name.as_str());
@@ -336,6 +365,22 @@ impl TenantStore {
 /// A limit as the database takes it.
 pub(super) fn rows_max(limit: u32) -> i64 {
     i64::from(limit.min(ROWS_READ_MAX))
+}
+
+/// A row of `DEVICES_LISTED`.
+fn listed(row: &AnyRow, tenant: &TenantName) -> Result<ListedRow, Broken> {
+    let address = DeviceAddress { device: row.try_get::<&str, _>(0)?.parse()?, tenant: tenant.clone() };
+    let seen = match row.try_get::<Option<i64>, _>(4)? {
+        None => None,
+        Some(since) => Some(Seen {
+            is_connected: row.try_get::<Option<&str>, _>(3)?.is_some(),
+            since: Timestamp::from_micros(since),
+            address: row.try_get(5)?,
+            version: row.try_get(6)?,
+        }),
+    };
+    let labels = serde_json::from_str(row.try_get(2)?)?;
+    Ok(ListedRow { facts: DeviceFacts { address, labels, serial: unsigned(row.try_get(1)?)? }, seen })
 }
 
 /// A row of `DEVICES` and its like, of this tenant.

@@ -12,11 +12,11 @@ use belay_certs::{DeviceAddress, Invalid, PersonRef, TenantName, Timestamp};
 use belay_rules::{
     Ask, Outcome,
     job::{Full, Job, Owed, Plan, Rota, Run},
-    limits::OFFERS_PER_ASK_MAX,
+    limits::{OFFERS_PER_ASK_MAX, OFFERS_UNANSWERED_MAX},
     submission::{RunState, Submission},
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -249,10 +249,15 @@ impl Desk {
             let bytes = under_way.job.unanswered() * under_way.prepared.offer_bytes();
             *used.entry(under_way.key.0.clone()).or_default() += bytes;
         }
+        // A job that waits for many answers waits for a few more, so that its next offers share a record.
+        let patient =
+            |under_way: &UnderWay| under_way.job.unanswered() > OFFERS_UNANSWERED_MAX - limits::OFFERS_TOGETHER;
+        let resting: HashSet<u64> =
+            self.jobs.iter().filter(|(_, under_way)| patient(under_way)).map(|(number, _)| *number).collect();
         for _ in 0..limits::OFFERS_PER_TURN_MAX {
             let (jobs, used) = (&mut self.jobs, &mut used);
             let next = self.rota.next(|number| {
-                let under_way = jobs.get_mut(&number)?;
+                let under_way = jobs.get_mut(&number).filter(|_| !resting.contains(&number))?;
                 let (used, bytes) = (used.get_mut(&under_way.key.0)?, under_way.prepared.offer_bytes());
                 if used.saturating_add(bytes) > limits::OFFERS_BYTES_PER_TENANT_MAX {
                     return None;

@@ -6,11 +6,11 @@ use super::{
 };
 use crate::{
     act::devices,
-    store::{DeviceRow, PresenceFacts},
+    store::{ListedRow, Seen},
 };
 use belay_certs::{
     TenantName, Timestamp,
-    policy::{self, ActionKind},
+    policy::{self, ActionKind, DeviceFacts},
 };
 use serde::Serialize;
 
@@ -67,31 +67,29 @@ pub(super) async fn run(
 }
 
 /// The devices of a tenant that some grant of the caller reaches. One query a page, nothing awaited a row.
-pub(super) async fn visible(call: &Call<'_>, place: &Place) -> Result<Vec<DeviceRow>, Failure> {
-    let mut rows = devices::all(call.gateway, &place.tenant).await?;
+pub(super) async fn visible(call: &Call<'_>, place: &Place) -> Result<Vec<ListedRow>, Failure> {
+    let mut rows = devices::listed(call.gateway, &place.tenant).await?;
     let now = call.now();
     let found = call.gateway.book.with(&place.tenant, |policies| {
-        let granted = |facts| policy::any_grant(policies, &call.caller.key, &facts, now).is_ok();
-        rows.retain(|row| devices::facts(row).is_some_and(granted));
+        rows.retain(|row| policy::any_grant(policies, &call.caller.key, &row.facts, now).is_ok());
         rows
     });
     Ok(found.unwrap_or_default())
 }
 
 /// Whether a device is online says its connection, not what the tables remember of it.
-fn row(call: &Call<'_>, device: DeviceRow) -> Row {
-    let address = devices::address(&device);
+fn row(call: &Call<'_>, device: ListedRow) -> Row {
+    let ListedRow { facts: DeviceFacts { address, labels, serial: _ }, seen } = device;
     let online = call.gateway.presence.find(&address).is_some();
     let name = address.to_string();
-    let labels = device.approved.map(|approved| approved.labels).unwrap_or_default();
-    match device.presence {
-        Some(PresenceFacts { since, address, version, .. }) if online => {
+    match seen {
+        Some(Seen { since, address, version, .. }) if online => {
             let since = Some(since.whole_second());
             Row { name, state: "online", labels, since, addresses: vec![address], version, policy_expires: None }
         }
-        Some(PresenceFacts { connection, since, version, .. }) => {
+        Some(Seen { is_connected, since, version, .. }) => {
             // A connection that ended a moment ago is not written down yet; then nobody knows since when.
-            let since = connection.is_none().then(|| since.whole_second());
+            let since = (!is_connected).then(|| since.whole_second());
             Row { name, state: "offline", labels, since, addresses: Vec::new(), version, policy_expires: None }
         }
         None => {

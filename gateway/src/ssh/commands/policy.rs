@@ -126,11 +126,11 @@ async fn outdated(call: &Call<'_>, place: &Place) -> Result<String, Failure> {
     let old: Vec<String> = devices
         .iter()
         .filter_map(|device| {
-            let version = &device.presence.as_ref()?.version;
+            let version = &device.seen.as_ref()?.version;
             chain
                 .check_agent(version)
                 .is_err()
-                .then(|| format!("  {}.{} {}\n", device.name, device.tenant, show::escape(version)))
+                .then(|| format!("  {} {}\n", device.facts.address, show::escape(version)))
         })
         .collect();
     if old.is_empty() {

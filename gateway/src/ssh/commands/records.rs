@@ -61,7 +61,7 @@ pub(super) async fn run(
     if !enrols {
         // Whoever gives orders needs to prove the devices they may give them to, and no others.
         let seen = devices::visible(call, &place).await?;
-        let seen: HashSet<&DeviceName> = seen.iter().map(|device| &device.name).collect();
+        let seen: HashSet<&DeviceName> = seen.iter().map(|device| &device.facts.address.device).collect();
         found.retain(|row| seen.contains(&row.name));
     }
     let tenant = tenant.clone();
