@@ -125,7 +125,7 @@ async fn carry_out(world: &World, fleet: &Arc<Fleet>, agents: Vec<(Agent, Connec
     let gateway = world.gateway_pid().context("no gateway")?;
     let mut runs = tokio::task::JoinSet::new();
     for (agent, connected) in agents {
-        runs.spawn(Run::new(Arc::clone(fleet), agent, connected).to_its_end());
+        runs.spawn(Run::new(Arc::clone(fleet), agent, connected).carry_out());
     }
     let cpu = meter::cpu_seconds(&[gateway]);
     let start = Instant::now();
@@ -176,7 +176,7 @@ impl Run {
     }
 
     /// Waits for the order, and does all that an agent does but start the script.
-    async fn to_its_end(mut self) -> Result<()> {
+    async fn carry_out(mut self) -> Result<()> {
         let offered = loop {
             if let ToAgent::RunOffered(offered) = self.connected.hear().await? {
                 break offered;
