@@ -24,7 +24,7 @@ use serde_json::Value;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
     },
     thread,
     time::{Duration, Instant, SystemTime},
@@ -72,18 +72,18 @@ pub fn measure() -> Result<()> {
     for _ in 0..LOGINS_BEFORE {
         before.add(login(&world));
     }
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, stopped) = mpsc::sync_channel::<()>(0);
+    let world = &world;
     let meanwhile = thread::scope(|scope| {
-        let logins = scope.spawn(|| {
+        let logins = scope.spawn(move || {
             let mut meanwhile = Samples::default();
-            while !stop.load(Ordering::Relaxed) {
-                meanwhile.add(login(&world));
-                thread::sleep(LOGIN_EVERY);
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOGIN_EVERY) {
+                meanwhile.add(login(world));
             }
             meanwhile
         });
-        let done = runtime.block_on(carry_out(&world, &fleet, connected, order));
-        stop.store(true, Ordering::Relaxed);
+        let done = runtime.block_on(carry_out(world, &fleet, connected, order));
+        drop(stop);
         let meanwhile = logins.join().unwrap_or_default();
         done.map(|()| meanwhile)
     })?;
