@@ -74,6 +74,18 @@ pub struct PolicyUsed {
     pub digest: Digest,
 }
 
+impl PolicyUsed {
+    /// Every policy of these versions.
+    pub fn all(versions: &[(TenantName, u64, Digest)]) -> Vec<Self> {
+        let used = |(tenant, version, digest): &(TenantName, u64, Digest)| Self {
+            tenant: tenant.clone(),
+            version: *version,
+            digest: *digest,
+        };
+        versions.iter().map(used).collect()
+    }
+}
+
 /// Something a device says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {

@@ -217,6 +217,8 @@ pub(crate) const OFFERS_BYTES_PER_TENANT_MAX: usize = 32 << 20;
 pub(crate) const JOBS_RETRY: Duration = Duration::from_millis(200);
 /// The longest it sleeps: a clock that was set must not move the end of a window by more.
 pub(crate) const JOBS_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Outputs that a device may send at once before it has sent any: strangers get none, and an idle device costs no more.
+pub(crate) const OUTPUTS_AT_FIRST: u32 = 1;
 /// Outputs that one device may send at once: as many as it runs orders.
 pub(crate) const OUTPUTS_PER_DEVICE_MAX: u32 = 8;
 /// One read of an output on its way into the store.

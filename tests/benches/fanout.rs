@@ -9,13 +9,13 @@ use crate::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use belay_certs::{
-    Digest, Id, Namespace, Signed, TenantName, Timestamp,
+    Digest, Id, Namespace, Signed, Timestamp,
     limits::DOCUMENT_BYTES_MAX,
-    order::{Clocks, DeviceLine, DeviceList, Machine, Offer, Order, Outcome, Permit, Waves, judge},
+    order::{Clocks, DeviceLine, DeviceList, Machine, Offer, Order, Outcome, Waves, judge},
     policy::{Chain, DeviceFacts, LogIdentity, Policies, Step},
     receipt::{self, Receipt},
     runbook::Arguments,
-    statement::{self, Body, Head, PolicyUsed, RunEnd, RunIntent, SignedStatement, Statement},
+    statement::{self, Body, Head, RunEnd, RunIntent, SignedStatement, Statement},
     tlog::Checkpoint,
 };
 use belay_protocol::{ReceiptGiven, RunOffered, StatementMade, ToAgent};
@@ -206,7 +206,7 @@ impl Run {
         let offer = Offer { order: &order, runbook: &runbook, place: offered.index, path: &offered.path };
         let machine = Machine { device: self.agent.facts()?, platform: "linux", remembers_since: self.fleet.since };
         let permit = judge(&policies, &offer, &machine, Clocks { here: now(), gateway: None })?;
-        Ok(intent(&permit, Digest::of(&order.bytes)))
+        Ok(RunIntent::of(&permit, Digest::of(&order.bytes)))
     }
 
     /// Says it, and checks the proof that it is in the log.
@@ -263,29 +263,6 @@ fn of(given: ReceiptGiven) -> Receipt {
         checkpoint: given.checkpoint,
         consistency: given.consistency,
         consistency_from: given.consistency_from,
-    }
-}
-
-fn intent(permit: &Permit, order_digest: Digest) -> RunIntent {
-    let (order, grant) = (permit.order(), permit.grant());
-    let used = |(tenant, version, digest): &(TenantName, u64, Digest)| PolicyUsed {
-        tenant: tenant.clone(),
-        version: *version,
-        digest: *digest,
-    };
-    RunIntent {
-        order: order.id,
-        order_digest,
-        runbook: order.runbook.clone(),
-        version: order.version,
-        author: Some(permit.author().clone()),
-        person: grant.person().clone(),
-        key: permit.question().key.fingerprint(),
-        account: order.account.clone(),
-        ticket: None,
-        grant_line: u64::try_from(grant.line()).ok(),
-        review: grant.review(),
-        policies: grant.versions().iter().map(used).collect(),
     }
 }
 

@@ -109,6 +109,39 @@ fn who_is_offline_runs_it_when_it_comes_back_within_the_window() {
 }
 
 #[test]
+fn what_a_run_prints_while_its_gateway_is_away_comes_when_it_is_back() {
+    let world = World::of(Plan::three());
+    let author = runs::allow(&world, "web1.acme");
+    let tech = world.person("tech");
+    let (mark, body) = mark(&world);
+    let go = world.dir().join("go");
+    let printed =
+        format!("{body}\nuntil [ -e {} ]; do sleep 0.05; done\necho printed while nobody heard it", go.display());
+    runs::push(&world, &author, "late", "", &printed);
+    jobs::order(&tech, &["late", "--on", "web1.acme", "--detach"]);
+    until("the run to begin", GENEROUS, || {
+        anyhow::ensure!(lines(&mark) == ["web1.acme"]);
+        Ok(())
+    })
+    .unwrap();
+    let id = jobs::newest(&tech);
+    world.kill_gateway();
+    let logged = world.log("web1.acme").mark();
+    fs::write(&go, "").unwrap();
+    world.log("web1.acme").wait("the run's end", logged, GENEROUS, |line| line.contains("a run is over")).unwrap();
+    // This gateway never offers the run: all it hears of it is what the device still has.
+    world.start_gateway().unwrap();
+    until("the whole output", GENEROUS, || {
+        let run = jobs::job(&tech, &id)["runs"][0].clone();
+        anyhow::ensure!(run["state"] == "succeeded" && run["output_kept"] == run["output_bytes"], "{run:#}");
+        Ok(())
+    })
+    .unwrap();
+    let output = tech.belay(["job", &id, "--device", "web1", "--output"]).unwrap().must().out();
+    assert!(output.contains("printed while nobody heard it"), "{output}");
+}
+
+#[test]
 fn a_cancelled_job_starts_nobody_more_and_ends_who_started() {
     let world = World::of(Plan::three());
     let author = runs::allow(&world, "web1.acme");

@@ -53,14 +53,18 @@ fn no_order_runs_twice_and_no_result_is_lost_by_a_kill() {
     let (jobs, devices) = if long { (JOBS_LONG, DEVICES_LONG) } else { (JOBS, DEVICES) };
     let mut bench = Bench::new(devices);
     let mut seeded = Seeded::new(seed);
-    let mut ended: BTreeMap<String, usize> = BTreeMap::new();
+    let (mut ended, mut ids): (BTreeMap<String, usize>, Vec<String>) = (BTreeMap::new(), Vec::new());
     for number in 0..jobs {
         let job = bench.job(&mut seeded);
         bench.check(&job, &format!("job {number} of seed {seed}"));
         for (_, state) in jobs::states(&job) {
             *ended.entry(state).or_default() += 1;
         }
+        ids.push(job["job"].as_str().unwrap().to_owned());
     }
+    let begun = Instant::now();
+    ids.iter().for_each(|id| bench.every_output_is_whole(id));
+    println!("measured: the last output was whole {} ms after the last job", begun.elapsed().as_millis());
     println!("measured: {jobs} jobs on {} devices, killed {:?}, runs ended {ended:?}", devices.len(), bench.kills);
     assert_eq!(ended.values().sum::<usize>(), jobs * devices.len());
     assert!(ended.get("succeeded").is_some_and(|count| *count >= jobs), "too little ran to prove anything");
@@ -150,6 +154,20 @@ impl Bench {
             };
             assert!(fits, "{when}: {device} is {state}, began {began} times and ended {ended} times: {job:#}");
         }
+    }
+
+    /// What each run printed is there as its device says, killed or not.
+    #[track_caller]
+    fn every_output_is_whole(&self, id: &str) {
+        until("every output", GENEROUS, || {
+            let job = jobs::job(&self.tech, id);
+            for run in job["runs"].as_array().unwrap() {
+                ensure!(run["output_bytes"].is_null() || run["output_kept"] == run["output_bytes"], "{run:#}");
+                ensure!(run["state"] != "succeeded" || run["output_kept"].as_u64() > Some(0), "{run:#}");
+            }
+            Ok(())
+        })
+        .unwrap();
     }
 
     /// Every run that began has one intent and one end in the log, also for whoever reads all of it.

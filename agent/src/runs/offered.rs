@@ -14,7 +14,7 @@ use crate::{
 };
 use belay_agent_rules::run_ledger::NotTaken;
 use belay_certs::{
-    Digest, Id, Signed, TenantName,
+    Digest, Id, Signed,
     order::{Offer, Order, Permit},
     statement::{PolicyUsed, RunIntent, word},
 };
@@ -145,7 +145,7 @@ impl Shared {
             Err(error) => Err(broken(error.to_string())),
         };
         let kept = written.inspect_err(|_| self.files.remove(id))?;
-        let intent = intent(&permit, ordered.order_digest);
+        let intent = RunIntent::of(&permit, ordered.order_digest);
         let noting = Noting { intent, not_after, held_bytes, now: self.authority.clock().now() };
         // Before the gateway hears of it: it may be called off at once.
         let run = self.add(id);
@@ -185,25 +185,6 @@ impl Shared {
     }
 }
 
-/// What is about to run, as the log will say it.
-fn intent(permit: &Permit, order_digest: Digest) -> RunIntent {
-    let (order, grant) = (permit.order(), permit.grant());
-    RunIntent {
-        order: order.id,
-        order_digest,
-        runbook: order.runbook.clone(),
-        version: order.version,
-        author: Some(permit.author().clone()),
-        person: grant.person().clone(),
-        key: permit.question().key.fingerprint(),
-        account: order.account.clone(),
-        ticket: order.ticket.as_deref().map(word),
-        grant_line: u64::try_from(grant.line()).ok(),
-        review: grant.review(),
-        policies: used(grant.versions()),
-    }
-}
-
 /// What was ordered and is refused.
 fn refused_intent(ordered: Ordered) -> RunIntent {
     let Ordered { order, order_digest, person, key, policies } = ordered;
@@ -219,15 +200,6 @@ fn refused_intent(ordered: Ordered) -> RunIntent {
         ticket: order.ticket.as_deref().map(word),
         grant_line: None,
         review: false,
-        policies: used(&policies),
+        policies: PolicyUsed::all(&policies),
     }
-}
-
-fn used(versions: &[(TenantName, u64, Digest)]) -> Vec<PolicyUsed> {
-    let used = |(tenant, version, digest): &(TenantName, u64, Digest)| PolicyUsed {
-        tenant: tenant.clone(),
-        version: *version,
-        digest: *digest,
-    };
-    versions.iter().map(used).collect()
 }

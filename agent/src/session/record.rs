@@ -10,7 +10,7 @@ use belay_certs::{
 
 /// The intent to run what was asked, under the grant that allows it, if one does.
 pub(super) fn intent(caller: &Caller, asked: &Asked, grant: Option<&Grant>) -> Result<Intent, String> {
-    let policies = grant.map_or(&[][..], |grant| grant.versions()).iter();
+    let policies = PolicyUsed::all(grant.map_or(&[], |grant| grant.versions()));
     Ok(Intent {
         session: Id::random().map_err(|error| error.to_string())?,
         access: caller.access,
@@ -23,9 +23,7 @@ pub(super) fn intent(caller: &Caller, asked: &Asked, grant: Option<&Grant>) -> R
         tty: asked.terminal.is_some(),
         ticket: asked.ticket.as_deref().map(word),
         grant_line: grant.and_then(|grant| u64::try_from(grant.line()).ok()),
-        policies: policies
-            .map(|(tenant, version, digest)| PolicyUsed { tenant: tenant.clone(), version: *version, digest: *digest })
-            .collect(),
+        policies,
     })
 }
 

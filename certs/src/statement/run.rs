@@ -2,12 +2,12 @@
 //!
 //! Not here: the order (`order`), whose arguments are said by its digest only, and the output (`output`).
 
-use super::words::{check_option, check_word};
+use super::words::{check_option, check_word, word};
 use super::{PolicyUsed, check_policies};
 use crate::digest::{Digest, Id};
 use crate::invalid::{Invalid, malformed};
 use crate::names::{AccountName, PersonRef, RunbookName};
-use crate::order::Outcome;
+use crate::order::{Outcome, Permit};
 use serde::{Deserialize, Serialize};
 
 /// What is about to run, for whom, and by which line of which policy.
@@ -76,6 +76,25 @@ fn is_not(flag: &bool) -> bool {
 }
 
 impl RunIntent {
+    /// The run that a permit allows; `order_digest` is of the order's bytes.
+    pub fn of(permit: &Permit, order_digest: Digest) -> Self {
+        let (order, grant) = (permit.order(), permit.grant());
+        Self {
+            order: order.id,
+            order_digest,
+            runbook: order.runbook.clone(),
+            version: order.version,
+            author: Some(permit.author().clone()),
+            person: grant.person().clone(),
+            key: permit.question().key.fingerprint(),
+            account: order.account.clone(),
+            ticket: order.ticket.as_deref().map(word),
+            grant_line: u64::try_from(grant.line()).ok(),
+            review: grant.review(),
+            policies: PolicyUsed::all(grant.versions()),
+        }
+    }
+
     fn check(&self) -> Result<(), Invalid> {
         check_word("key", &self.key)?;
         check_option("ticket", self.ticket.as_deref())?;

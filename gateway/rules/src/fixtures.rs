@@ -2,9 +2,13 @@
 
 use belay_certs::device::{Approval, Batch, DeviceRecord, approvals};
 use belay_certs::join::{self, JoinRequest, SignedJoin};
+use belay_certs::order::{Order, Waves};
 use belay_certs::policy::Chain;
-use belay_certs::statement::{self, Body, CheckpointSeen, Head, Intent, SessionKind, SignedStatement, Statement};
-use belay_certs::time::DAY;
+use belay_certs::runbook::Arguments;
+use belay_certs::statement::{
+    self, Body, CheckpointSeen, Head, Intent, RunIntent, SessionKind, SignedStatement, Statement,
+};
+use belay_certs::time::{DAY, SECOND};
 use belay_certs::tlog::NoteSigner;
 use belay_certs::token::Token;
 use belay_certs::{Digest, Id, Namespace, PersonRef, PrivateKey, Signed, TenantName, Timestamp, sshsig};
@@ -196,5 +200,47 @@ impl Speaker {
         };
         let statement = Statement { head, body };
         (statement::sign(&statement, &self.host_key).unwrap(), statement)
+    }
+}
+
+/// An order of acme's for a quarter of an hour from now, on the one device of `list`.
+pub fn order(id: Id, list: &str) -> Order {
+    Order {
+        tenant: tenant(),
+        id,
+        runbook: "restart".parse().unwrap(),
+        version: Digest::of(b"script"),
+        account: "root".parse().unwrap(),
+        ticket: None,
+        issued: now(),
+        not_before: now(),
+        not_after: now().plus(900 * SECOND),
+        policy_version: 0,
+        policy: Digest::of(b"policy"),
+        devices: 1,
+        devices_root: Digest::of(list.as_bytes()),
+        waves: Waves::default(),
+        stop_above: None,
+        timeout: None,
+        arguments: Arguments::default(),
+    }
+}
+
+/// A device's intent to run that order.
+pub fn run_intent(id: Id, list: &str) -> RunIntent {
+    let order = order(id, list);
+    RunIntent {
+        order: id,
+        order_digest: Digest::of(order.to_text().as_bytes()),
+        runbook: order.runbook,
+        version: order.version,
+        author: Some("carol".parse().unwrap()),
+        person: ann(),
+        key: "SHA256:ann".to_owned(),
+        account: order.account,
+        ticket: None,
+        grant_line: Some(3),
+        review: false,
+        policies: Vec::new(),
     }
 }

@@ -183,10 +183,10 @@ async fn no_such_device(gateway: &Gateway, caller: &Caller, address: &DeviceAddr
     if let Some(sentence) = renamed(gateway, caller, address).await {
         return sentence;
     }
-    let rows = devices::all(gateway, &address.tenant).await.unwrap_or_default();
+    let rows = devices::listed(gateway, &address.tenant).await.unwrap_or_default();
     let mut near: Vec<(usize, String)> = rows
-        .iter()
-        .filter_map(devices::facts)
+        .into_iter()
+        .map(|row| row.facts)
         .filter(|facts| gateway.book.any_grant(&caller.key, facts, now).is_ok())
         .map(|facts| (distance(facts.address.device.as_str(), address.device.as_str()), facts.address.to_string()))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 4)

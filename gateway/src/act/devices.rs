@@ -4,7 +4,8 @@ use crate::{
     Gateway,
     store::{Broken, DeviceRow, ListedRow, limits::ROWS_READ_MAX},
 };
-use belay_certs::{DeviceAddress, TenantName, policy::DeviceFacts};
+use belay_certs::{DeviceAddress, DeviceName, TenantName, policy::DeviceFacts};
+use futures_util::future::{BoxFuture, FutureExt};
 
 /// Its full name.
 pub(crate) fn address(row: &DeviceRow) -> DeviceAddress {
@@ -25,30 +26,36 @@ pub(crate) async fn find(gateway: &Gateway, address: &DeviceAddress) -> Result<O
     }
 }
 
-/// The same, with what a list shows of each: ten thousand are read in a moment.
-pub(crate) async fn listed(gateway: &Gateway, tenant: &TenantName) -> Result<Vec<ListedRow>, Broken> {
-    let Some(tenant) = gateway.store.tenant(tenant) else { return Ok(Vec::new()) };
-    let mut rows: Vec<ListedRow> = Vec::new();
-    loop {
-        let after = rows.last().map_or(String::new(), |row| row.facts.address.device.to_string());
-        let page = tenant.devices_listed(&after, ROWS_READ_MAX).await?;
-        let last = page.len() < ROWS_READ_MAX as usize;
-        rows.extend(page);
-        if last {
-            return Ok(rows);
-        }
-    }
-}
-
 /// Every device of a tenant that has a record, by name.
 pub(crate) async fn all(gateway: &Gateway, tenant: &TenantName) -> Result<Vec<DeviceRow>, Broken> {
     let Some(tenant) = gateway.store.tenant(tenant) else { return Ok(Vec::new()) };
-    let mut rows: Vec<DeviceRow> = Vec::new();
+    let page = |after: String| {
+        let tenant = &tenant;
+        async move { tenant.devices(&after, ROWS_READ_MAX).await }.boxed()
+    };
+    every(page, |row| &row.name).await
+}
+
+/// The same devices, with what a list shows of each: ten thousand are read in a moment.
+pub(crate) async fn listed(gateway: &Gateway, tenant: &TenantName) -> Result<Vec<ListedRow>, Broken> {
+    let Some(tenant) = gateway.store.tenant(tenant) else { return Ok(Vec::new()) };
+    let page = |after: String| {
+        let tenant = &tenant;
+        async move { tenant.devices_listed(&after, ROWS_READ_MAX).await }.boxed()
+    };
+    every(page, |row| &row.facts.address.device).await
+}
+
+/// Every row, page by page, each from behind the last name of the one before.
+async fn every<'a, R>(
+    page: impl Fn(String) -> BoxFuture<'a, Result<Vec<R>, Broken>>,
+    name: fn(&R) -> &DeviceName,
+) -> Result<Vec<R>, Broken> {
+    let mut rows: Vec<R> = Vec::new();
     loop {
-        let after = rows.last().map_or(String::new(), |row| row.name.to_string());
-        let page = tenant.devices(&after, ROWS_READ_MAX).await?;
-        let last = page.len() < ROWS_READ_MAX as usize;
-        rows.extend(page);
+        let next = page(rows.last().map(name).map(ToString::to_string).unwrap_or_default()).await?;
+        let last = next.len() < ROWS_READ_MAX as usize;
+        rows.extend(next);
         if last {
             return Ok(rows);
         }

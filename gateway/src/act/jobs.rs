@@ -10,10 +10,7 @@ mod under_way;
 
 pub(crate) use offered::Prepared;
 
-use crate::{
-    Gateway, limits,
-    store::{RecordError, Recorded},
-};
+use crate::{Gateway, limits, store::Recorded};
 use belay_certs::{DeviceAddress, DeviceName, Fault, Id, Invalid, PersonRef, TenantName, order::Outcome};
 use belay_rules::submission::Submission;
 use std::{
@@ -127,11 +124,13 @@ impl Jobs {
     }
 }
 
-/// Carries out every job until the gateway stops.
+/// Carries out every job until the gateway stops. When those under way cannot be read it ends, and the gateway with it.
 pub(crate) async fn carry_out(gateway: Arc<Gateway>) {
     let Some(inbox) = gateway.jobs.inbox() else { return };
-    let desk = desk::Desk::open(Arc::clone(&gateway)).await;
-    gateway.stop.run_until_cancelled(desk.run(inbox)).await;
+    match desk::Desk::open(Arc::clone(&gateway)).await {
+        Ok(desk) => _ = gateway.stop.run_until_cancelled(desk.run(inbox)).await,
+        Err(broken) => tracing::error!("the jobs under way cannot be carried on: {broken}"),
+    }
 }
 
 fn stopping() -> Invalid {
@@ -139,9 +138,4 @@ fn stopping() -> Invalid {
         Fault::Spent,
         "the gateway is stopping; look with `belay jobs` whether the job is there, then try again",
     )
-}
-
-/// A refusal of the store as a sentence.
-fn refused(error: RecordError) -> Invalid {
-    super::enrol::refused(error)
 }

@@ -16,8 +16,8 @@ use belay_certs::{
 use belay_rules::{Outcome, submission::Submission};
 use std::{collections::HashMap, sync::Arc};
 
-/// A job that an order became.
-pub(crate) struct Job {
+/// An order that is a job now.
+pub(crate) struct Submitted {
     /// What was ordered.
     pub(crate) order: Order,
     /// Whether it was one before.
@@ -34,7 +34,7 @@ pub(crate) async fn submit(
     tenant: &TenantName,
     (order, list): (Signed, Vec<u8>),
     bearer: PersonRef,
-) -> Result<Job, Invalid> {
+) -> Result<Submitted, Invalid> {
     let parsed = Order::parse(&order.bytes)?;
     if parsed.tenant != *tenant {
         let sentence = format!("the order is for {}, not for {tenant}: bring it there", parsed.tenant);
@@ -42,18 +42,18 @@ pub(crate) async fn submit(
     }
     let known = known(gateway, &(tenant.clone(), parsed.id), &order).await?;
     if known {
-        return Ok(Job { order: parsed, again: true });
+        return Ok(Submitted { order: parsed, again: true });
     }
     let held = devices::listed(gateway, tenant).await.map_err(|why| crate::broken(&why))?;
     let facts = held.into_iter().map(|row| (row.facts.address.device.clone(), row.facts)).collect();
     let runbooks = runbooks(gateway, tenant, &parsed).await?;
-    let (gateway, bearer) = (gateway.itself.upgrade().ok_or_else(|| crate::broken(&"the gateway is gone"))?, bearer);
+    let gateway = gateway.itself.upgrade().ok_or_else(|| crate::broken(&"the gateway is gone"))?;
     let checking = Checking { gateway: Arc::clone(&gateway), order, list, runbooks, facts, bearer };
     // Signatures, and a question for each of up to ten thousand devices.
     let checked = tokio::task::spawn_blocking(move || checking.check()).await.map_err(|error| crate::broken(&error))?;
     let (submission, prepared) = checked?;
     let recorded = gateway.jobs.submit(submission, prepared).await?;
-    Ok(Job { order: parsed, again: recorded.outcome == Outcome::Again })
+    Ok(Submitted { order: parsed, again: recorded.outcome == Outcome::Again })
 }
 
 /// Whether this very order is a job already: whoever brings it again missed the answer.

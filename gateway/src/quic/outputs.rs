@@ -15,13 +15,18 @@ use belay_protocol::{CloseCode, GatewayPhase, OutputBegun, OutputKept, ToAgent, 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use quinn::{Connection, RecvStream, VarInt};
 
-/// Takes every output that the device sends until the connection is over. How many at once, QUIC limits.
+/// Takes every output that the device sends until the connection is over. How many at once, QUIC limits: to one for any device,
+/// which may come back with what a run wrote, and to more for one that does.
 pub(super) async fn take_all(link: &Link, quic: &Connection) -> Ending {
+    quic.set_max_concurrent_uni_streams(limits::OUTPUTS_AT_FIRST.into());
     let mut outputs = FuturesUnordered::new();
     loop {
         tokio::select! {
             stream = quic.accept_uni() => match stream {
-                Ok(stream) => outputs.push(Box::pin(take(link, stream))),
+                Ok(stream) => {
+                    quic.set_max_concurrent_uni_streams(limits::OUTPUTS_PER_DEVICE_MAX.into());
+                    outputs.push(Box::pin(take(link, stream)));
+                }
                 Err(error) => return Ending::lost(error.to_string()),
             },
             Some(taken) = outputs.next(), if !outputs.is_empty() => {

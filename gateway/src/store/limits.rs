@@ -44,6 +44,8 @@ pub(super) const PIECES_READ_MAX: i64 = 64;
 /// Keys of one log's earlier lives that are looked for: more than any operator has lost databases.
 pub(super) const LIVES_MAX: u32 = 1_000;
 
+// All runs of the largest job are one read.
+const _: () = assert!(belay_certs::limits::ORDER_DEVICES_MAX <= ROWS_READ_MAX as usize);
 const _: () = assert!(BATCH_ASKS_MAX <= BATCH_ENTRIES_MAX && BATCH_ASKS_MAX <= QUEUE_MAX);
 
 /// Statements of one device that are known by number, at least: more than a device has under way at once (64), so that

@@ -122,6 +122,7 @@ texts! {
 
     RUNBOOKS_RETIRE = "UPDATE runbook SET entry = 0 WHERE tenant = $1";
     JOBS_RETIRE = "UPDATE job SET entry = 0 WHERE tenant = $1";
+    RUNS_RETIRE = "UPDATE run SET changed = 0 WHERE tenant = $1";
 
     // Runbooks and jobs.
     RUNBOOK_ENTRY = "SELECT entry FROM runbook WHERE tenant = $1 AND version = $2 AND signed_by = $3";

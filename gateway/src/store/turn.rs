@@ -19,7 +19,7 @@ use belay_certs::{Digest, PersonRef, Signed, TenantName, Timestamp};
 use belay_rules::policy::PolicyHeld;
 use belay_rules::presence::Line;
 use belay_rules::statement::Seen;
-use belay_rules::{Ask, Bearer, Draft, LogName, Outcome, Verdict, What, policy, tenant, token};
+use belay_rules::{Ask, Bearer, Draft, LogName, Outcome, Verdict, policy, tenant, token};
 use sqlx::Row;
 
 /// How a turn ended.
@@ -85,8 +85,7 @@ impl Turn<'_> {
             Ask::SubmitJob(submission) => self.submit_job(&submission, now).await,
             Ask::OfferRuns { tenant, job, devices } => self.offer_runs(&tenant, job, devices, now).await,
             Ask::DeclineRun { tenant, device, order, digest, sentence } => {
-                let what = What::RunDeclined { order, digest, sentence };
-                self.decline_run(&tenant, &device, what, now).await
+                self.decline_run(&tenant, &device, (order, digest), &sentence, now).await
             }
             Ask::CancelJob { tenant, job, by } => self.cancel_job(&tenant, job, &by, now).await,
             Ask::StopJob { tenant, job, missed } => self.stop_job(&tenant, job, missed, now).await,

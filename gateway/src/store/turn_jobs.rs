@@ -8,7 +8,7 @@ use super::turn::{Answer, Turn};
 use belay_certs::limits::OUTPUT_BYTES_MAX;
 use belay_certs::order::{DeviceLine, Outcome as How};
 use belay_certs::statement::Body;
-use belay_certs::{DeviceName, Id, PersonRef, TenantName, Timestamp};
+use belay_certs::{DeviceName, Digest, Id, PersonRef, TenantName, Timestamp};
 use belay_rules::job::{Missed, Phase};
 use belay_rules::library::{self, Pushed};
 use belay_rules::submission::{self, JobHeld, RunState, Submission};
@@ -80,7 +80,7 @@ impl Turn<'_> {
         self.stage.keep(entered, signature.as_bytes());
         self.stage.keep(entered, &submission.list);
         let held = JobHeld {
-            order: belay_certs::Digest::of(&document.bytes),
+            order: Digest::of(&document.bytes),
             phase: Phase::Open,
             not_before: order.not_before,
             not_after: order.not_after,
@@ -155,21 +155,18 @@ impl Turn<'_> {
         &mut self,
         tenant: &TenantName,
         device: &DeviceName,
-        declined: What,
+        (order, digest): (Id, Digest),
+        sentence: &str,
         now: Timestamp,
     ) -> Result<Answer, RecordError> {
-        let said = match &declined {
-            What::RunDeclined { order, sentence, .. } => Some((*order, RunEnded::refused(sentence, now))),
-            _ => None,
-        };
+        let declined = What::RunDeclined { order, digest, sentence: sentence.to_owned() };
         let entered = self.note(Draft::new(tenant.clone().into(), declined).on(device.clone()), now)?;
-        let Some((order, ended)) = said else { return Ok(Answer::New(entered, Outcome::Recorded)) };
         if let Some(job) = self.jobs.get(&mut self.transaction, tenant, order).await?
             && let Some(run) = job.runs.get_mut(device)
             && run.state == RunState::Offered
         {
             run.state = RunState::Ended(How::Refused);
-            (run.ended, run.changed) = (Some(ended), entered.index);
+            (run.ended, run.changed) = (Some(RunEnded::refused(sentence, now)), entered.index);
             let run = run.clone();
             self.stage.run(RunWritten { tenant: tenant.clone(), job: order, run });
         }

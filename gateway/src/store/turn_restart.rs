@@ -15,7 +15,7 @@ use belay_rules::{LogName, Outcome, Refusal, device, tenant};
 use sqlx::Row;
 
 /// Everything of a tenant that points to entries of the log.
-const RETIRE: [&str; 7] = [
+const RETIRE: [&str; 8] = [
     sql::DEVICES_RETIRE,
     sql::RECORDS_RETIRE,
     sql::POLICIES_RETIRE,
@@ -23,6 +23,7 @@ const RETIRE: [&str; 7] = [
     sql::SAID_RETIRE,
     sql::RUNBOOKS_RETIRE,
     sql::JOBS_RETIRE,
+    sql::RUNS_RETIRE,
 ];
 
 impl Turn<'_> {
@@ -51,6 +52,7 @@ impl Turn<'_> {
             query.execute(self.transaction.sql().await?).await.map_err(Broken::from)?;
         }
         self.devices.clear();
+        self.jobs.clear();
         Ok(Answer::New(entered, Outcome::Recorded))
     }
 

@@ -1,50 +1,22 @@
 //! The judge of jobs and runs, case by case.
 
 use super::*;
-use crate::fixtures::{ann, now};
-use belay_certs::order::DeviceList;
+use crate::fixtures::{ann, now, order, run_intent};
 use belay_certs::statement::RunIntent;
-use belay_certs::time::SECOND;
 
 const ID: Id = Id([7; 16]);
+const LIST: &str = "web1 1\n";
 
 fn acme() -> TenantName {
     "acme".parse().unwrap()
 }
 
-fn order() -> Order {
-    let list = list();
-    Order {
-        tenant: acme(),
-        id: ID,
-        runbook: "restart".parse().unwrap(),
-        version: Digest::of(b"script"),
-        account: "root".parse().unwrap(),
-        ticket: None,
-        issued: now(),
-        not_before: now(),
-        not_after: now().plus(900 * SECOND),
-        policy_version: 1,
-        policy: Digest::of(b"policy"),
-        devices: list.count(),
-        devices_root: list.root(),
-        waves: belay_certs::order::Waves::default(),
-        stop_above: None,
-        timeout: None,
-        arguments: belay_certs::runbook::Arguments::default(),
-    }
-}
-
-fn list() -> DeviceList {
-    DeviceList::parse(b"web1 1\nweb2 2\n").unwrap()
-}
-
 fn submission() -> Submission {
-    let order = order();
+    let order = order(ID, LIST);
     Submission {
         signed: Signed { bytes: order.to_text().into_bytes(), signatures: vec!["signature".to_owned()] },
         order,
-        list: list().to_text().into_bytes(),
+        list: LIST.as_bytes().to_vec(),
         person: ann(),
         key: "SHA256:ann".to_owned(),
         author_key: "SHA256:carol".to_owned(),
@@ -65,20 +37,7 @@ fn held() -> JobHeld {
 }
 
 fn intent() -> RunIntent {
-    RunIntent {
-        order: ID,
-        order_digest: held().order,
-        runbook: "restart".parse().unwrap(),
-        version: Digest::of(b"script"),
-        author: Some("carol".parse().unwrap()),
-        person: ann(),
-        key: "SHA256:ann".to_owned(),
-        account: "root".parse().unwrap(),
-        ticket: None,
-        grant_line: Some(3),
-        review: false,
-        policies: Vec::new(),
-    }
+    run_intent(ID, LIST)
 }
 
 fn started(job: &JobHeld, run: Option<RunState>, at: Timestamp) -> Result<(), Refusal> {

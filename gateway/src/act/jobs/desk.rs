@@ -3,9 +3,11 @@
 //! What changes a job is recorded before it counts here, and offers are recorded before they are sent. The store failing
 //! stops no job: what could not be recorded is tried again.
 
-use super::{JobKey, Prepared, Said, Told, refused, under_way::UnderWay};
+use super::{JobKey, Prepared, Said, Told, under_way::UnderWay};
 use crate::{
-    Gateway, limits,
+    Gateway,
+    act::enrol::refused,
+    limits,
     store::{Broken, RecordError, Recorded, RunRow},
 };
 use belay_certs::{DeviceAddress, Invalid, PersonRef, TenantName, Timestamp};
@@ -35,22 +37,17 @@ pub(super) struct Desk {
 
 impl Desk {
     /// The desk with every job that was under way when the gateway went away.
-    pub(super) async fn open(gateway: Arc<Gateway>) -> Self {
+    ///
+    /// # Errors
+    /// When one of them cannot be read: a gateway that left some behind would look as if it carried out all.
+    pub(super) async fn open(gateway: Arc<Gateway>) -> Result<Self, Broken> {
         let (jobs, by_key) = (BTreeMap::new(), HashMap::new());
         let mut desk = Self { gateway, jobs, by_key, rota: Rota::default(), next: 0, retry: false };
-        let open = match desk.gateway.store.jobs_open().await {
-            Ok(open) => open,
-            Err(broken) => {
-                tracing::error!("the jobs under way cannot be read: {broken}");
-                Vec::new()
-            }
-        };
-        for key in open {
-            if let Err(broken) = desk.restore(key.clone()).await {
-                tracing::error!(tenant = %key.0, job = %key.1, "a job cannot be carried on: {broken}");
-            }
+        for key in desk.gateway.store.jobs_open().await? {
+            let named = |broken| Broken::new(format!("job {} of {}: {broken}", key.1, key.0));
+            desk.restore(key.clone()).await.map_err(named)?;
         }
-        desk
+        Ok(desk)
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Told>) {

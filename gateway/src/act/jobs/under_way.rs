@@ -1,7 +1,7 @@
 //! One job under way, and the messages to its devices.
 
 use super::{JobKey, offered::Prepared};
-use crate::{limits, relay::presence::Presence};
+use crate::relay::presence::Presence;
 use belay_certs::{DeviceAddress, DeviceName};
 use belay_protocol::{RunCancelled, ToAgent, limits::clip_sentence};
 use belay_rules::job::Job;
@@ -59,7 +59,6 @@ impl UnderWay {
     fn send(&self, presence: &Presence, place: usize, message: ToAgent) -> Sent {
         let Some(line) = self.prepared.line(place) else { return Sent::Done };
         let Some(online) = presence.find(&self.address(&line.name)) else { return Sent::Done };
-        online.quic.set_max_concurrent_uni_streams(limits::OUTPUTS_PER_DEVICE_MAX.into());
         match online.to_agent.try_send(Box::new(message)) {
             Ok(()) | Err(tokio::sync::mpsc::error::TrySendError::Closed(_)) => Sent::Done,
             Err(tokio::sync::mpsc::error::TrySendError::Full(_)) => Sent::Later,

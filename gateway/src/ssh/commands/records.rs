@@ -2,11 +2,14 @@
 //!
 //! What is signed is there whole: a person's `belay` checks it before it signs anything that goes by it.
 
-use super::{Call, Failure, devices, pending::text, show};
-use crate::store::{ApprovalRow, Broken};
-use belay_certs::{DeviceAddress, DeviceName, Digest, TenantName, policy::ActionKind};
+use super::{Call, Failure, pending::text, show};
+use crate::store::{ApprovalRow, Broken, TenantStore};
+use belay_certs::{
+    DeviceAddress, Digest, TenantName,
+    device::DeviceRecord,
+    policy::{ActionKind, DeviceFacts},
+};
 use serde::Serialize;
-use std::collections::HashSet;
 
 /// One device, as JSON.
 #[derive(Serialize)]
@@ -44,26 +47,21 @@ pub(super) async fn run(
     }
     let Some(store) = call.gateway.store.tenant(tenant) else { return Ok(show::json(&[(); 0])?) };
     let serial_next = store.highest_serial().await?.saturating_add(1);
+    let seen = |row: &ApprovalRow| enrols || is_reached(call, tenant, row);
     let found = match device {
         Some(address) => match store.device(&address.device).await? {
             Some(row) => {
                 let approval = store.approval(row.join).await?;
-                approval.map(|approval| ApprovalRow { name: row.name, approval }).into_iter().collect()
+                let row = approval.map(|approval| ApprovalRow { name: row.name, approval });
+                row.into_iter().filter(seen).collect()
             }
             None => Vec::new(),
         },
         None => {
             let after = after.map_or_else(String::new, |after| after.device.to_string());
-            store.approvals(&after, u32::try_from(limit).unwrap_or(u32::MAX)).await?
+            page(&store, after, u32::try_from(limit).unwrap_or(u32::MAX), seen).await?
         }
     };
-    let mut found = found;
-    if !enrols {
-        // Whoever gives orders needs to prove the devices they may give them to, and no others.
-        let seen = devices::visible(call, &place).await?;
-        let seen: HashSet<&DeviceName> = seen.iter().map(|device| &device.facts.address.device).collect();
-        found.retain(|row| seen.contains(&row.name));
-    }
     let tenant = tenant.clone();
     // Hundreds of documents: not on a thread that relays.
     let answer = tokio::task::spawn_blocking(move || {
@@ -71,6 +69,37 @@ pub(super) async fn run(
         Ok::<_, Broken>(show::json(&rows)?)
     });
     Ok(answer.await.map_err(|error| Failure::Refused(crate::broken(&error).sentence))??)
+}
+
+/// The first `limit` of those that are seen, from behind the name `after`: fewer only when there are no more.
+async fn page(
+    store: &TenantStore,
+    mut after: String,
+    limit: u32,
+    seen: impl Fn(&ApprovalRow) -> bool,
+) -> Result<Vec<ApprovalRow>, Broken> {
+    let wanted = limit as usize;
+    let mut found = Vec::new();
+    loop {
+        let rows = store.approvals(&after, limit).await?;
+        let last = rows.len() < wanted;
+        if let Some(row) = rows.last() {
+            after = row.name.to_string();
+        }
+        found.extend(rows.into_iter().filter(&seen));
+        found.truncate(wanted);
+        if last || found.len() == wanted {
+            return Ok(found);
+        }
+    }
+}
+
+/// Whoever gives orders needs to prove the devices that a grant of theirs reaches, and no others.
+fn is_reached(call: &Call<'_>, tenant: &TenantName, row: &ApprovalRow) -> bool {
+    let Ok(record) = DeviceRecord::parse(&row.approval.record) else { return false };
+    let DeviceRecord { address, labels, serial, .. } = record;
+    let facts = DeviceFacts { address, labels, serial };
+    facts.address.tenant == *tenant && call.gateway.book.any_grant(&call.caller.key, &facts, call.now()).is_ok()
 }
 
 fn row(tenant: &TenantName, one: ApprovalRow, serial_next: u64) -> Result<Row, Broken> {

@@ -34,8 +34,8 @@ pub(super) async fn run(
     let Some(place) = place else { return Err(call.turn_away(Some(tenant)).await) };
     let stream = input::read(stdin, DOCUMENT_BYTES_MAX + SIGNATURE_BYTES_MAX + DEVICE_LIST_BYTES_MAX + 2).await?;
     let (order, list) = envelope::split_first(&stream, DOCUMENT_BYTES_MAX)?;
-    let job = orders::submit(call.gateway, tenant, (order, list.to_vec()), place.person).await?;
-    let orders::Job { order, again } = job;
+    let submitted = orders::submit(call.gateway, tenant, (order, list.to_vec()), place.person).await?;
+    let orders::Submitted { order, again } = submitted;
     match form {
         Form::Json => {
             let (job, tenant, devices, not_after) = (order.id, order.tenant, order.devices, order.not_after);

@@ -1,46 +1,29 @@
 //! Orders, what becomes of their runs, and what runs wrote.
 
+use super::fixtures::{order, run_intent};
 use super::live::{statement, with_device};
 use super::*;
 use crate::store::{Piece, RecordError};
-use belay_certs::order::{DeviceLine, Order, Outcome as How, Waves};
-use belay_certs::statement::{Body, RunEnd, RunIntent};
-use belay_certs::time::SECOND;
+use belay_certs::order::{DeviceLine, Outcome as How};
+use belay_certs::statement::{Body, RunEnd};
 use belay_certs::{DeviceName, Digest};
 use belay_rules::Refusal;
 use belay_rules::job::{Missed, Withheld};
 use belay_rules::submission::{RunState, Submission};
 
 const JOB: Id = Id([0x0b; 16]);
+const LIST: &str = "web1 1\n";
 
 fn web1() -> DeviceName {
     "web1".parse().unwrap()
 }
 
-fn submission(list: &str) -> Submission {
-    let order = Order {
-        tenant: tenant(),
-        id: JOB,
-        runbook: "restart".parse().unwrap(),
-        version: Digest::of(b"script"),
-        account: "root".parse().unwrap(),
-        ticket: None,
-        issued: now(),
-        not_before: now(),
-        not_after: now().plus(900 * SECOND),
-        policy_version: 0,
-        policy: Digest::of(b"policy"),
-        devices: 1,
-        devices_root: Digest::of(list.as_bytes()),
-        waves: Waves::default(),
-        stop_above: None,
-        timeout: None,
-        arguments: belay_certs::runbook::Arguments::default(),
-    };
+fn submission() -> Submission {
+    let order = order(JOB, LIST);
     Submission {
         signed: Signed { bytes: order.to_text().into_bytes(), signatures: vec!["signature".to_owned()] },
         order,
-        list: list.as_bytes().to_vec(),
+        list: LIST.as_bytes().to_vec(),
         person: ann(),
         key: "SHA256:ann".to_owned(),
         author_key: "SHA256:carol".to_owned(),
@@ -49,7 +32,7 @@ fn submission(list: &str) -> Submission {
 }
 
 fn submit() -> Ask {
-    Ask::SubmitJob(Box::new(submission("web1 1\n")))
+    Ask::SubmitJob(Box::new(submission()))
 }
 
 fn offer() -> Ask {
@@ -62,20 +45,7 @@ fn cancel() -> Ask {
 }
 
 fn starts() -> Body {
-    Body::RunStarted(RunIntent {
-        order: JOB,
-        order_digest: Digest::of(&submission("web1 1\n").signed.bytes),
-        runbook: "restart".parse().unwrap(),
-        version: Digest::of(b"script"),
-        author: Some("carol".parse().unwrap()),
-        person: ann(),
-        key: "SHA256:ann".to_owned(),
-        account: "root".parse().unwrap(),
-        ticket: None,
-        grant_line: Some(3),
-        review: false,
-        policies: Vec::new(),
-    })
+    Body::RunStarted(run_intent(JOB, LIST))
 }
 
 fn ends(outcome: How) -> Body {
@@ -230,7 +200,7 @@ async fn a_declined_order_has_ended_and_a_device_says_its_end_once() {
 async fn another_order_under_the_same_id_is_refused() {
     let (world, ..) = with_device().await;
     world.record(submit()).await;
-    let mut other = submission("web1 1\n");
+    let mut other = submission();
     other.signed.bytes.push(b'\n');
     assert_eq!(refused(&world, Ask::SubmitJob(Box::new(other))).await, Refusal::OrderIdTaken(JOB));
     let elsewhere = Ask::CancelJob { tenant: tenant(), job: Id([9; 16]), by: ann() };

@@ -147,6 +147,26 @@ async fn the_policy_of_an_imported_tenant_is_read_by_those_whose_devices_hold_it
 }
 
 #[tokio::test]
+async fn whoever_may_run_gets_full_pages_of_the_records_that_a_grant_reaches() {
+    let world = World::new().await;
+    world.devices(&["app1", "db1", "web1", "web2", "web3"], &[]).await;
+    let run = "[[grants]]\nwho = [\"idle\"]\non = [\"web*\"]\ndo = [\"run\"]\nas = [\"root\"]\nrunbooks = [\"*\"]\n";
+    world.adopt_anyway("acme", world.policy("acme", 1, run));
+    for (line, expected) in [
+        ("records acme", ["web1.acme", "web2.acme", "web3.acme"].as_slice()),
+        ("records acme --limit 1", &["web1.acme"]),
+        ("records acme --limit 2 --after web1.acme", &["web2.acme", "web3.acme"]),
+        ("records acme --limit 2 --after web3.acme", &[]),
+        ("records acme --device db1.acme", &[]),
+        ("records acme --device web2.acme", &["web2.acme"]),
+    ] {
+        let shown = world.run(&world.idle, line).await.json();
+        let names: Vec<&str> = shown.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{line}");
+    }
+}
+
+#[tokio::test]
 async fn under_an_expired_policy_nothing_is_listed_and_it_says_why() {
     let world = World::new().await;
     world.devices(&["web1"], &[]).await;

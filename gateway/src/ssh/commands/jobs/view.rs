@@ -1,0 +1,284 @@
+//! One job with all its devices: as a table, as values, as JSON, and every change of it until it is over.
+//!
+//! Not here: which job, and who may see it (`jobs`).
+
+use super::{Listed, listed, phase_word, state};
+use crate::{
+    limits::{FOLLOW_EVERY, FOLLOW_LOOK_EVERY},
+    ssh::commands::{
+        Call, Failure, Output,
+        show::{self, or_empty},
+    },
+    store::{Broken, JobRow, RunRow, TenantStore},
+};
+use belay_certs::{
+    DeviceName, Digest, Id, TenantName, Timestamp,
+    order::{DeviceLine, DeviceList},
+};
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tokio::{io::AsyncWriteExt, sync::watch};
+
+/// A whole job, as JSON.
+#[derive(Serialize)]
+pub(super) struct Whole {
+    #[serde(flatten)]
+    listed: Listed,
+    /// Why no run begins any more, where it was called off.
+    reason: Option<String>,
+    over: bool,
+    order: String,
+    signature: String,
+    runs: Vec<Shown>,
+}
+
+/// A change of a job, as JSON.
+#[derive(Serialize)]
+struct Change<'a> {
+    job: Id,
+    phase: &'static str,
+    reason: Option<&'a str>,
+    over: bool,
+    counts: BTreeMap<String, u64>,
+    runs: Vec<Shown>,
+}
+
+/// One device's run, as JSON.
+#[derive(Serialize)]
+pub(super) struct Shown {
+    pub(super) device: DeviceName,
+    serial: u64,
+    state: String,
+    exit: Option<u32>,
+    signal: Option<String>,
+    reason: Option<String>,
+    offered: Option<Timestamp>,
+    started: Option<Timestamp>,
+    ended: Option<Timestamp>,
+    duration_ms: Option<u64>,
+    output: Option<Digest>,
+    output_bytes: Option<u64>,
+    output_dropped: Option<u64>,
+    output_kept: u64,
+}
+
+/// A job with all its devices, as far as it was read.
+pub(super) struct View<'a> {
+    tenant: &'a TenantName,
+    row: JobRow,
+    lines: Vec<DeviceLine>,
+    order: String,
+    signature: String,
+    runs: HashMap<DeviceName, RunRow>,
+    /// The entry behind which nothing was read yet.
+    seen: Option<u64>,
+}
+
+impl<'a> View<'a> {
+    pub(super) async fn open(store: &TenantStore, tenant: &'a TenantName, row: JobRow) -> Result<Self, Failure> {
+        let documents = store.job_documents(row.id).await?;
+        let documents = documents.ok_or_else(|| Broken::new("a job has no documents"))?;
+        let lines = DeviceList::parse(&documents.list)?.lines().to_vec();
+        let order = String::from_utf8_lossy(&documents.order.bytes).into_owned();
+        let signature = documents.order.signatures.into_iter().next().unwrap_or_default();
+        let mut view = Self { tenant, row, lines, order, signature, runs: HashMap::new(), seen: None };
+        view.read(store).await?;
+        Ok(view)
+    }
+
+    /// Reads what changed, and says which devices.
+    async fn read(&mut self, store: &TenantStore) -> Result<HashSet<DeviceName>, Failure> {
+        let changed = store.runs(self.row.id, self.seen).await?;
+        self.seen = changed.iter().map(|run| run.changed).max().max(self.seen);
+        let names = changed.iter().map(|run| run.device.clone()).collect();
+        self.runs.extend(changed.into_iter().map(|run| (run.device.clone(), run)));
+        Ok(names)
+    }
+
+    pub(super) fn all(&self, now: Timestamp) -> Vec<Shown> {
+        self.lines.iter().map(|line| self.shown(line, now)).collect()
+    }
+
+    fn shown(&self, line: &DeviceLine, now: Timestamp) -> Shown {
+        let run = self.runs.get(&line.name);
+        let ended = run.and_then(|run| run.ended.as_ref());
+        Shown {
+            device: line.name.clone(),
+            serial: line.serial,
+            state: state(&self.row, run.map(|run| run.state), now),
+            exit: ended.and_then(|ended| ended.exit),
+            signal: ended.and_then(|ended| ended.signal.clone()),
+            reason: ended.and_then(|ended| ended.reason.clone()),
+            offered: run.map(|run| run.offered),
+            started: run.and_then(|run| run.started),
+            ended: ended.map(|ended| ended.at),
+            duration_ms: ended.map(|ended| ended.duration_ms),
+            output: ended.and_then(|ended| ended.output),
+            output_bytes: ended.map(|ended| ended.output_bytes),
+            output_dropped: ended.map(|ended| ended.output_dropped),
+            output_kept: run.map_or(0, |run| run.output_kept),
+        }
+    }
+
+    fn counts(&self, now: Timestamp) -> BTreeMap<String, u64> {
+        let mut counts = BTreeMap::new();
+        for line in &self.lines {
+            let state = state(&self.row, self.runs.get(&line.name).map(|run| run.state), now);
+            *counts.entry(state).or_default() += 1;
+        }
+        counts
+    }
+
+    pub(super) fn whole(&self, runs: Vec<Shown>, now: Timestamp) -> Whole {
+        Whole {
+            listed: listed(self.tenant, self.row.clone(), self.counts(now)),
+            reason: self.row.reason.clone(),
+            over: self.row.over.is_some(),
+            order: self.order.clone(),
+            signature: self.signature.clone(),
+            runs,
+        }
+    }
+
+    fn change(&self, runs: Vec<Shown>, now: Timestamp) -> Change<'_> {
+        let (phase, over) = self.stands();
+        Change { job: self.row.id, phase, reason: self.row.reason.as_deref(), over, counts: self.counts(now), runs }
+    }
+
+    pub(super) fn table(&self, runs: Vec<Shown>) -> String {
+        let JobRow { id, runbook, person, account, not_after, reason, .. } = &self.row;
+        let why = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let phase = phase_word(&self.row);
+        let head = format!(
+            "job {id}: {runbook} as {account} on {} of {}, ordered by {person}, until {not_after}: {phase}{why}\n",
+            self.lines.len(),
+            self.tenant
+        );
+        let cells: Vec<_> = runs
+            .into_iter()
+            .map(|run| {
+                let duration = run.duration_ms.filter(|_| run.started.is_some());
+                [
+                    run.device.to_string(),
+                    run.state,
+                    or_empty(run.exit),
+                    or_empty(run.started.map(Timestamp::whole_second)),
+                    or_empty(duration.map(|millis| format!("{millis} ms"))),
+                    or_empty(run.output_bytes.filter(|bytes| *bytes > 0)),
+                    run.reason.unwrap_or_default(),
+                ]
+            })
+            .collect();
+        let heading = ["DEVICE", "STATE", "EXIT", "STARTED", "TOOK", "OUTPUT", "REASON"];
+        show::escape(head.trim_end()).into_owned() + "\n" + &show::table(heading, &cells)
+    }
+
+    /// The job as it is at this moment, so that a change is seen.
+    fn stands(&self) -> (&'static str, bool) {
+        (phase_word(&self.row), self.row.over.is_some())
+    }
+
+    /// Reads the job again, and which of its runs changed.
+    async fn look_again(&mut self, store: &TenantStore) -> Result<HashSet<DeviceName>, Failure> {
+        if let Some(row) = store.job(self.row.id).await? {
+            self.row = row;
+        }
+        self.read(store).await
+    }
+
+    /// The whole job as one line, then a line for each change until it is over.
+    pub(super) async fn follow(
+        &mut self,
+        call: &Call<'_>,
+        store: &TenantStore,
+        device: Option<&DeviceName>,
+        stdout: &mut Output<'_>,
+    ) -> Result<(), Failure> {
+        let wanted = |run: &Shown| device.is_none_or(|device| run.device == *device);
+        let key = (self.tenant.clone(), self.row.id);
+        let mut bell = call.gateway.jobs.watch(&key);
+        // What changed before the bell was there rings nowhere.
+        self.look_again(store).await?;
+        let runs = self.all(call.now()).into_iter().filter(wanted).collect();
+        let mut line = show::json(&self.whole(runs, call.now()))?;
+        loop {
+            stdout.write_all(line.as_bytes()).await?;
+            stdout.flush().await?;
+            if self.row.over.is_some() {
+                return Ok(());
+            }
+            let before = self.stands();
+            let changed = loop {
+                rung(&mut bell).await;
+                let changed = self.look_again(store).await?;
+                if !changed.is_empty() || before != self.stands() {
+                    break changed;
+                }
+                bell = bell.or_else(|| call.gateway.jobs.watch(&key));
+            };
+            // With the job's own state that of every run may be another.
+            let lines = self.lines.iter().filter(|line| before != self.stands() || changed.contains(&line.name));
+            let runs = lines.map(|line| self.shown(line, call.now())).filter(wanted).collect();
+            line = show::json(&self.change(runs, call.now()))?;
+        }
+    }
+}
+
+/// Waits until the job's bell rings, and a moment more for what comes with it; without one, until it is time to look.
+async fn rung(bell: &mut Option<watch::Receiver<u64>>) {
+    let rings = async {
+        match bell {
+            Some(bell) => _ = bell.changed().await,
+            None => std::future::pending().await,
+        }
+    };
+    let _ = tokio::time::timeout(FOLLOW_LOOK_EVERY, rings).await;
+    tokio::time::sleep(FOLLOW_EVERY).await;
+}
+
+/// A line for each run (RFC 4180). A value that a spreadsheet would take for a formula begins with a quote.
+pub(super) fn csv(runs: &[Shown]) -> String {
+    let mut out = "device,serial,state,exit,signal,reason,started,ended,duration_ms,output,output_bytes\r\n".to_owned();
+    for run in runs {
+        let cells = [
+            run.device.to_string(),
+            run.serial.to_string(),
+            run.state.clone(),
+            or_empty(run.exit),
+            run.signal.clone().unwrap_or_default(),
+            run.reason.clone().unwrap_or_default(),
+            or_empty(run.started),
+            or_empty(run.ended),
+            or_empty(run.duration_ms),
+            or_empty(run.output),
+            or_empty(run.output_bytes),
+        ];
+        let cells: Vec<String> = cells.iter().map(|cell| csv_cell(cell)).collect();
+        out.push_str(&cells.join(","));
+        out.push_str("\r\n");
+    }
+    out
+}
+
+fn csv_cell(cell: &str) -> String {
+    let safe = show::escape(cell);
+    let formula = if safe.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+    if formula.is_empty() && !safe.contains([',', '"']) {
+        return safe.into_owned();
+    }
+    format!("\"{formula}{}\"", safe.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_quoted_and_never_a_formula() {
+        assert_eq!(csv_cell("web1"), "web1");
+        assert_eq!(csv_cell("a,b"), "\"a,b\"");
+        assert_eq!(csv_cell("say \"no\""), "\"say \"\"no\"\"\"");
+        assert_eq!(csv_cell("=cmd()"), "\"'=cmd()\"");
+        assert_eq!(csv_cell("a\nb\u{1b}"), "a\\u{a}b\\u{1b}");
+    }
+}
