@@ -1,0 +1,227 @@
+use super::*;
+use crate::limits::JOBS_SHOWN_MAX;
+use crate::seeded::Seeded;
+
+fn read(line: &str) -> Result<Command, String> {
+    parse(&belay_rules::words::split(line.as_bytes()).unwrap())
+}
+
+fn acme() -> TenantName {
+    "acme".parse().unwrap()
+}
+
+#[test]
+fn every_command_is_read_as_it_is_written() {
+    let table = [
+        ("", Command::Help),
+        ("help", Command::Help),
+        ("devices", Command::Devices { text: None, tenant: None, form: Form::Table }),
+        (
+            "devices 'web 1' --json --tenant acme",
+            Command::Devices { text: Some("web 1".into()), tenant: Some(acme()), form: Form::Json },
+        ),
+        (
+            "pending --tenant=acme",
+            Command::Pending {
+                wanted: PendingWords { tenant: Some(acme()), ..PendingWords::default() },
+                form: Form::Table,
+            },
+        ),
+        (
+            "pending --after web1.acme --limit 9 --beyond 4 --wait 9999 --json",
+            Command::Pending {
+                wanted: PendingWords {
+                    after: Some("web1.acme".parse().unwrap()),
+                    limit: Some(9),
+                    beyond: Some(4),
+                    wait_seconds: PENDING_WAIT_SECONDS_MAX,
+                    ..PendingWords::default()
+                },
+                form: Form::Json,
+            },
+        ),
+        (
+            "records acme --device web1.acme",
+            Command::Records {
+                tenant: acme(),
+                device: Some("web1.acme".parse().unwrap()),
+                after: None,
+                limit: RECORDS_MAX,
+            },
+        ),
+        ("recertify acme --json", Command::Recertify { tenant: acme(), form: Form::Json }),
+        ("token acme", Command::Token { tenant: acme() }),
+        ("approve acme --json", Command::Approve { tenant: acme(), form: Form::Json }),
+        ("policy show acme", Command::PolicyShow { tenant: acme(), from: 0, form: Form::Table }),
+        ("policy show --from 3 acme --json", Command::PolicyShow { tenant: acme(), from: 3, form: Form::Json }),
+        ("policy push acme", Command::PolicyPush { tenant: acme() }),
+        ("policy fetch", Command::PolicyFetch),
+        ("sessions", Command::Sessions { tenant: None, device: None, limit: SESSIONS_DEFAULT, form: Form::Table }),
+        (
+            "sessions --device web1.acme --limit 5",
+            Command::Sessions { tenant: None, device: Some("web1.acme".parse().unwrap()), limit: 5, form: Form::Table },
+        ),
+        ("log tail acme --limit 99999999", Command::LogTail { tenant: acme(), limit: TAIL_MAX, form: Form::Table }),
+        ("log export acme", Command::LogExport { tenant: acme(), life: None }),
+        ("log export acme/1", Command::LogExport { tenant: acme(), life: Some(1) }),
+        ("log checkpoint acme", Command::LogCheckpoint { tenant: acme() }),
+    ];
+    for (line, command) in table {
+        assert_eq!(read(line).unwrap(), command, "{line}");
+    }
+}
+
+#[test]
+fn every_command_about_orders_is_read_as_it_is_written() {
+    let table = [
+        ("runbooks acme", Command::Runbooks { tenant: acme(), name: None, form: Form::Table }),
+        (
+            "runbooks --name restart acme --json",
+            Command::Runbooks { tenant: acme(), name: Some("restart".parse().unwrap()), form: Form::Json },
+        ),
+        ("runbook push acme", Command::RunbookPush { tenant: acme() }),
+        ("run acme --json", Command::Run { tenant: acme(), form: Form::Json }),
+        ("jobs --limit 99999999", Command::Jobs { tenant: None, limit: JOBS_SHOWN_MAX, form: Form::Table }),
+        (
+            "job 01010101010101010101010101010101 --follow --json",
+            Command::Job {
+                id: Id([1; 16]),
+                device: None,
+                wanted: Wanted { form: Form::Json, follow: true, ..Wanted::default() },
+            },
+        ),
+        (
+            "job 01010101010101010101010101010101 --device web1.acme --output",
+            Command::Job {
+                id: Id([1; 16]),
+                device: Some("web1".parse().unwrap()),
+                wanted: Wanted { output: true, ..Wanted::default() },
+            },
+        ),
+        ("cancel 01010101010101010101010101010101", Command::Cancel { id: Id([1; 16]) }),
+    ];
+    for (line, command) in table {
+        assert_eq!(read(line).unwrap(), command, "{line}");
+    }
+}
+
+#[test]
+fn wrong_words_are_answered_with_how_it_is_written() {
+    for (line, part) in [
+        ("reboot", "no command \"reboot\""),
+        ("devices a b", "one word too many"),
+        ("devices --jsn", "write `devices"),
+        ("devices --json=yes", "takes no value"),
+        ("devices --tenant", "needs a value"),
+        ("devices --tenant com", "cannot be a tenant name"),
+        ("devices --tenant acme --tenant acme", "given twice"),
+        ("devices -x", "no option \"-x\""),
+        ("pending --tenant globex --after web1.acme", "not a name of globex"),
+        ("records globex --after web1.acme", "not a device of globex"),
+        ("records", "a tenant is missing"),
+        ("token", "a tenant is missing"),
+        ("token Acme", "not a tenant name"),
+        ("token acme --json", "no option"),
+        ("policy", "policy push TENANT"),
+        ("policy show acme --from 2", "add --json"),
+        ("sessions --limit many", "--limit"),
+        ("sessions --tenant globex --device web1.acme", "not a device of globex"),
+        ("runbook", "runbook show TENANT VERSION"),
+        ("runbook show acme", "a version is missing"),
+        ("runbook show acme sha256:12", "VERSION"),
+        ("run", "a tenant is missing"),
+        ("job", "a job is missing"),
+        ("job web1", "not the id of a job"),
+        ("job 01010101010101010101010101010101 --csv --json", "either"),
+        ("job 01010101010101010101010101010101 --output", "--device"),
+        ("cancel 01010101010101010101010101010101 now", "one word too many"),
+        ("log", "log export TENANT"),
+        ("log tail", "a tenant is missing"),
+    ] {
+        let sentence = read(line).unwrap_err();
+        assert!(sentence.contains(part), "{line}: {sentence}");
+    }
+}
+
+#[test]
+fn help_names_every_command() {
+    for word in [
+        "devices",
+        "pending",
+        "token",
+        "approve",
+        "records",
+        "recertify",
+        "policy show",
+        "policy fetch",
+        "policy push",
+        "runbooks",
+        "runbook show",
+        "runbook push",
+        "run ",
+        "jobs",
+        "job ",
+        "cancel",
+        "sessions",
+        "log tail",
+        "log export",
+        "log checkpoint",
+    ] {
+        assert!(HELP.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
+    }
+}
+
+#[test]
+fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
+    let lines = [
+        "devices 'web 1' --json --tenant acme",
+        "pending --after web1.acme --limit 9 --beyond 4 --wait 9999 --json",
+        "records acme --device web1.acme --after web1.acme --limit 9999999",
+        "policy show acme --from 3 --json",
+        "sessions --tenant acme --device web1.acme --limit=99999999",
+        "log tail acme --limit 99999999 --json",
+        "jobs --tenant acme --limit 99999999",
+        "job 01010101010101010101010101010101 --device web1 --output",
+        "log export acme/1",
+        "approve \"acme\" --json",
+    ];
+    let (mut seeded, mut taken, mut refused) = (Seeded::new(0xc0de), 0, 0);
+    for turn in 0..20_000 {
+        let line = seeded.mutate(lines[turn % lines.len()].as_bytes());
+        match belay_rules::words::split(&line).and_then(|words| parse(&words)) {
+            Ok(command) => {
+                taken += 1;
+                let bounded = match &command {
+                    Command::Pending { wanted, .. } => wanted.wait_seconds <= PENDING_WAIT_SECONDS_MAX,
+                    Command::Records { limit, .. } => *limit <= RECORDS_MAX,
+                    Command::Sessions { limit, .. } => *limit <= SESSIONS_MAX,
+                    Command::LogTail { limit, .. } => *limit <= TAIL_MAX,
+                    Command::Jobs { limit, .. } => *limit <= JOBS_SHOWN_MAX,
+                    Command::Help
+                    | Command::Devices { .. }
+                    | Command::Recertify { .. }
+                    | Command::Token { .. }
+                    | Command::Approve { .. }
+                    | Command::PolicyShow { .. }
+                    | Command::PolicyFetch
+                    | Command::PolicyPush { .. }
+                    | Command::Runbooks { .. }
+                    | Command::RunbookShow { .. }
+                    | Command::RunbookPush { .. }
+                    | Command::Run { .. }
+                    | Command::Job { .. }
+                    | Command::Cancel { .. }
+                    | Command::LogExport { .. }
+                    | Command::LogCheckpoint { .. } => true,
+                };
+                assert!(bounded, "{command:?}");
+            }
+            Err(sentence) => {
+                refused += 1;
+                let plain = !sentence.is_empty() && !sentence.contains(char::is_control);
+                assert!(plain, "{:?}: {sentence:?}", line.escape_ascii().to_string());
+            }
+        }
+    }
+    assert!(taken > 1_000 && refused > 1_000, "{taken} taken, {refused} refused");
+}
