@@ -170,6 +170,9 @@ pub(crate) const QUIC_IDLE: Duration = Duration::from_secs(65);
 /// Stateless resets come no faster: 20,000 devices of a gateway that was killed hear within two seconds that their connection
 /// is gone. Each is smaller than the packet it answers, so nothing is amplified.
 pub(crate) const QUIC_RESET_EVERY: Duration = Duration::from_micros(100);
+/// What the one UDP socket keeps that was not read or sent yet: two packets of each of a thousand devices that are told the
+/// same at once, as the kernel counts them (some 2 KiB a packet).
+pub(crate) const UDP_BUFFER_BYTES: usize = 4 << 20;
 /// Waits before the devices that may not know of a new start are nudged: at once, and twice more for those not back, for UDP loses.
 pub(crate) const NUDGE_RESTS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_secs(1)];
 /// Nudges in a second: each brings a handshake, of which two cores do about so many.

@@ -5,30 +5,29 @@
 use crate::{
     figure::{Samples, Target, short, show},
     idle, meter,
+    ordered::{self, now},
     sim::{Agent, Connected},
 };
 use anyhow::{Context, Result, bail, ensure};
 use belay_certs::{
-    Digest, Id, Namespace, Signed, Timestamp,
-    limits::DOCUMENT_BYTES_MAX,
-    order::{Clocks, DeviceLine, DeviceList, Machine, Offer, Order, Outcome, Waves, judge},
-    policy::{Chain, DeviceFacts, LogIdentity, Policies, Step},
+    Digest, Id, Signed, Timestamp,
+    order::{Clocks, DeviceLine, Machine, Offer, Outcome, judge},
+    policy::{Chain, DeviceFacts, LogIdentity, Policies},
     receipt::{self, Receipt},
-    runbook::Arguments,
     statement::{self, Body, Head, RunEnd, RunIntent, SignedStatement, Statement},
     tlog::Checkpoint,
 };
-use belay_protocol::{ReceiptGiven, RunOffered, StatementMade, ToAgent};
-use belay_tests::{Person, Plan, World, plan::Tenant};
-use serde_json::Value;
+use belay_protocol::{ReceiptGiven, RefusalCode, RunOffered, StatementMade, ToAgent};
+use belay_tests::{Plan, World, plan::Tenant};
 use std::{
     sync::{
         Arc,
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
+use tokio::sync::{mpsc::Sender, watch};
 
 /// Simulated agents.
 const AGENTS: usize = 10_000;
@@ -38,8 +37,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const LOGINS_BEFORE: usize = 20;
 /// The pause between two logins: they are to measure, and not to be the load.
 const LOGIN_EVERY: Duration = Duration::from_millis(200);
-/// What all of them run.
-const SCRIPT: &str = "#!/bin/sh\n# /// belay\n# name = \"noop\"\n# description = \"nothing\"\n# issued = ISSUED\n# account = \"root\"\n# ///\ntrue\n";
+/// Devices that start before a job is cancelled.
+const STARTS_BEFORE_CANCEL: usize = 2_000;
+/// How long after a cancel it is watched whether another device starts: five times what it is to take.
+const WATCHED: Duration = Duration::from_secs(5);
 
 /// What all agents go by.
 struct Fleet {
@@ -59,22 +60,24 @@ pub fn measure() -> Result<()> {
     let world = World::prepare(scratch.path(), Plan { tenants: vec![acme, globex] })?;
     world.bring_up(&|_| {})?;
     let since = now();
-    let version = allow(&world)?;
+    let version = ordered::allow(&world, "root")?;
     // A thread of their own: connections live on while the rest of this waits.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let agents = runtime.block_on(idle::enrol(&world, AGENTS))?;
-    let fleet = Arc::new(fleet(&world, since)?);
+    let fleet = Arc::new(Fleet::of(&world, since)?);
     let connected =
         runtime.block_on(async { idle::connect(&idle::dialler(&world, KEEP_ALIVE)?, agents.clone()).await })?;
     list(&world)?;
-    let order = order(&world, &fleet, &agents, version)?;
+    let lines = || agents.iter().map(line).collect::<Result<Vec<_>>>();
+    let order = || ordered::order(&world, &fleet.chain, lines()?, (version, "root"));
+    let (first, second) = (order()?, order()?);
     let mut before = Samples::default();
     for _ in 0..LOGINS_BEFORE {
         before.add(login(&world));
     }
     let (stop, stopped) = mpsc::sync_channel::<()>(0);
     let world = &world;
-    let meanwhile = thread::scope(|scope| {
+    let (meanwhile, runs) = thread::scope(|scope| {
         let logins = scope.spawn(move || {
             let mut meanwhile = Samples::default();
             while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOGIN_EVERY) {
@@ -82,14 +85,16 @@ pub fn measure() -> Result<()> {
             }
             meanwhile
         });
-        let done = runtime.block_on(carry_out(world, &fleet, connected, order));
+        let runs = connected.into_iter().map(|(agent, at)| Run::new(Arc::clone(&fleet), agent, at));
+        let done = runtime.block_on(carry_out(world, runs.collect(), first));
         drop(stop);
         let meanwhile = logins.join().unwrap_or_default();
-        done.map(|()| meanwhile)
+        done.map(|runs| (meanwhile, runs))
     })?;
     let (p50, p99) = (meanwhile.p50(), meanwhile.p99());
     let beside = format!("{} ms before; p99 {} ms, {} logins", short(before.p50()), short(p99), meanwhile.count());
     show("another tenant's `ssh till1 true` meanwhile, p50", p50, "ms", Target::None, &beside);
+    runtime.block_on(call_off(world, runs, second))?;
     world.stop()
 }
 
@@ -120,30 +125,79 @@ fn list(world: &World) -> Result<()> {
     Ok(())
 }
 
+/// The agent's line in an order's list.
+fn line(agent: &Agent) -> Result<DeviceLine> {
+    let DeviceFacts { address, serial, .. } = agent.facts()?;
+    Ok(DeviceLine { name: address.device, serial })
+}
+
 /// Submits the order, and lets every agent carry it out.
-async fn carry_out(world: &World, fleet: &Arc<Fleet>, agents: Vec<(Agent, Connected)>, order: Vec<u8>) -> Result<()> {
+async fn carry_out(world: &World, agents: Vec<Run>, order: Vec<u8>) -> Result<Vec<Run>> {
     let gateway = world.gateway_pid().context("no gateway")?;
-    let mut runs = tokio::task::JoinSet::new();
-    for (agent, connected) in agents {
-        runs.spawn(Run::new(Arc::clone(fleet), agent, connected).carry_out());
+    let used = || (meter::cpu_seconds(&[gateway]), meter::cpu_seconds(&[std::process::id()]));
+    let mut carried = tokio::task::JoinSet::new();
+    for run in agents {
+        carried.spawn(run.carry_out());
     }
-    let cpu = meter::cpu_seconds(&[gateway]);
+    let before = used();
     let start = Instant::now();
     let tech = world.person("tech");
     let submitted = tokio::task::spawn_blocking(move || {
         tech.gw_with_input("run acme --json", &order).must();
         start.elapsed()
     });
-    while let Some(ended) = runs.join_next().await {
-        ended??;
+    let mut runs = Vec::new();
+    while let Some(ended) = carried.join_next().await {
+        runs.push(ended??);
     }
-    let (took, submitted) = (start.elapsed(), submitted.await?);
-    let cpu = (meter::cpu_seconds(&[gateway]) - cpu) * 1e3 / AGENTS as f64;
+    let (took, after, submitted) = (start.elapsed(), used(), submitted.await?);
+    let each = |before: f64, after: f64| (after - before) * 1e3 / AGENTS as f64;
     let beside =
         format!("submitted after {} s; intent and result of each durable and proved", short(submitted.as_secs_f64()));
     show("fan-out to 10,000 agents", took.as_secs_f64(), "s", Target::AtMost(10.0), &beside);
-    show("the same, gateway CPU a device", cpu, "ms", Target::AtMost(0.5), "logins of the other tenant included");
-    over(world).await
+    let beside = format!("and {} ms of the simulated agents on the same two cores", short(each(before.1, after.1)));
+    show("the same, gateway CPU a device", each(before.0, after.0), "ms", Target::AtMost(0.5), &beside);
+    over(world).await?;
+    Ok(runs)
+}
+
+/// Submits an order, and cancels it when some have started: when the last of the others did.
+async fn call_off(world: &World, agents: Vec<Run>, order: Vec<u8>) -> Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let (starts, mut started) = tokio::sync::mpsc::channel(agents.len());
+    let mut carried = tokio::task::JoinSet::new();
+    for run in agents {
+        carried.spawn(run.start(starts.clone(), stopped.clone()));
+    }
+    let tech = world.person("tech");
+    let said = tokio::task::spawn_blocking(move || tech.gw_with_input("run acme --json", &order).must().json()).await?;
+    let id = said["job"].as_str().context("no job")?.to_owned();
+    for _ in 0..STARTS_BEFORE_CANCEL {
+        started.recv().await.context("no more starts")?;
+    }
+    let tech = world.person("tech");
+    let cancelled = tokio::task::spawn_blocking(move || {
+        tech.gw(&format!("cancel {id}")).must();
+        Instant::now()
+    })
+    .await?;
+    tokio::time::sleep(WATCHED).await;
+    stop.send(true)?;
+    let mut last = cancelled;
+    let mut count = STARTS_BEFORE_CANCEL;
+    drop(starts);
+    while let Some(at) = started.recv().await {
+        last = last.max(at);
+        count += 1;
+    }
+    while let Some(ended) = carried.join_next().await {
+        ended??;
+    }
+    ensure!(count < AGENTS, "all had started before the cancel");
+    let after = (last - cancelled).as_secs_f64() * 1e3;
+    let beside = format!("{count} of {AGENTS} had started; watched for {} s", WATCHED.as_secs());
+    show("the last start after `cancel` had answered", after, "ms", Target::AtMost(1_000.0), &beside);
+    Ok(())
 }
 
 /// The job is over, and all of it succeeded.
@@ -170,21 +224,47 @@ struct Run {
     kept: Option<Checkpoint>,
 }
 
+impl Fleet {
+    fn of(world: &World, since: Timestamp) -> Result<Self> {
+        let chain = ordered::chain(world)?;
+        let log = chain.policy().gateway.logs.first().context("no log")?.clone();
+        Ok(Self { chain, log, since })
+    }
+}
+
 impl Run {
     fn new(fleet: Arc<Fleet>, agent: Agent, connected: Connected) -> Self {
         Self { fleet, agent, connected, seq: 0, previous: None, kept: None }
     }
 
-    /// Waits for the order, and does all that an agent does but start the script.
-    async fn carry_out(mut self) -> Result<()> {
-        let offered = loop {
+    async fn offered(&mut self) -> Result<RunOffered> {
+        loop {
             if let ToAgent::RunOffered(offered) = self.connected.hear().await? {
-                break offered;
+                return Ok(offered);
             }
+        }
+    }
+
+    /// Waits for the order and for the word to start, and says when that came; ends with `stopped`. Who is not let start, does
+    /// not.
+    async fn start(mut self, starts: Sender<Instant>, mut stopped: watch::Receiver<bool>) -> Result<()> {
+        let offered = tokio::select! {
+            offered = self.offered() => offered?,
+            _ = stopped.wait_for(|stopped| *stopped) => return Ok(()),
         };
         let intent = self.judge(offered)?;
+        if self.prove(Body::RunStarted(intent)).await? {
+            starts.send(Instant::now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the order, and does all that an agent does but start the script.
+    async fn carry_out(mut self) -> Result<Self> {
+        let offered = self.offered().await?;
+        let intent = self.judge(offered)?;
         let order = intent.order;
-        self.prove(Body::RunStarted(intent)).await?;
+        ensure!(self.prove(Body::RunStarted(intent)).await?, "the receipt permits nothing");
         let end = RunEnd {
             order,
             outcome: Outcome::Succeeded,
@@ -196,7 +276,8 @@ impl Run {
             output_bytes: 0,
             output_dropped: 0,
         };
-        self.prove(Body::RunEnded(end)).await
+        self.prove(Body::RunEnded(end)).await?;
+        Ok(self)
     }
 
     fn judge(&self, offered: RunOffered) -> Result<RunIntent> {
@@ -209,8 +290,8 @@ impl Run {
         Ok(RunIntent::of(&permit, Digest::of(&order.bytes)))
     }
 
-    /// Says it, and checks the proof that it is in the log.
-    async fn prove(&mut self, body: Body) -> Result<()> {
+    /// Says it, and checks the proof that it is in the log. Whether it permits a start.
+    async fn prove(&mut self, body: Body) -> Result<bool> {
         let (signed, id) = self.sign(body)?;
         let (consistency_from, origin) =
             self.kept.as_ref().map(|kept| (kept.size, kept.origin.clone())).unwrap_or_default();
@@ -219,17 +300,16 @@ impl Run {
         let given = loop {
             match self.connected.hear().await? {
                 ToAgent::ReceiptGiven(given) if given.statement == id.0 => break given,
+                ToAgent::StatementRefused(refused) if refused.code == RefusalCode::Withdrawn.code() => {
+                    return Ok(false);
+                }
                 ToAgent::StatementRefused(refused) => bail!("refused: {}", refused.sentence),
                 _ => {}
             }
         };
-        let starts = matches!(Statement::parse(signed.text.as_bytes())?.body, Body::RunStarted(_));
         let recorded = receipt::verify(&of(given), &self.fleet.log, self.kept.as_ref(), &signed)?;
         self.kept = Some(recorded.checkpoint().clone());
-        if starts {
-            ensure!(recorded.permission().is_ok(), "the receipt permits nothing");
-        }
-        Ok(())
+        Ok(recorded.permission().is_ok())
     }
 
     fn sign(&mut self, body: Body) -> Result<(SignedStatement, Id)> {
@@ -264,93 +344,4 @@ fn of(given: ReceiptGiven) -> Receipt {
         consistency: given.consistency,
         consistency_from: given.consistency_from,
     }
-}
-
-/// Lets `tech` write and run runbooks everywhere, and brings the one that is run; its version.
-fn allow(world: &World) -> Result<Digest> {
-    let tech = world.person("tech");
-    let text = tech.gw("policy show acme").must().out();
-    let version: u64 =
-        text.lines().find_map(|line| line.strip_prefix("version = ")?.parse().ok()).context("no version")?;
-    let mut next = String::new();
-    for line in text.lines().filter(|line| !line.starts_with("previous = ")) {
-        match line.split(" = ").next() {
-            Some("version") => {
-                next += &format!("version = {}\nprevious = \"{}\"\n", version + 1, Digest::of(text.as_bytes()));
-            }
-            Some("issued") => next += &format!("issued = {}\n", now()),
-            Some("signers") => next += "signers = [\"tech\"]\n",
-            _ => next += &format!("{line}\n"),
-        }
-    }
-    if !next.contains("[runbooks]") {
-        next += "\n[runbooks]\nsigners = [\"tech\"]\n";
-    }
-    next += "\n[[grants]]\nwho = [\"tech\"]\non = [\"*\"]\ndo = [\"run\"]\nas = [\"root\"]\nrunbooks = [\"*\"]\nrisk = \"normal\"\ndevices_max = 10000\n";
-    let signature = Person::sign(&world.root_key("acme"), "policy.v1@belay", next.as_bytes())?;
-    tech.gw_with_input("policy push acme", &[next.as_bytes(), signature.as_bytes()].concat()).must();
-    let script = SCRIPT.replace("ISSUED", &now().to_string());
-    let signature = Person::sign(&tech.key(), Namespace::Runbook.as_str(), script.as_bytes())?;
-    tech.gw_with_input("runbook push acme", &[script.as_bytes(), signature.as_bytes()].concat()).must();
-    Ok(Digest::of(script.as_bytes()))
-}
-
-/// The policies as agents have verified them.
-fn fleet(world: &World, since: Timestamp) -> Result<Fleet> {
-    let shown: Value = world.person("tech").gw("policy show acme --json").must().json();
-    let mut chain: Option<Chain> = None;
-    for version in shown["versions"].as_array().context("no versions")? {
-        let strings = |value: &Value| value.as_str().map(str::to_owned).context("not text");
-        let signatures = version["signatures"].as_array().context("no signatures")?;
-        let signed = Signed {
-            bytes: strings(&version["text"])?.into_bytes(),
-            signatures: signatures.iter().map(strings).collect::<Result<_>>()?,
-        };
-        chain = Some(match chain {
-            None => Chain::begin(&signed)?,
-            Some(chain) => match chain.extend(&signed)? {
-                Step::Next(next) => next,
-                Step::Same => bail!("a policy twice"),
-            },
-        });
-    }
-    let chain = chain.context("no policy")?;
-    let log = chain.policy().gateway.logs.first().context("no log")?.clone();
-    Ok(Fleet { chain, log, since })
-}
-
-/// The order for all of them, its signature and its list, as they are submitted.
-fn order(world: &World, fleet: &Fleet, agents: &[Agent], version: Digest) -> Result<Vec<u8>> {
-    let line = |agent: &Agent| -> Result<DeviceLine> {
-        let DeviceFacts { address, serial, .. } = agent.facts()?;
-        Ok(DeviceLine { name: address.device, serial })
-    };
-    let list = DeviceList::of(agents.iter().map(line).collect::<Result<_>>()?)?;
-    let order = Order {
-        tenant: "acme".parse()?,
-        id: Id::random()?,
-        runbook: "noop".parse()?,
-        version,
-        account: "root".parse()?,
-        ticket: None,
-        issued: now(),
-        not_before: now(),
-        not_after: now().plus(900 * 1_000_000),
-        policy_version: fleet.chain.version(),
-        policy: fleet.chain.digest(),
-        devices: list.count(),
-        devices_root: list.root(),
-        waves: Waves::default(),
-        stop_above: None,
-        timeout: None,
-        arguments: Arguments::default(),
-    };
-    let text = order.to_text();
-    ensure!(text.len() <= DOCUMENT_BYTES_MAX, "the order is too long");
-    let signature = Person::sign(&world.person("tech").key(), Namespace::Order.as_str(), text.as_bytes())?;
-    Ok([text.as_bytes(), signature.as_bytes(), list.to_text().as_bytes()].concat())
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_system(SystemTime::now()).whole_second()
 }

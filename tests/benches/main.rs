@@ -3,6 +3,7 @@
 //! Nothing is switched off for it: policies, the log before every act and every signature are as in production. Trust CPU
 //! seconds and ratios: a busy machine changes rates. What each figure measures stands at the head of its file.
 
+mod agents;
 mod bulk;
 mod echo;
 mod fanout;
@@ -10,6 +11,7 @@ mod figure;
 mod idle;
 mod login;
 mod meter;
+mod ordered;
 mod record;
 mod rivals;
 mod sim;
@@ -26,7 +28,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record] [fanout]
+usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record] [fanout] [agents]
 
   echo    one byte to a program and back, through the real ssh, beside sshd and an OpenSSH reverse tunnel + ProxyJump
   login   `ssh host true`, cold, with the outer hop shared, and as one more session of an open connection
@@ -34,10 +36,11 @@ usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record] [fanout]
   size    programs, memory of an idle agent, start-up
   idle    1,000 simulated agents: gateway memory and CPU of each, and their return after `kill -9`
   record  durable events, beside a bare SQLite commit
-  fanout  one order on 10,000 simulated agents";
+  fanout  one order on 10,000 simulated agents, and one that is cancelled
+  agents  one order on 100 real agents";
 
 /// What can be measured, in the order in which it is.
-const ALL: [&str; 7] = ["echo", "login", "bulk", "size", "idle", "record", "fanout"];
+const ALL: [&str; 8] = ["echo", "login", "bulk", "size", "idle", "record", "fanout", "agents"];
 
 fn main() -> ExitCode {
     // `cargo bench` adds a word of its own.
@@ -87,6 +90,9 @@ fn measure(words: &[String]) -> Result<()> {
     }
     if wanted("fanout") {
         fanout::measure()?;
+    }
+    if wanted("agents") {
+        agents::measure()?;
     }
     Ok(())
 }

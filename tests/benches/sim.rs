@@ -1,4 +1,4 @@
-//! Simulated agents: the real join, hello and frames over QUIC connections of one socket, without a process, a disk or a
+//! Simulated agents: the real join, hello and frames over QUIC connections of a few sockets, without a process, a disk or a
 //! session behind them.
 
 use anyhow::{Context, Result, bail};
@@ -15,30 +15,39 @@ use belay_protocol::{
     PolicyHeld, PolicyTaken, RawFrame, RecordTaken, ToAgent, encode_frame,
 };
 use quinn::{
-    ClientConfig, Connection, Endpoint, RecvStream, SendStream, TransportConfig, VarInt, congestion::NewRenoConfig,
-    crypto::rustls::QuicClientConfig,
+    ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime, TransportConfig, VarInt,
+    congestion::NewRenoConfig, crypto::rustls::QuicClientConfig,
 };
+use rustix::net::sockopt;
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject},
 };
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     path::Path,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 /// How often a gateway that is busy is dialled again, and after which time.
 const TRIES_MAX: u32 = 50;
 const BACKOFF: Duration = Duration::from_millis(200);
+/// Ten thousand machines have ten thousand sockets, each with a buffer of its own; these have so many.
+const SOCKETS: usize = 32;
+const SOCKET_BYTES: usize = 4 << 20;
 /// From dialling to the welcome; the real agent waits 10 s for the one and 5 s for the other.
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
 
 /// Where and how simulated agents dial.
 pub struct Dialler {
-    endpoint: Endpoint,
+    /// A socket for a few hundred agents each.
+    endpoints: Vec<Endpoint>,
+    next: AtomicUsize,
     gateway: SocketAddr,
     roots: Arc<RootCertStore>,
     keep_alive: Duration,
@@ -76,16 +85,23 @@ pub struct Connected {
     frames: Frames,
 }
 
+fn endpoint() -> Result<Endpoint> {
+    let socket = UdpSocket::bind(("127.0.0.1", 0))?;
+    sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BYTES)?;
+    sockopt::set_socket_send_buffer_size(&socket, SOCKET_BYTES)?;
+    Ok(Endpoint::new(EndpointConfig::default(), None, socket, Arc::new(TokioRuntime))?)
+}
+
 impl Dialler {
-    /// Agents that trust the CA in the file, dial the gateway from one socket, and send a sign of life every `keep_alive`.
+    /// Agents that trust the CA in the file, dial the gateway from a few sockets, and send a sign of life every `keep_alive`.
     ///
     /// # Errors
     /// No socket, or no CA.
     pub fn new(ca: &Path, gateway: SocketAddr, keep_alive: Duration) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(ca)?)?;
-        let endpoint = Endpoint::client(([127, 0, 0, 1], 0).into())?;
-        Ok(Self { endpoint, gateway, roots: Arc::new(roots), keep_alive })
+        let endpoints = (0..SOCKETS).map(|_| endpoint()).collect::<Result<_>>()?;
+        Ok(Self { endpoints, next: AtomicUsize::new(0), gateway, roots: Arc::new(roots), keep_alive })
     }
 
     async fn dial(&self, protocol: &[u8], shown: Option<&Agent>) -> Result<Connection> {
@@ -112,7 +128,9 @@ impl Dialler {
             .congestion_controller_factory(Arc::new(NewRenoConfig::default()));
         let mut config = ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         config.transport_config(Arc::new(transport));
-        Ok(self.endpoint.connect_with(config, self.gateway, "gw.example")?.await?)
+        let next = self.next.fetch_add(1, Ordering::Relaxed) % self.endpoints.len();
+        let endpoint = self.endpoints.get(next).context("no socket")?;
+        Ok(endpoint.connect_with(config, self.gateway, "gw.example")?.await?)
     }
 
     /// Joins a device called `name`, which then waits for approval.

@@ -15,6 +15,7 @@ use quinn::{
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
+use rustix::net::sockopt;
 use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
@@ -38,6 +39,7 @@ pub(crate) fn open(
 ) -> anyhow::Result<(Endpoint, UdpSocket)> {
     let (server, _) = server_config(certificates, now)?;
     let socket = UdpSocket::bind(listen).with_context(|| format!("UDP {listen} cannot be listened on"))?;
+    widen(&socket);
     let again = socket.try_clone().context("the UDP socket could not be shared")?;
     let opened = || {
         let runtime = Arc::new(TokioRuntime);
@@ -45,6 +47,24 @@ pub(crate) fn open(
         Endpoint::new_with_abstract_socket(endpoint(&certificates.ca()), Some(server), socket, runtime)
     };
     Ok((opened().context("the QUIC endpoint could not be opened")?, again))
+}
+
+/// All devices share one socket: what a fleet answers at once waits in its buffer, and what finds no room there is lost and
+/// comes a second later. The kernel may give less than is asked for; the gateway works with that too.
+fn widen(socket: &UdpSocket) {
+    let bytes = limits::UDP_BUFFER_BYTES;
+    let given = sockopt::set_socket_recv_buffer_size(socket, bytes)
+        .and_then(|()| sockopt::set_socket_send_buffer_size(socket, bytes))
+        .and_then(|()| sockopt::socket_recv_buffer_size(socket));
+    match given {
+        // Linux gives twice what it was asked for, and counts its own structures in it.
+        Ok(given) if given >= bytes => {}
+        Ok(given) => tracing::info!(
+            "the UDP socket may keep {given} bytes for {bytes} that were asked for: thousands of devices that answer at once \
+             lose packets and are slow then; raise net.core.rmem_max and net.core.wmem_max to {bytes}"
+        ),
+        Err(error) => tracing::warn!("the buffers of the UDP socket could not be set: {error}"),
+    }
 }
 
 /// Shows a new certificate, with a new key, whenever the one in use has lived two thirds of its life or the CA was

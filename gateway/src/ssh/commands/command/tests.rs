@@ -1,3 +1,5 @@
+//! What each line of words says, and the sentence for a wrong one.
+
 use super::*;
 use crate::limits::JOBS_SHOWN_MAX;
 use crate::seeded::Seeded;
