@@ -197,7 +197,7 @@ fn cancel(stage: &Stage) {
     let id = jobs::newest(&stage.tech);
     until("the run", GENEROUS, || {
         let job = jobs::job(&stage.tech, &id);
-        ensure!(job["runs"][0]["state"] == "started", "{job:#}");
+        ensure!(jobs::states(&job).iter().all(|(_, state)| state == "started"), "{job:#}");
         Ok(())
     })
     .unwrap();
