@@ -21,6 +21,7 @@ mod reader;
 pub mod receipt;
 pub mod renewal;
 pub mod runbook;
+pub mod screen;
 pub mod sshsig;
 pub mod statement;
 pub mod time;
