@@ -19,6 +19,7 @@ pub mod pattern;
 pub mod policy;
 mod reader;
 pub mod receipt;
+pub mod recording;
 pub mod renewal;
 pub mod runbook;
 pub mod screen;

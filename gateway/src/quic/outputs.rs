@@ -40,7 +40,7 @@ pub(super) async fn take_all(link: &Link, quic: &Connection) -> Ending {
 
 /// One output. One that nobody wants is stopped; only a broken rule ends the connection.
 async fn take(link: &Link, stream: RecvStream) -> Result<(), Ending> {
-    let mut frames = Frames::new(stream, GatewayPhase::AwaitingOutput);
+    let mut frames = Frames::new(stream, GatewayPhase::AwaitingUpload);
     let first = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, frames.next()).await;
     let begun: OutputBegun = match first {
         Ok(Ok(frame)) => decode_frame(&frame).map_err(Ended::from)?,
