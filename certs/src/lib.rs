@@ -22,6 +22,7 @@ pub mod receipt;
 pub mod recording;
 pub mod renewal;
 pub mod runbook;
+pub mod screen;
 pub mod sshsig;
 pub mod statement;
 pub mod time;

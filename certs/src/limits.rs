@@ -174,6 +174,17 @@ pub const WINDOW_DAYS_MAX: i64 = 7;
 /// Waves of one order: ten doublings reach 1,000 devices.
 pub const WAVES_MAX: usize = 16;
 
+/// Columns of a terminal whose output is read: four times as many as the widest that people use.
+pub const SCREEN_COLS_MAX: usize = 500;
+/// Rows of such a terminal.
+pub const SCREEN_ROWS_MAX: usize = 300;
+/// Marks of one character on such a terminal: no script stacks more, and who does wants memory.
+pub const SCREEN_MARKS_MAX: usize = 8;
+/// One line of what a terminal showed, in bytes: what is longer is cut, so that an answer to a search can be read.
+pub const SCREEN_LINE_BYTES_MAX: usize = 4 << 10;
+/// How long a row stands, in milliseconds, before a person can have read it: what is written over sooner is no line.
+pub const SCREEN_STOOD_MS: u64 = 1_000;
+
 // A chunk that is cut behind its longest line is a blob even if nothing of it shrinks: a recipient of age takes some 130 bytes.
 const _: () = assert!(
     RECORDING_CHUNK_TEXT_BYTES + CAST_LINE_BYTES_MAX + 6 * 4 + 256 + SHORT_LIST_MAX * 200 <= RECORDING_BLOB_BYTES_MAX

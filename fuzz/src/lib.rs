@@ -7,6 +7,7 @@
 mod documents;
 mod log;
 mod recording;
+mod screen;
 mod seeded;
 mod text;
 mod wire;
@@ -50,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rules", feed: text::rules },
     Target { name: "words", feed: text::words },
     Target { name: "journal", feed: text::journal },
+    Target { name: "screen", feed: screen::screen },
 ];
 
 /// Feeds one input to the target of that name.
