@@ -145,6 +145,24 @@ pub const OUTPUT_BYTES_DEFAULT: u64 = 256 << 10;
 pub const OUTPUT_BYTES_MIN: u64 = 4 << 10;
 /// One piece of output, in bytes: what a pipe gives at once, and what a tail drops at once.
 pub const OUTPUT_PIECE_BYTES_MAX: usize = 16 << 10;
+/// Cast text from which on a chunk of a recording is cut, in bytes: what a busy session shows in a few milliseconds.
+pub const RECORDING_CHUNK_TEXT_BYTES: usize = 64 << 10;
+/// The text of one chunk as its readers accept it, in bytes: ours are a tenth of it.
+pub const RECORDING_TEXT_BYTES_MAX: usize = 1 << 20;
+/// One chunk as stored, in bytes: noise does not shrink, and 32 recipients take a line each.
+pub const RECORDING_BLOB_BYTES_MAX: usize = 128 << 10;
+/// The note of one chunk, in bytes: eleven short lines.
+pub const RECORDING_NOTE_BYTES_MAX: usize = 1 << 10;
+/// Chunks of one recording: at one every two seconds three weeks, at full speed 64 GB of text.
+pub const RECORDING_CHUNKS_MAX: u64 = 1_000_000;
+/// What one event of a recording holds, in bytes before they are escaped.
+pub const CAST_PIECE_BYTES_MAX: usize = 8 << 10;
+/// One line of a recording, in bytes: a piece of which every byte is escaped, what was held back before it, and the time.
+pub const CAST_LINE_BYTES_MAX: usize = 6 * (CAST_PIECE_BYTES_MAX + 3) + 64;
+/// The first line of a recording, in bytes: a command, a device, a person, a ticket, every character escaped.
+pub const CAST_HEADER_BYTES_MAX: usize = 48 << 10;
+/// A terminal's kind (`TERM`) in it, in bytes: the longest in terminfo has 20.
+pub const TERM_BYTES_MAX: usize = 64;
 /// Devices of one order: the largest estate there is in one tenant, and a list that fits a command's input.
 pub const ORDER_DEVICES_MAX: usize = 10_000;
 /// One line of an order's list of devices, in bytes: a name, a space and a serial, without the line end.
@@ -156,5 +174,21 @@ pub const WINDOW_DAYS_MAX: i64 = 7;
 /// Waves of one order: ten doublings reach 1,000 devices.
 pub const WAVES_MAX: usize = 16;
 
+/// Columns of a terminal whose output is read: four times as many as the widest that people use.
+pub const SCREEN_COLS_MAX: usize = 500;
+/// Rows of such a terminal.
+pub const SCREEN_ROWS_MAX: usize = 300;
+/// Marks of one character on such a terminal: no script stacks more, and who does wants memory.
+pub const SCREEN_MARKS_MAX: usize = 8;
+/// One line of what a terminal showed, in bytes: what is longer is cut, so that an answer to a search can be read.
+pub const SCREEN_LINE_BYTES_MAX: usize = 4 << 10;
+/// How long a row stands, in milliseconds, before a person can have read it: what is written over sooner is no line.
+pub const SCREEN_STOOD_MS: u64 = 1_000;
+
+// A chunk that is cut behind its longest line is a blob even if nothing of it shrinks: a recipient of age takes some 130 bytes.
+const _: () = assert!(
+    RECORDING_CHUNK_TEXT_BYTES + CAST_LINE_BYTES_MAX + 6 * 4 + 256 + SHORT_LIST_MAX * 200 <= RECORDING_BLOB_BYTES_MAX
+);
+const _: () = assert!(6 * (COMMAND_BYTES_KEPT + 4 * WORD_BYTES_MAX) < CAST_HEADER_BYTES_MAX);
 const _: () = assert!(STATEMENT_BYTES_MAX + SIGNATURE_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(3 * FILES_BYTES_MAX + SIGNATURE_BYTES_MAX + 16 * WORD_BYTES_MAX < ENTRY_BYTES_MAX);

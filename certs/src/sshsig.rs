@@ -45,6 +45,8 @@ pub enum Namespace {
     Runbook,
     /// An order to run one.
     Order,
+    /// A chunk of a session's recording.
+    Recording,
 }
 
 impl Namespace {
@@ -59,6 +61,7 @@ impl Namespace {
             Self::Statement => "statement.v1@belay",
             Self::Runbook => "runbook.v1@belay",
             Self::Order => "order.v1@belay",
+            Self::Recording => "recording.v1@belay",
         }
     }
 }

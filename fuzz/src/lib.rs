@@ -6,6 +6,8 @@
 
 mod documents;
 mod log;
+mod recording;
+mod screen;
 mod seeded;
 mod text;
 mod wire;
@@ -33,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "runbook", feed: documents::runbook },
     Target { name: "order", feed: documents::order },
     Target { name: "output", feed: documents::output },
+    Target { name: "recording", feed: recording::recording },
     Target { name: "envelope", feed: documents::envelope },
     Target { name: "signature", feed: documents::signature },
     Target { name: "key", feed: documents::key },
@@ -48,6 +51,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rules", feed: text::rules },
     Target { name: "words", feed: text::words },
     Target { name: "journal", feed: text::journal },
+    Target { name: "screen", feed: screen::screen },
 ];
 
 /// Feeds one input to the target of that name.

@@ -11,7 +11,9 @@ pub const ALPN_JOIN: &[u8] = b"belay-join/1";
 pub const ALPN_PEER: &[u8] = b"belay-peer/1";
 
 /// The minor version that this build speaks. It rises when a kind of message, a message version or an extension is added.
-pub const MINOR: u16 = 0;
+pub const MINOR: u16 = 1;
+/// The minor version from which on recordings are carried. A gateway of an older one takes none.
+pub const MINOR_OF_RECORDINGS: u16 = 1;
 
 /// The minor version both sides know, or why they cannot talk: more than one minor version lies between them.
 ///

@@ -3,6 +3,7 @@
 use crate::join::{CertificateIssued, JoinAccepted, JoinAsked, JoinRefused, RenewalAsked};
 use crate::limits::UNKNOWN_BODY_BYTES_MAX;
 use crate::message::Message;
+use crate::recording::{RecordingBegun, RecordingChunk, RecordingKept, RecordingRefused};
 use crate::run::{OutputBegun, OutputKept, RunCancelled, RunDeclined, RunOffered};
 use crate::session::Open;
 use crate::to_agent::{Drain, PolicyOffered, ReceiptGiven, RecordOffered, StatementRefused, Welcome};
@@ -41,11 +42,15 @@ pub const KINDS: &[Kind] = &[
     of::<RunOffered>(),
     of::<RunCancelled>(),
     of::<OutputKept>(),
+    of::<RecordingKept>(),
+    of::<RecordingRefused>(),
     of::<JoinAccepted>(),
     of::<JoinRefused>(),
     of::<CertificateIssued>(),
     of::<Open>(),
     of::<OutputBegun>(),
+    of::<RecordingBegun>(),
+    of::<RecordingChunk>(),
 ];
 
 const fn of<M: Message>() -> Kind {

@@ -38,6 +38,10 @@ pub const ENTRY_BYTES_MAX: usize = (64 << 10) - 1;
 pub const CHECKPOINT_BYTES_MAX: usize = 4 << 10;
 /// Hashes in one proof: a consistency proof in a tree of 2^63 leaves needs no more.
 pub const PROOF_HASHES_MAX: usize = 128;
+/// The note of one chunk of a recording: eleven short lines.
+pub const RECORDING_NOTE_BYTES_MAX: usize = 1 << 10;
+/// One chunk of a recording as stored: 64 KiB of text and its longest line, which noise keeps from shrinking, for 32 recipients.
+pub const RECORDING_BLOB_BYTES_MAX: usize = 128 << 10;
 /// A PKCS#10 certificate request for one key.
 pub const CSR_BYTES_MAX: usize = 8 << 10;
 /// One X.509 certificate, or one OpenSSH host certificate as a line.
@@ -70,6 +74,8 @@ pub const POLICY_BODY_BYTES_MAX: usize = 2 << 20;
 pub const RECORD_BODY_BYTES_MAX: usize = 56 << 10;
 /// Body of `RunOffered`: an order, a runbook, their signatures, a proof.
 pub const RUN_OFFERED_BODY_BYTES_MAX: usize = 304 << 10;
+/// Body of `RecordingChunk`: a note, its signature, a blob.
+pub const RECORDING_CHUNK_BODY_BYTES_MAX: usize = 160 << 10;
 /// Body of `ReceiptGiven`: an entry, a checkpoint, two proofs.
 pub const RECEIPT_BODY_BYTES_MAX: usize = 80 << 10;
 /// Body of `JoinAsked`, which strangers send: two documents, three signatures, a certificate request.
@@ -115,6 +121,9 @@ const _: () = assert!(
 const _: () = assert!(
     DOCUMENT_BYTES_MAX + RUNBOOK_BYTES_MAX + 2 * SIGNATURE_BYTES_MAX + PROOF_HASHES_MAX * HASH + 64
         <= RUN_OFFERED_BODY_BYTES_MAX
+);
+const _: () = assert!(
+    RECORDING_NOTE_BYTES_MAX + SIGNATURE_BYTES_MAX + RECORDING_BLOB_BYTES_MAX + 64 <= RECORDING_CHUNK_BODY_BYTES_MAX
 );
 const _: () = assert!(KEY_BYTES_MAX + PERSON_BYTES_MAX + 64 <= OPEN_BODY_BYTES_MAX);
 const _: () = assert!(SENTENCE_BYTES_MAX + LABEL_BYTES_MAX + HASH + 64 <= SENTENCE_BODY_BYTES_MAX);

@@ -7,8 +7,9 @@ use crate::message::Message;
 use crate::misbehaved::Misbehaved;
 use crate::{
     CertificateIssued, Drain, Hello, JoinAccepted, JoinAsked, JoinRefused, Open, OutputBegun, OutputKept,
-    PolicyOffered, PolicyRefused, PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RenewalAsked,
-    RunCancelled, RunDeclined, RunOffered, StatementMade, StatementRefused, Welcome,
+    PolicyOffered, PolicyRefused, PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RecordingBegun,
+    RecordingChunk, RecordingKept, RecordingRefused, RenewalAsked, RunCancelled, RunDeclined, RunOffered,
+    StatementMade, StatementRefused, Welcome,
 };
 
 /// What one side may hear on one stream at this point.
@@ -56,10 +57,12 @@ pub enum GatewayPhase {
     AwaitingJoin,
     /// Join stream: the machine asked, and says nothing more.
     JoinHeard,
-    /// Output stream: nothing was said yet.
-    AwaitingOutput,
+    /// Output or recording stream: nothing was said yet.
+    AwaitingUpload,
     /// Output stream: it was begun, and what follows is raw.
     TakingOutput,
+    /// Recording stream: it was begun, and chunks follow.
+    TakingRecording,
 }
 
 impl Phase for GatewayPhase {
@@ -68,8 +71,9 @@ impl Phase for GatewayPhase {
         Self::Ready,
         Self::AwaitingJoin,
         Self::JoinHeard,
-        Self::AwaitingOutput,
+        Self::AwaitingUpload,
         Self::TakingOutput,
+        Self::TakingRecording,
     ];
     const TABLE: &[(Self, &'static [u16], Self)] = &[
         (Self::AwaitingHello, &[Hello::KIND], Self::Ready),
@@ -86,7 +90,9 @@ impl Phase for GatewayPhase {
             Self::Ready,
         ),
         (Self::AwaitingJoin, &[JoinAsked::KIND, RenewalAsked::KIND], Self::JoinHeard),
-        (Self::AwaitingOutput, &[OutputBegun::KIND], Self::TakingOutput),
+        (Self::AwaitingUpload, &[OutputBegun::KIND], Self::TakingOutput),
+        (Self::AwaitingUpload, &[RecordingBegun::KIND], Self::TakingRecording),
+        (Self::TakingRecording, &[RecordingChunk::KIND], Self::TakingRecording),
     ];
 
     fn words(self) -> &'static str {
@@ -95,17 +101,21 @@ impl Phase for GatewayPhase {
             Self::Ready => "the gateway is ready",
             Self::AwaitingJoin => "the gateway awaits a join",
             Self::JoinHeard => "the gateway heard a join",
-            Self::AwaitingOutput => "the gateway awaits an output",
+            Self::AwaitingUpload => "the gateway awaits an upload",
             Self::TakingOutput => "the gateway takes an output",
+            Self::TakingRecording => "the gateway takes a recording",
         }
     }
 
     fn skips_unknown(self) -> bool {
         match self {
             Self::Ready => true,
-            Self::AwaitingHello | Self::AwaitingJoin | Self::JoinHeard | Self::AwaitingOutput | Self::TakingOutput => {
-                false
-            }
+            Self::AwaitingHello
+            | Self::AwaitingJoin
+            | Self::JoinHeard
+            | Self::AwaitingUpload
+            | Self::TakingOutput
+            | Self::TakingRecording => false,
         }
     }
 }
@@ -138,6 +148,8 @@ const NEWS: &[u16] = &[
     RunOffered::KIND,
     RunCancelled::KIND,
     OutputKept::KIND,
+    RecordingKept::KIND,
+    RecordingRefused::KIND,
 ];
 
 impl Phase for AgentPhase {

@@ -4,13 +4,14 @@ use crate::codec::{Decode, Encode};
 use crate::extensions::Extensions;
 use crate::limits::*;
 use crate::message::{heard, messages};
+use crate::recording::{RecordingKept, RecordingRefused};
 use crate::run::{OutputKept, RunCancelled, RunOffered};
 
 heard! {
     /// What an agent hears on the control stream.
     ToAgent {
         Welcome, PolicyOffered, RecordOffered, ReceiptGiven, StatementRefused, Drain, RunOffered, RunCancelled,
-        OutputKept,
+        OutputKept, RecordingKept, RecordingRefused,
     }
 }
 

@@ -100,8 +100,9 @@ impl Facts {
     }
 
     fn recording(&mut self, recording: &Recording) {
-        let Recording { to, readable_by_gateway, keep_days } = recording;
+        let Recording { to, readable_by_gateway, input, keep_days } = recording;
         self.once("recordings readable by the gateway", readable_by_gateway);
+        self.once("recordings hold what is typed", input);
         self.once("recordings kept", &keep_days.map_or("until deleted".to_owned(), |days| format!("{days} days")));
         self.each("recordings to", to);
     }

@@ -156,15 +156,24 @@ pub struct Runbooks {
     pub withdrawn: Vec<Digest>,
 }
 
-/// Where recordings go. Without the section nobody can read any.
+/// Where recordings go. Without the section nothing is recorded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recording {
     /// age recipients.
     pub to: Vec<String>,
     /// Whether the gateway can read them too: P2 weakened, and said so.
     pub readable_by_gateway: bool,
+    /// Whether they hold what was typed too, as far as the terminal showed it: nothing while its echo is off.
+    pub input: bool,
     /// Days they are kept; `None` keeps them until somebody deletes them.
     pub keep_days: Option<u32>,
+}
+
+impl Recording {
+    /// Whether sessions are recorded: the policy has the section, which always names a reader.
+    pub fn is_on(&self) -> bool {
+        self.readable_by_gateway || !self.to.is_empty()
+    }
 }
 
 /// What a grant can give (`do`).

@@ -167,6 +167,7 @@ fn recording(reader: &Reader<'_>, section: &Spanned<RawRecording>) -> Result<Rec
     Ok(Recording {
         to: to.into_iter().map(|recipient| recipient.0).collect(),
         readable_by_gateway: raw.readable_by_gateway,
+        input: raw.input,
         keep_days: reader.optional::<Days>(raw.keep.as_ref())?.map(|days| days.0),
     })
 }

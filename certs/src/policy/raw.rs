@@ -131,5 +131,7 @@ pub(super) struct RawRecording {
     pub(super) to: Vec<Text>,
     #[serde(default)]
     pub(super) readable_by_gateway: bool,
+    #[serde(default)]
+    pub(super) input: bool,
     pub(super) keep: Option<Text>,
 }

@@ -78,6 +78,12 @@ fn the_largest_messages_of_an_agent_can_be_sent() {
     fits(RecordRefused { serial: u64::MAX, sentence: text(SENTENCE_BYTES_MAX) });
     fits(RunDeclined { order: ID, digest: HASH, sentence: text(SENTENCE_BYTES_MAX) });
     fits(OutputBegun { order: ID, offset: u64::MAX });
+    fits(RecordingBegun { session: ID, chunk: u64::MAX });
+    fits(RecordingChunk {
+        note: text(RECORDING_NOTE_BYTES_MAX),
+        signature: text(SIGNATURE_BYTES_MAX),
+        blob: vec![1; RECORDING_BLOB_BYTES_MAX],
+    });
     fits(JoinAsked {
         token: vec![1; DOCUMENT_BYTES_MAX],
         token_signature: text(SIGNATURE_BYTES_MAX),
@@ -132,6 +138,8 @@ fn the_largest_messages_of_a_gateway_can_be_sent() {
     });
     fits(RunCancelled { order: ID, sentence: text(SENTENCE_BYTES_MAX) });
     fits(OutputKept { order: ID, offset: u64::MAX });
+    fits(RecordingKept { session: ID, chunks: u64::MAX });
+    fits(RecordingRefused { session: ID, sentence: text(SENTENCE_BYTES_MAX) });
     fits(CertificateIssued { chain: list(vec![1; CERTIFICATE_BYTES_MAX], CHAIN_CERTIFICATES_MAX) });
     fits(JoinRefused { sentence: text(SENTENCE_BYTES_MAX) });
     fits(Open { access: ID, person: text(PERSON_BYTES_MAX), key: text(KEY_BYTES_MAX) });
@@ -194,6 +202,9 @@ fn one_more_than_an_agent_may_send_is_refused() {
     over("sentence", PolicyRefused { sentence: text(SENTENCE_BYTES_MAX + 1), ..policy_refused() });
     over("sentence", RecordRefused { serial: 1, sentence: text(SENTENCE_BYTES_MAX + 1) });
     over("sentence", RunDeclined { sentence: text(SENTENCE_BYTES_MAX + 1), ..samples::run_declined() });
+    over("note", RecordingChunk { note: text(RECORDING_NOTE_BYTES_MAX + 1), ..samples::recording_chunk() });
+    over("signature", RecordingChunk { signature: text(SIGNATURE_BYTES_MAX + 1), ..samples::recording_chunk() });
+    over("blob", RecordingChunk { blob: vec![0; RECORDING_BLOB_BYTES_MAX + 1], ..samples::recording_chunk() });
     over("token", JoinAsked { token: vec![0; DOCUMENT_BYTES_MAX + 1], ..join_asked() });
     over("token_signature", JoinAsked { token_signature: text(SIGNATURE_BYTES_MAX + 1), ..join_asked() });
     over("request", JoinAsked { request: vec![0; DOCUMENT_BYTES_MAX + 1], ..join_asked() });
@@ -233,6 +244,7 @@ fn one_more_than_a_gateway_may_send_is_refused() {
     over("runbook_signature", RunOffered { runbook_signature: text(SIGNATURE_BYTES_MAX + 1), ..run_offered() });
     over("path", RunOffered { path: list(HASH, PROOF_HASHES_MAX + 1), ..run_offered() });
     over("sentence", RunCancelled { sentence: text(SENTENCE_BYTES_MAX + 1), ..run_cancelled() });
+    over("sentence", RecordingRefused { sentence: text(SENTENCE_BYTES_MAX + 1), ..samples::recording_refused() });
     over("within_ms", Drain { within_ms: DRAIN_MS_MAX + 1 });
     over("chain", CertificateIssued { chain: list(vec![], CHAIN_CERTIFICATES_MAX + 1) });
     over("certificate", CertificateIssued { chain: vec![vec![0; CERTIFICATE_BYTES_MAX + 1]] });

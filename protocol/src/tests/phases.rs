@@ -46,9 +46,11 @@ fn a_gateway_hears_one_question_on_a_join_stream() {
 }
 
 #[test]
-fn an_output_stream_begins_with_one_frame() {
-    only(GatewayPhase::AwaitingOutput, &[("OutputBegun", GatewayPhase::TakingOutput)]);
+fn an_upload_begins_with_one_frame_and_only_a_recording_has_more() {
+    let begun = [("OutputBegun", GatewayPhase::TakingOutput), ("RecordingBegun", GatewayPhase::TakingRecording)];
+    only(GatewayPhase::AwaitingUpload, &begun);
     only(GatewayPhase::TakingOutput, &[]);
+    only(GatewayPhase::TakingRecording, &[("RecordingChunk", GatewayPhase::TakingRecording)]);
 }
 
 #[test]
@@ -56,7 +58,7 @@ fn an_agent_hears_a_welcome_then_news_and_at_most_one_drain() {
     use AgentPhase::*;
     only(AwaitingWelcome, &[("Welcome", Ready)]);
     let offers = ["PolicyOffered", "RecordOffered", "ReceiptGiven", "StatementRefused"];
-    let runs = ["RunOffered", "RunCancelled", "OutputKept"];
+    let runs = ["RunOffered", "RunCancelled", "OutputKept", "RecordingKept", "RecordingRefused"];
     let news = [offers.as_slice(), &runs].concat();
     let mut ready: Vec<_> = news.iter().map(|name| (*name, Ready)).collect();
     ready.push(("Drain", Draining));

@@ -29,11 +29,15 @@ pub(super) fn for_each(visit: &mut impl ForEach) {
     visit.message(run_offered());
     visit.message(run_cancelled());
     visit.message(OutputKept { order: ID, offset: 65_536 });
+    visit.message(RecordingKept { session: ID, chunks: 300 });
+    visit.message(recording_refused());
     visit.message(join_accepted());
     visit.message(JoinRefused { sentence: "The token has expired.".into() });
     visit.message(CertificateIssued { chain: vec![vec![0x30, 1], vec![0x30, 2]] });
     visit.message(open());
     visit.message(OutputBegun { order: ID, offset: 65_536 });
+    visit.message(RecordingBegun { session: ID, chunk: 300 });
+    visit.message(recording_chunk());
 }
 
 /// The message without its frame's head, bounds unchecked.
@@ -167,4 +171,16 @@ pub(super) fn run_offered() -> RunOffered {
 
 pub(super) fn run_cancelled() -> RunCancelled {
     RunCancelled { order: ID, sentence: "msp:kim cancelled it.".into() }
+}
+
+pub(super) fn recording_refused() -> RecordingRefused {
+    RecordingRefused { session: ID, sentence: "The disk is full.".into() }
+}
+
+pub(super) fn recording_chunk() -> RecordingChunk {
+    RecordingChunk {
+        note: "belay recording 1\n".into(),
+        signature: "-----BEGIN SSH SIGNATURE-----\n".into(),
+        blob: vec![0x28, 0xb5, 0x2f, 0xfd],
+    }
 }

@@ -59,6 +59,7 @@ fn every_value_that_can_change_is_told() {
         ("signers = [\"msp:authors\"]", "signers = []", "- runbook signer msp:authors"),
         ("withdrawn = []", &format!("withdrawn = [\"{digest}\"]"), &format!("+ withdrawn runbook {digest}")),
         ("keep = \"400d\"", "", "~ recordings kept: 400 days -> until deleted"),
+        ("input = false", "input = true", "~ recordings hold what is typed: false -> true"),
         ("keep = \"400d\"", "readable_by_gateway = true", "~ recordings readable by the gateway: false -> true"),
     ] {
         let lines = changed(&[(from, to)]);

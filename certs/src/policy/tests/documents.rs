@@ -28,6 +28,7 @@ fn the_example_of_the_design_reads() {
     assert_eq!(policy.imports.keys().map(|tenant| tenant.as_str()).collect::<Vec<_>>(), ["msp"]);
     assert!(policy.people[1].robot && !policy.people[0].robot);
     assert_eq!(policy.recording.keep_days, Some(400));
+    assert!(policy.recording.is_on() && !policy.recording.input);
     let [field, nightly] = policy.grants.as_slice() else { panic!("two grants") };
     assert_eq!(field.who[0].to_string(), "msp:field");
     assert_eq!(field.actions, [ActionKind::Shell, ActionKind::Files, ActionKind::Forward]);
@@ -226,7 +227,11 @@ fn lists_over_their_limit_are_refused() {
 fn a_recording_that_nobody_can_read_is_refused() {
     let draft = |body: &str| Draft::new("acme", body).parse();
     assert!(draft("[recording]\nkeep = \"1d\"\n").unwrap_err().sentence.contains("nobody could read"));
-    assert!(draft("[recording]\nreadable_by_gateway = true\n").unwrap().recording.readable_by_gateway);
+    let plain = draft("[recording]\nreadable_by_gateway = true\ninput = true\n").unwrap().recording;
+    assert!(plain.readable_by_gateway && plain.input && plain.is_on());
+    assert!(!draft("").unwrap().recording.is_on(), "without the section nothing is recorded");
+    assert!(draft("[recording]\ninput = true\n").unwrap_err().sentence.contains("nobody could read"));
+    assert!(draft("[recording]\nreadable_by_gateway = true\ninput = 1\n").is_err());
 }
 
 #[test]

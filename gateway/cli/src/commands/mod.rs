@@ -5,6 +5,7 @@ mod config;
 mod device;
 mod devices;
 mod draft;
+mod hold;
 mod init;
 mod jobs;
 mod log;
@@ -76,6 +77,10 @@ pub enum Command {
     Retry(retry::Args),
     /// List sessions
     Sessions(sessions::Args),
+    /// Keep a recording whatever the policy says
+    Hold(hold::Args),
+    /// Let a recording go that is held
+    Release(hold::Args),
     /// Verify a tenant's log
     #[command(subcommand)]
     Log(log::Command),
@@ -109,6 +114,8 @@ impl Command {
             Self::Cancel(args) => jobs::cancel(home, &args),
             Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
+            Self::Hold(args) => hold::hold(home, &args),
+            Self::Release(args) => hold::release(home, &args),
             Self::Log(command) => log::run(home, command),
         }
     }

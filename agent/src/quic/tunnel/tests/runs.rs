@@ -30,7 +30,7 @@ impl Line {
     /// The next output stream: its head, and the rest of it.
     async fn output(&self) -> (OutputBegun, quinn::RecvStream, Vec<u8>) {
         let recv = self.connection.accept_uni().await.unwrap();
-        let mut frames = Frames::new(recv, GatewayPhase::AwaitingOutput);
+        let mut frames = Frames::new(recv, GatewayPhase::AwaitingUpload);
         let begun = decode_frame(&frames.next().await.unwrap()).unwrap();
         let (recv, early) = frames.into_parts();
         (begun, recv, early)

@@ -1,0 +1,13 @@
+//! What a session showed: its asciicast text, cut into chunks that are compressed, encrypted, chained and signed by the device.
+//!
+//! A chunk is a *blob* (the bytes as stored) and a *note* (a small text that the device's host key signs). Stock `zstd`, `age`,
+//! `sha256sum` and `ssh-keygen -Y verify` open and check all of it (P8). Not here: when a chunk is cut and what may be shown
+//! meanwhile (the agent's rules), where chunks are kept (the gateway), files.
+
+pub mod blob;
+pub mod cast;
+mod chain;
+mod note;
+
+pub use chain::Chain;
+pub use note::{Note, SignedNote};
