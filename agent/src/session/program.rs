@@ -32,6 +32,9 @@ const OVERRUN: &str = "the client sent more than it had credit for";
 /// What a person reads whose file session could no longer be followed.
 const UNFOLLOWED: &str = "what this file session did could no longer be recorded";
 
+/// What stands in the record of a session whose access somebody ended at the gateway.
+const ENDED: &str = "it was ended at the gateway";
+
 /// How a session ended, for the client and for the record.
 pub(crate) struct Ending {
     /// The program's exit status.
@@ -261,6 +264,8 @@ pub(super) struct Watch<'a> {
     pub(super) standing: &'a Standing,
     /// The connection is gone.
     pub(super) gone: &'a CancellationToken,
+    /// Somebody ended it at the gateway.
+    pub(super) ended: &'a CancellationToken,
     /// The agent stops.
     pub(super) stop: &'a CancellationToken,
 }
@@ -298,9 +303,10 @@ impl Watch<'_> {
                 refusal = &mut lost => return Outcome::Lost(refusal.to_string(), status),
                 () = self.stop.cancelled() => return Outcome::Stopped,
                 Unreadable = &mut unreadable => return Outcome::Lost(UNFOLLOWED.to_owned(), status),
-                () = self.gone.cancelled() => return Outcome::Left(status),
+                () = self.ended.cancelled() => return Outcome::Lost(ENDED.to_owned(), status),
+                () = self.gone.cancelled() => return self.left(status),
                 incoming = inbox.next() => match incoming {
-                    Incoming::Closed => return Outcome::Left(status),
+                    Incoming::Closed => return self.left(status),
                     Incoming::Overrun => return Outcome::Lost(OVERRUN.to_owned(), status),
                     Incoming::Input => {}
                     Incoming::Resize(size) => input.resize(size),
@@ -321,6 +327,13 @@ impl Watch<'_> {
                 () = &mut output, if !shown => shown = true,
             }
         }
+    }
+}
+
+impl Watch<'_> {
+    /// The client is gone: by itself, or because somebody ended its access.
+    fn left(&self, status: Option<ExitStatus>) -> Outcome {
+        if self.ended.is_cancelled() { Outcome::Lost(ENDED.to_owned(), status) } else { Outcome::Left(status) }
     }
 }
 

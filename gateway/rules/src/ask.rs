@@ -4,6 +4,7 @@
 //! (does it exist, is it used up, does it follow) is judged here, inside the transaction that records it.
 
 use crate::draft::Draft;
+use crate::freeze::Frozen;
 use crate::job::Missed;
 use crate::library::Pushed;
 use crate::limits::ALONE_WEIGHT;
@@ -162,6 +163,22 @@ pub enum Ask {
         /// Runs without an answer.
         unanswered: u64,
     },
+    /// A person freezes a tenant, a device or a person.
+    Freeze {
+        /// What.
+        frozen: Frozen,
+        /// Why, in their words.
+        reason: Option<String>,
+        /// Who.
+        by: PersonRef,
+    },
+    /// A person lifts a freeze.
+    Thaw {
+        /// What was frozen.
+        frozen: Frozen,
+        /// Who.
+        by: PersonRef,
+    },
     /// A device connected. The newest connection of a device wins.
     Connect {
         /// The join id in its transport certificate.
@@ -215,6 +232,8 @@ impl Ask {
             | Self::CancelJob { .. }
             | Self::StopJob { .. }
             | Self::EndJob { .. }
+            | Self::Freeze { .. }
+            | Self::Thaw { .. }
             | Self::RestartPolicy { .. }
             | Self::StartUp { .. }
             | Self::AddTenant { .. }

@@ -9,9 +9,11 @@ use belay_certs::{DeviceName, Digest, Fault, Id, Invalid, PublicKey, TenantName,
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod freezes;
 mod intents;
 mod jobs;
 
+pub use freezes::{FreezeBegun, FreezeLifted, SessionKilled};
 pub use intents::{Run, Session};
 pub use jobs::{JobEnded, JobOffered, JobStopped, JobSubmitted, RunbookPushed};
 
@@ -342,6 +344,15 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// A person ended somebody's session.
+    #[serde(rename = "session.killed")]
+    SessionKilled(SessionKilled),
+    /// A person froze a tenant, a device or a person.
+    #[serde(rename = "freeze.begun")]
+    FreezeBegun(FreezeBegun),
+    /// A person lifted a freeze.
+    #[serde(rename = "freeze.lifted")]
+    FreezeLifted(FreezeLifted),
     /// A person brought a version of a runbook.
     #[serde(rename = "runbook.pushed")]
     RunbookPushed(RunbookPushed),
@@ -441,6 +452,9 @@ impl What {
             Self::DeviceConnected { .. } => "device.connected",
             Self::DeviceDisconnected { .. } => "device.disconnected",
             Self::DeviceSuperseded { .. } => "device.superseded",
+            Self::SessionKilled(_) => "session.killed",
+            Self::FreezeBegun(_) => "freeze.begun",
+            Self::FreezeLifted(_) => "freeze.lifted",
             Self::RunbookPushed(_) => "runbook.pushed",
             Self::JobSubmitted(_) => "job.submitted",
             Self::JobOffered(_) => "job.offered",

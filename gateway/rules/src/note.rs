@@ -16,10 +16,14 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::DeviceRefused { .. }
         | What::AccessRefused { .. }
         | What::CommandRan { .. } => Ok(()),
-        What::AccessOpened { .. } | What::AccessEnded { .. } if draft.device.is_some() && draft.person.is_some() => {
+        What::AccessOpened { .. } | What::AccessEnded { .. } | What::SessionKilled(_)
+            if draft.device.is_some() && draft.person.is_some() =>
+        {
             Ok(())
         }
-        What::AccessOpened { .. } | What::AccessEnded { .. } => Err(refused(draft, "names a device and a person")),
+        What::AccessOpened { .. } | What::AccessEnded { .. } | What::SessionKilled(_) => {
+            Err(refused(draft, "names a device and a person"))
+        }
         What::LogStarted { .. }
         | What::LogRestarted { .. }
         | What::GatewayStarted { .. }
@@ -39,6 +43,8 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::SessionRefused { .. }
         | What::SessionEnded { .. }
         | What::SessionWithheld { .. }
+        | What::FreezeBegun(_)
+        | What::FreezeLifted(_)
         | What::RunbookPushed(_)
         | What::JobSubmitted(_)
         | What::JobOffered(_)

@@ -234,6 +234,8 @@ pub(super) struct Shared {
     pub(super) heads: Heads,
     /// Full tiles for proofs.
     pub(super) tiles: FullTiles,
+    /// The freezes in force.
+    pub(super) freezes: super::freezes::Durable,
     /// Cancelled when nothing is recorded any more.
     pub(super) over: CancellationToken,
 }

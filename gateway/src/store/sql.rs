@@ -149,6 +149,11 @@ texts! {
            output_bytes, output_dropped, output_kept, changed FROM run WHERE tenant = $1 AND job = $2 AND device = $3";
     PIECES = "SELECT at, bytes FROM output WHERE tenant = $1 AND job = $2 AND device = $3 AND at >= $4 ORDER BY at LIMIT $5";
 
+    // Freezes.
+    FREEZES = "SELECT frozen, since_us, by_person, reason FROM freeze ORDER BY tenant, frozen";
+    FREEZE_ADD = "INSERT INTO freeze (tenant, frozen, since_us, by_person, reason) VALUES ($1, $2, $3, $4, $5)";
+    FREEZE_LIFT = "DELETE FROM freeze WHERE tenant = $1 AND frozen = $2";
+
     // What a start finds open.
     PRESENT_BY_TENANT = "SELECT tenant, COUNT(*) FROM presence WHERE connection IS NOT NULL GROUP BY tenant ORDER BY tenant";
     PRESENT_SINCE = "SELECT join_id, address FROM presence WHERE connection IS NOT NULL OR since_us >= $1 ORDER BY since_us DESC LIMIT $2";
@@ -184,6 +189,9 @@ texts! {
                WHERE d.tenant = $1 AND d.name > $2 AND d.state = 'pending' AND ($3 = '' OR d.token = $3) AND d.entry > $4 \
                ORDER BY d.name LIMIT $5";
     SERIAL_HIGHEST = "SELECT COALESCE(MAX(serial), 0) FROM record WHERE tenant = $1";
+    SESSIONS_CALLED = "SELECT s.device, s.access, s.person, s.ended_us, a.ended_us FROM session s \
+                       LEFT JOIN access a ON a.id = s.access WHERE s.tenant = $1 AND s.id = $2 ORDER BY s.device LIMIT $3";
+    SESSIONS_CARRIED = "SELECT COUNT(*) FROM session WHERE tenant = $1 AND device = $2 AND access = $3 AND ended_us IS NULL";
     SESSIONS = "SELECT id, device, access, person, account, kind, command, target, ticket, started_us, entry, ended_us, \
                 exit, signal, reason, bytes_in, bytes_out, recording, files FROM session \
                 WHERE tenant = $1 AND ($2 = '' OR device = $2) AND ($3 = '' OR person = $3) \

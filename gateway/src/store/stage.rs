@@ -223,6 +223,9 @@ impl Stage {
             | What::AccessRefused { .. }
             | What::SessionRefused { .. }
             | What::SessionWithheld { .. }
+            | What::SessionKilled(_)
+            | What::FreezeBegun(_)
+            | What::FreezeLifted(_)
             | What::RunbookPushed(_)
             | What::JobSubmitted(_)
             | What::JobOffered(_)

@@ -19,8 +19,9 @@ use belay_certs::{Digest, PersonRef, Signed, TenantName, Timestamp};
 use belay_rules::policy::PolicyHeld;
 use belay_rules::presence::Line;
 use belay_rules::statement::Seen;
-use belay_rules::{Ask, Bearer, Draft, LogName, Outcome, Verdict, policy, tenant, token};
+use belay_rules::{Ask, Bearer, Draft, Freezes, LogName, Outcome, Verdict, policy, tenant, token};
 use sqlx::Row;
+use std::sync::Arc;
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Turn<'a> {
     pub(super) transaction: Transaction<'a>,
     pub(super) devices: &'a mut Devices,
     pub(super) jobs: &'a mut Jobs,
+    /// The freezes in force; published when the transaction is durable.
+    pub(super) freezes: Arc<Freezes>,
     pub(super) shared: &'a Shared,
     pub(super) keys: &'a LogKeys,
     /// Logs for which a key was made; see [`super::writer`].
@@ -90,6 +93,8 @@ impl Turn<'_> {
             Ask::CancelJob { tenant, job, by } => self.cancel_job(&tenant, job, &by, now).await,
             Ask::StopJob { tenant, job, missed } => self.stop_job(&tenant, job, missed, now).await,
             Ask::EndJob { tenant, job, runs, unanswered } => self.end_job(&tenant, job, runs, unanswered, now).await,
+            Ask::Freeze { frozen, reason, by } => self.freeze(frozen, (&by, reason.as_deref()), now).await,
+            Ask::Thaw { frozen, by } => self.thaw(&frozen, &by, now).await,
             Ask::Connect { join, connection, address, version, held } => {
                 self.connect(join, Line { connection, address, version }, held, now).await
             }

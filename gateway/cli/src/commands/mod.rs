@@ -18,6 +18,7 @@ mod run;
 mod runbook;
 mod sessions;
 mod ssh;
+mod stops;
 mod token;
 mod trust;
 mod who;
@@ -76,6 +77,14 @@ pub enum Command {
     Retry(retry::Args),
     /// List sessions
     Sessions(sessions::Args),
+    /// End a session, with the connection that carries it
+    Kill(stops::Kill),
+    /// Let nothing start for a tenant, on a device or by a person, and end what goes on
+    Freeze(stops::Freeze),
+    /// Lift a freeze
+    Thaw(stops::Thaw),
+    /// List what is frozen
+    Freezes(stops::List),
     /// Verify a tenant's log
     #[command(subcommand)]
     Log(log::Command),
@@ -109,6 +118,10 @@ impl Command {
             Self::Cancel(args) => jobs::cancel(home, &args),
             Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
+            Self::Kill(args) => stops::kill(home, &args),
+            Self::Freeze(args) => stops::freeze(home, &args),
+            Self::Thaw(args) => stops::thaw(home, &args),
+            Self::Freezes(args) => stops::list(home, &args),
             Self::Log(command) => log::run(home, command),
         }
     }

@@ -4,10 +4,12 @@
 
 mod orders;
 mod said;
+mod stops;
 
 use super::{jobs::Wanted, show::Form};
 use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, SESSIONS_MAX, TAIL_MAX};
 use belay_certs::{DeviceAddress, DeviceName, Digest, Id, RunbookName, TenantName};
+use belay_rules::Frozen;
 use said::Rest;
 
 /// Sessions shown when nobody says how many.
@@ -41,6 +43,10 @@ Commands of this gateway, as `ssh gw COMMAND`:
   job JOB --device D --output                                what one run wrote
   cancel JOB                                                 call a job off
   sessions [--tenant T] [--device D] [--limit N] [--json]    who had which session
+  kill SESSION                                               end a session, with the connection that carries it
+  freeze TENANT|DEVICE.TENANT|TENANT/PERSON [--reason TEXT]  let nothing start there, and end what goes on
+  thaw TENANT|DEVICE.TENANT|TENANT/PERSON                    lift a freeze
+  freezes [--tenant T] [--json]                              what is frozen
   log tail TENANT [--limit N] [--json]                       the newest entries of the log
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
@@ -103,6 +109,14 @@ pub(super) enum Command {
     Cancel { id: Id },
     /// Sessions, the newest first.
     Sessions { tenant: Option<TenantName>, device: Option<DeviceAddress>, limit: u64, form: Form },
+    /// A session is ended.
+    Kill { id: Id },
+    /// A tenant, a device or a person is frozen.
+    Freeze { frozen: Frozen, reason: Option<String> },
+    /// A freeze is lifted.
+    Thaw { frozen: Frozen },
+    /// What is frozen.
+    Freezes { tenant: Option<TenantName>, form: Form },
     /// The newest entries of a log.
     LogTail { tenant: TenantName, limit: u64, form: Form },
     /// A whole log, or an earlier life of it.
@@ -134,6 +148,10 @@ pub(super) fn parse(words: &[String]) -> Result<Command, String> {
         "job" => orders::job(rest),
         "cancel" => orders::cancel(rest),
         "sessions" => sessions(rest),
+        "kill" => stops::kill(rest),
+        "freeze" => stops::freeze(rest),
+        "thaw" => stops::thaw(rest),
+        "freezes" => stops::freezes(rest),
         "log" => log(rest),
         other => Err(format!("there is no command {other:?}; `ssh gw help` lists them")),
     }

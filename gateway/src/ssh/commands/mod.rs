@@ -9,8 +9,10 @@ mod command;
 mod devices;
 mod expiry;
 mod fetch;
+mod freezes;
 mod input;
 mod jobs;
+mod kill;
 mod log;
 mod pending;
 mod policy;
@@ -167,6 +169,10 @@ impl Call<'_> {
             Command::Sessions { tenant, device, limit, form } => {
                 sessions::run(self, tenant.as_ref(), device.as_ref(), limit, form).await?
             }
+            Command::Kill { id } => kill::run(self, id).await?,
+            Command::Freeze { frozen, reason } => freezes::freeze(self, frozen, reason).await?,
+            Command::Thaw { frozen } => freezes::thaw(self, frozen).await?,
+            Command::Freezes { tenant, form } => freezes::list(self, tenant.as_ref(), form).await?,
             Command::LogTail { tenant, limit, form } => log::tail(self, &tenant, limit, form, stdout).await?,
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,

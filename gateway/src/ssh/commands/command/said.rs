@@ -26,6 +26,8 @@ pub(super) struct Said {
     /// A device by its name, with or without its tenant.
     pub(super) run_of: Option<DeviceName>,
     pub(super) name: Option<RunbookName>,
+    /// Why, in a person's words.
+    pub(super) reason: Option<String>,
     /// Options without a value, other than `--json`, that were given.
     pub(super) flags: Vec<&'static str>,
 }
@@ -72,6 +74,7 @@ impl Rest<'_> {
                 }
                 "--device" => once(&mut said.device, name, &value)?,
                 "--name" => once(&mut said.name, name, &value)?,
+                "--reason" => once(&mut said.reason, name, &value)?,
                 "--limit" => once(&mut said.limit, name, &value)?,
                 "--from" => once(&mut said.from, name, &value)?,
                 "--after" => once(&mut said.after, name, &value)?,

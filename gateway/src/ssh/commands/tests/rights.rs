@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 17] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -20,6 +20,10 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("policy push acme", &["acme"]),
     ("sessions", &["acme", "globex"]),
     ("sessions --device web1.acme", &["acme"]),
+    ("freeze acme/guest", &["acme"]),
+    ("freeze web1.acme --reason stolen", &["acme"]),
+    ("thaw acme", &["acme"]),
+    ("freezes --tenant acme", &["acme"]),
     ("log tail acme", &["acme"]),
     ("log tail acme --json", &["acme"]),
     ("log export acme", &["acme"]),
@@ -101,6 +105,10 @@ async fn each_command_wants_the_grant_that_it_is_for() {
         refused("audit", "approve acme", "`enrol`"),
         refused("audit", "records acme", "`enrol`"),
         refused("audit", "recertify acme", "`enrol`"),
+        refused("audit", "kill 00000000000000000000000000000000", "`operate`"),
+        refused("audit", "freeze acme", "`operate`"),
+        refused("audit", "thaw acme/tech", "`operate`"),
+        refused("audit", "freezes", "`operate`"),
         refused("guest", "log tail acme", "`audit`"),
         refused("guest", "log export acme", "`audit`"),
     ];
