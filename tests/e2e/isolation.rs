@@ -40,7 +40,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 46] = [
+const COMMANDS: [(&str, Fed); 49] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -83,6 +83,9 @@ const COMMANDS: [(&str, Fed); 46] = [
     ("thaw none.TENANT", Fed::Nothing),
     ("freezes --tenant TENANT", Fed::Nothing),
     ("freezes --tenant TENANT --json", Fed::Nothing),
+    ("review --tenant TENANT", Fed::Nothing),
+    ("review --tenant TENANT --state approved --json", Fed::Nothing),
+    ("review --tenant TENANT --limit 5", Fed::Nothing),
     ("log tail TENANT", Fed::Nothing),
     ("log tail TENANT --json --limit 5", Fed::Nothing),
     ("log export TENANT", Fed::Nothing),
@@ -92,12 +95,13 @@ const COMMANDS: [(&str, Fed); 46] = [
 const JOB_COMMANDS: [&str; 5] =
     ["job JOB", "job JOB --json", "job JOB --device web1 --output", "job JOB --follow --json", "cancel JOB"];
 /// Every command that names a session, which SESSION stands for: it is looked for among the caller's own tenants.
-const SESSION_COMMANDS: [&str; 1] = ["kill SESSION"];
+const SESSION_COMMANDS: [&str; 3] =
+    ["kill SESSION", "review approve SESSION --note well", "review flag SESSION --note odd --device web1.acme"];
 /// The one command that names nothing and asks nobody.
 const HELP: &str = "help";
 
 /// What to type that names no tenant, with what it may show: the caller's own.
-const OWN: [&str; 11] = [
+const OWN: [&str; 13] = [
     "jobs",
     "jobs --json --limit 1000",
     "devices",
@@ -109,6 +113,8 @@ const OWN: [&str; 11] = [
     "sessions --json --limit 1000",
     "freezes",
     "freezes --json",
+    "review",
+    "review --state flagged --json",
 ];
 
 /// The commands that `help` lists: the words of each line before what is to be filled in.

@@ -9,6 +9,7 @@ use crate::job::Missed;
 use crate::library::Pushed;
 use crate::limits::ALONE_WEIGHT;
 use crate::refusal::Refusal;
+use crate::review::Opinion;
 use crate::submission::Submission;
 use belay_certs::device::{Approval, DeviceRecord};
 use belay_certs::join::{JoinRequest, SignedJoin};
@@ -179,6 +180,8 @@ pub enum Ask {
         /// Who.
         by: PersonRef,
     },
+    /// A person says what they found when they looked at a session or a job.
+    Review(Box<Reviewing>),
     /// A device connected. The newest connection of a device wins.
     Connect {
         /// The join id in its transport certificate.
@@ -234,6 +237,7 @@ impl Ask {
             | Self::EndJob { .. }
             | Self::Freeze { .. }
             | Self::Thaw { .. }
+            | Self::Review(_)
             | Self::RestartPolicy { .. }
             | Self::StartUp { .. }
             | Self::AddTenant { .. }
@@ -256,6 +260,23 @@ pub struct Recertified {
     pub certificate: String,
     /// The fingerprint of the device CA that signed it.
     pub ca: String,
+}
+
+/// What a person says of a session or a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reviewing {
+    /// Whose session or job.
+    pub tenant: TenantName,
+    /// Which.
+    pub subject: Id,
+    /// The session's device; none: it is a job.
+    pub device: Option<DeviceName>,
+    /// What they think of it.
+    pub opinion: Opinion,
+    /// In their words.
+    pub note: String,
+    /// Who.
+    pub by: PersonRef,
 }
 
 /// Who brings a policy.

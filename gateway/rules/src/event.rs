@@ -12,10 +12,12 @@ use serde_json::Value;
 pub mod freezes;
 mod intents;
 mod jobs;
+pub mod reviews;
 
 pub use freezes::{FreezeBegun, FreezeLifted, SessionKilled};
 pub use intents::{Run, Session};
 pub use jobs::{JobEnded, JobOffered, JobStopped, JobSubmitted, RunbookPushed};
+pub use reviews::ReviewGiven;
 
 /// What happened. The JSON members of a variant are the entry's own members; none is named as one of the envelope's
 /// (`v id type at tenant device person statement`), and numbers are whole.
@@ -353,6 +355,9 @@ pub enum What {
     /// A person lifted a freeze.
     #[serde(rename = "freeze.lifted")]
     FreezeLifted(FreezeLifted),
+    /// A person has looked at a session or a job, and says what they found.
+    #[serde(rename = "review.given")]
+    ReviewGiven(ReviewGiven),
     /// A person brought a version of a runbook.
     #[serde(rename = "runbook.pushed")]
     RunbookPushed(RunbookPushed),
@@ -455,6 +460,7 @@ impl What {
             Self::SessionKilled(_) => "session.killed",
             Self::FreezeBegun(_) => "freeze.begun",
             Self::FreezeLifted(_) => "freeze.lifted",
+            Self::ReviewGiven(_) => "review.given",
             Self::RunbookPushed(_) => "runbook.pushed",
             Self::JobSubmitted(_) => "job.submitted",
             Self::JobOffered(_) => "job.offered",

@@ -10,6 +10,7 @@
 //! | `refusal.rs` | the reasoned no's |
 //! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs`, `library.rs`, `submission.rs` | one judge each |
 //! | `freeze.rs` | who and what may do nothing for now |
+//! | `review.rs` | what waits until somebody has looked at it |
 //! | `job.rs`, `job/` | an order under way: waves, stop rule, window, and whose turn it is |
 //! | `words.rs` | a command line that came over ssh, cut into words |
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -28,6 +29,7 @@ pub mod note;
 pub mod policy;
 pub mod presence;
 pub mod refusal;
+pub mod review;
 pub mod statement;
 pub mod submission;
 pub mod tenant;

@@ -45,6 +45,7 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::SessionWithheld { .. }
         | What::FreezeBegun(_)
         | What::FreezeLifted(_)
+        | What::ReviewGiven(_)
         | What::RunbookPushed(_)
         | What::JobSubmitted(_)
         | What::JobOffered(_)

@@ -5,6 +5,7 @@
 use crate::device::DeviceState;
 use crate::freeze::{Freeze, Frozen};
 use crate::job::Withheld;
+use crate::review::Kind;
 use belay_certs::{DeviceName, Digest, Id, PersonRef, TenantName, Timestamp};
 
 /// Why an ask was not recorded as asked.
@@ -294,6 +295,27 @@ pub enum Refusal {
     /// More than is looked up.
     #[error("tenant {0} has as many freezes as there may be; thaw some, or freeze the tenant")]
     TooManyFreezes(TenantName),
+    /// There is nothing of that id to look at.
+    #[error("there is no session or job {0} here; list what waits with `review`")]
+    ReviewOfNothing(Id),
+    /// Nobody is their own judge.
+    #[error("{kind} {id} is your own, {by}: somebody else with `audit` reviews it")]
+    OwnReview {
+        /// Which of the two.
+        kind: Kind,
+        /// Which.
+        id: Id,
+        /// Whose.
+        by: PersonRef,
+    },
+    /// What goes on may still become something else.
+    #[error("{kind} {id} goes on: flag it now, or approve it when it is over")]
+    NotOverYet {
+        /// Which of the two.
+        kind: Kind,
+        /// Which.
+        id: Id,
+    },
     /// A reason or note that is none, or no line.
     #[error("a reason or note is one line of 1 to {chars} characters; write it in quotes", chars = crate::limits::REASON_CHARS_MAX)]
     WordsUnfit,

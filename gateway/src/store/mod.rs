@@ -9,6 +9,7 @@
 //! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_jobs.rs`, `turn_rare.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
 //! | `stage.rs`, `rows.rs`, `transaction.rs` | what a transaction writes at its end, and how |
 //! | `devices.rs`, `jobs.rs` | the devices and jobs that the writer remembers |
+//! | `reviews.rs` | the work list of auditors |
 //! | `freezes.rs` | the freezes in force, for the writer and every door |
 //! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
 //! | `read.rs`, `sessions.rs`, `named.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
@@ -28,6 +29,7 @@ mod named;
 mod proofs;
 mod read;
 mod record;
+mod reviews;
 mod rows;
 mod sessions;
 mod sql;
@@ -55,6 +57,7 @@ pub use read::{
     TenantRow, TenantStore, TokenRow,
 };
 pub use record::Recorded;
+pub use reviews::{OpinionRow, ReviewRow};
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
 pub use turn_jobs::Piece;
 

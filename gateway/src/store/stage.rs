@@ -226,6 +226,7 @@ impl Stage {
             | What::SessionKilled(_)
             | What::FreezeBegun(_)
             | What::FreezeLifted(_)
+            | What::ReviewGiven(_)
             | What::RunbookPushed(_)
             | What::JobSubmitted(_)
             | What::JobOffered(_)

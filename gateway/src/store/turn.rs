@@ -9,6 +9,7 @@ use super::heads::{Shared, signed};
 use super::jobs::Jobs;
 use super::keys::LogKeys;
 use super::record::{Ready, Work};
+use super::reviews::Asking;
 use super::rows::{policy_held, token_held};
 use super::sql;
 use super::stage::{Entered, Stage};
@@ -48,6 +49,8 @@ pub(super) struct Turn<'a> {
     pub(super) transaction: Transaction<'a>,
     pub(super) devices: &'a mut Devices,
     pub(super) jobs: &'a mut Jobs,
+    /// What asks for a review, as far as it is remembered.
+    pub(super) asking: &'a mut Asking,
     /// The freezes in force; published when the transaction is durable.
     pub(super) freezes: Arc<Freezes>,
     pub(super) shared: &'a Shared,
@@ -95,6 +98,7 @@ impl Turn<'_> {
             Ask::EndJob { tenant, job, runs, unanswered } => self.end_job(&tenant, job, runs, unanswered, now).await,
             Ask::Freeze { frozen, reason, by } => self.freeze(frozen, (&by, reason.as_deref()), now).await,
             Ask::Thaw { frozen, by } => self.thaw(&frozen, &by, now).await,
+            Ask::Review(said) => self.give_review(&said, now).await,
             Ask::Connect { join, connection, address, version, held } => {
                 self.connect(join, Line { connection, address, version }, held, now).await
             }

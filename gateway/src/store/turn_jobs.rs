@@ -116,9 +116,11 @@ impl Turn<'_> {
             .bind(held.order.to_string())
             .bind(document.bytes.as_slice())
             .bind(signature)
-            .bind(submission.list.as_slice());
+            .bind(submission.list.as_slice())
+            .bind((submission.bearer != submission.person).then(|| submission.bearer.to_string()));
         query.execute(self.transaction.sql().await?).await.map_err(Broken::from)?;
         self.jobs.begin(tenant, order.id, held);
+        self.review_job(submission, now).await?;
         Ok(Answer::New(entered, Outcome::Recorded))
     }
 

@@ -150,6 +150,7 @@ impl Turn<'_> {
                 self.advance(join, text, said, entered).await?;
                 let (tenant, device) = (&known.caller.tenant, &said.head.device.device);
                 self.follow_run(tenant, device, (&said.body, entered.index), now).await?;
+                self.review_start(tenant, device, &said.body, now).await?;
             }
             Outcome::Withheld(_) => self.advance(join, text, said, entered).await?,
             Outcome::Again | Outcome::JoinedBefore(_) => {}

@@ -11,6 +11,7 @@ use super::jobs::Jobs;
 use super::keys::LogKeys;
 use super::limits::{BATCH_ASKS_MAX, BATCH_ENTRIES_MAX};
 use super::record::{Answered, Job, Recorded, Work};
+use super::reviews::Asking;
 use super::stage::{Grown, Stage};
 use super::transaction::Transaction;
 use super::turn::{Answer, Turn};
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     connection: Option<AnyConnection>,
     devices: Devices,
     jobs: Jobs,
+    asking: Asking,
     /// Logs whose keys were made in a transaction that has not succeeded, or not yet.
     begun: Vec<LogName>,
     /// How many asks were answered since the start.
@@ -55,6 +57,7 @@ impl Writer {
             connection: None,
             devices: Devices::default(),
             jobs: Jobs::default(),
+            asking: Asking::default(),
             begun: Vec::new(),
             turns: 0,
             over: None,
@@ -111,6 +114,7 @@ impl Writer {
                 self.shared.freezes.publish(durable.freezes);
                 self.devices.trim();
                 self.jobs.trim();
+                self.asking.trim();
                 for (caller, answer) in callers.into_iter().zip(durable.answers) {
                     // Whoever asked may have gone; the record stands.
                     let _ = caller.send(answer);
@@ -140,9 +144,10 @@ impl Writer {
         }
         let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
         let transaction = Transaction::on(connection);
-        let Self { shared, keys, devices, jobs, begun, turns, .. } = self;
+        let Self { shared, keys, devices, jobs, asking, begun, turns, .. } = self;
         let freezes = shared.freezes.now();
-        let mut turn = Turn { transaction, devices, jobs, freezes, shared, keys, begun, stage: Stage::default() };
+        let mut turn =
+            Turn { transaction, devices, jobs, asking, freezes, shared, keys, begun, stage: Stage::default() };
         let mut answers = Vec::with_capacity(batch.len());
         for work in batch {
             match turn.take(work).await {
@@ -168,6 +173,7 @@ impl Writer {
         self.connection = None;
         self.devices.clear();
         self.jobs.clear();
+        self.asking.clear();
         self.shared.tiles.clear();
     }
 
@@ -189,9 +195,10 @@ impl Writer {
     async fn begin_system_log(&mut self, now: Timestamp) -> Result<(), Broken> {
         let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
         let transaction = Transaction::on(connection);
-        let Self { shared, keys, devices, jobs, begun, .. } = self;
+        let Self { shared, keys, devices, jobs, asking, begun, .. } = self;
         let freezes = shared.freezes.now();
-        let mut turn = Turn { transaction, devices, jobs, freezes, shared, keys, begun, stage: Stage::default() };
+        let mut turn =
+            Turn { transaction, devices, jobs, asking, freezes, shared, keys, begun, stage: Stage::default() };
         let identity = turn.begin_log(&LogName::System).await?;
         let what = What::LogStarted { origin: identity.origin, vkey: identity.vkey, continues: None };
         turn.note(Draft::new(LogName::System, what), now).map_err(|error| Broken::new(error.to_string()))?;

@@ -14,6 +14,7 @@ mod policy;
 mod provider;
 mod renew;
 mod retry;
+mod review;
 mod run;
 mod runbook;
 mod sessions;
@@ -77,6 +78,8 @@ pub enum Command {
     Retry(retry::Args),
     /// List sessions
     Sessions(sessions::Args),
+    /// List what waits for a review, and say what you found
+    Review(review::Args),
     /// End a session, with the connection that carries it
     Kill(stops::Kill),
     /// Let nothing start for a tenant, on a device or by a person, and end what goes on
@@ -118,6 +121,7 @@ impl Command {
             Self::Cancel(args) => jobs::cancel(home, &args),
             Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
+            Self::Review(args) => review::run(home, &args),
             Self::Kill(args) => stops::kill(home, &args),
             Self::Freeze(args) => stops::freeze(home, &args),
             Self::Thaw(args) => stops::thaw(home, &args),

@@ -107,6 +107,12 @@ fn every_event() -> Vec<What> {
         What::SessionKilled(SessionKilled { session: ID, access: ID, of: "ann".parse().unwrap() }),
         What::FreezeBegun(FreezeBegun { frozen: "acme/msp:ann".parse().unwrap(), reason: Some(text()) }),
         What::FreezeLifted(FreezeLifted { frozen: "web1.acme".parse().unwrap() }),
+        What::ReviewGiven(ReviewGiven {
+            subject: ID,
+            of: crate::review::Kind::Session,
+            verdict: crate::review::Opinion::Flagged,
+            note: text(),
+        }),
         What::RunStarted(run()),
         What::RunRefused { run: run(), reason: text() },
         What::RunEnded(run_end()),
@@ -192,7 +198,7 @@ fn every_type_is_dotted_past_tense_and_its_own() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((names.len(), count), (35, 35));
+    assert_eq!((names.len(), count), (36, 36));
 }
 
 #[test]

@@ -3,13 +3,17 @@
 //! Only what is said, never whether it is allowed or true.
 
 mod orders;
+mod reviews;
 mod said;
 mod stops;
 
 use super::{jobs::Wanted, show::Form};
 use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, SESSIONS_MAX, TAIL_MAX};
 use belay_certs::{DeviceAddress, DeviceName, Digest, Id, RunbookName, TenantName};
-use belay_rules::Frozen;
+use belay_rules::{
+    Frozen,
+    review::{Opinion, State},
+};
 use said::Rest;
 
 /// Sessions shown when nobody says how many.
@@ -47,6 +51,8 @@ Commands of this gateway, as `ssh gw COMMAND`:
   freeze TENANT|DEVICE.TENANT|TENANT/PERSON [--reason TEXT]  let nothing start there, and end what goes on
   thaw TENANT|DEVICE.TENANT|TENANT/PERSON                    lift a freeze
   freezes [--tenant T] [--json]                              what is frozen
+  review [--tenant T] [--state STATE] [--limit N] [--json]   what waits until somebody has looked at it
+  review approve|flag SESSION|JOB --note TEXT [--device D]   say what you found
   log tail TENANT [--limit N] [--json]                       the newest entries of the log
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
@@ -117,6 +123,10 @@ pub(super) enum Command {
     Thaw { frozen: Frozen },
     /// What is frozen.
     Freezes { tenant: Option<TenantName>, form: Form },
+    /// What stands so on the work list.
+    Reviews { tenant: Option<TenantName>, state: State, limit: u64, form: Form },
+    /// Somebody has looked at a session or a job.
+    ReviewGive { id: Id, device: Option<DeviceAddress>, opinion: Opinion, note: String },
     /// The newest entries of a log.
     LogTail { tenant: TenantName, limit: u64, form: Form },
     /// A whole log, or an earlier life of it.
@@ -152,6 +162,7 @@ pub(super) fn parse(words: &[String]) -> Result<Command, String> {
         "freeze" => stops::freeze(rest),
         "thaw" => stops::thaw(rest),
         "freezes" => stops::freezes(rest),
+        "review" => reviews::review(rest),
         "log" => log(rest),
         other => Err(format!("there is no command {other:?}; `ssh gw help` lists them")),
     }

@@ -17,6 +17,7 @@ mod log;
 mod pending;
 mod policy;
 mod records;
+mod review;
 mod run;
 mod runbook;
 mod sessions;
@@ -173,6 +174,12 @@ impl Call<'_> {
             Command::Freeze { frozen, reason } => freezes::freeze(self, frozen, reason).await?,
             Command::Thaw { frozen } => freezes::thaw(self, frozen).await?,
             Command::Freezes { tenant, form } => freezes::list(self, tenant.as_ref(), form).await?,
+            Command::Reviews { tenant, state, limit, form } => {
+                review::list(self, tenant.as_ref(), state, limit, form).await?
+            }
+            Command::ReviewGive { id, device, opinion, note } => {
+                review::give(self, id, device.as_ref(), opinion, note).await?
+            }
             Command::LogTail { tenant, limit, form } => log::tail(self, &tenant, limit, form, stdout).await?,
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,

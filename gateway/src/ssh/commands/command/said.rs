@@ -26,6 +26,10 @@ pub(super) struct Said {
     /// A device by its name, with or without its tenant.
     pub(super) run_of: Option<DeviceName>,
     pub(super) name: Option<RunbookName>,
+    /// What was found, in a person's words.
+    pub(super) note: Option<String>,
+    /// Where something stands on the work list.
+    pub(super) state: Option<belay_rules::review::State>,
     /// Why, in a person's words.
     pub(super) reason: Option<String>,
     /// Options without a value, other than `--json`, that were given.
@@ -75,6 +79,8 @@ impl Rest<'_> {
                 "--device" => once(&mut said.device, name, &value)?,
                 "--name" => once(&mut said.name, name, &value)?,
                 "--reason" => once(&mut said.reason, name, &value)?,
+                "--note" => once(&mut said.note, name, &value)?,
+                "--state" => once(&mut said.state, name, &value)?,
                 "--limit" => once(&mut said.limit, name, &value)?,
                 "--from" => once(&mut said.from, name, &value)?,
                 "--after" => once(&mut said.after, name, &value)?,

@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 21] = [
+const COMMANDS: [(&str, &[&str]); 22] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -24,6 +24,7 @@ const COMMANDS: [(&str, &[&str]); 21] = [
     ("freeze web1.acme --reason stolen", &["acme"]),
     ("thaw acme", &["acme"]),
     ("freezes --tenant acme", &["acme"]),
+    ("review --tenant acme --state flagged", &["acme"]),
     ("log tail acme", &["acme"]),
     ("log tail acme --json", &["acme"]),
     ("log export acme", &["acme"]),
@@ -109,6 +110,8 @@ async fn each_command_wants_the_grant_that_it_is_for() {
         refused("audit", "freeze acme", "`operate`"),
         refused("audit", "thaw acme/tech", "`operate`"),
         refused("audit", "freezes", "`operate`"),
+        refused("guest", "review", "`audit`"),
+        refused("guest", "review flag 00000000000000000000000000000000 --note x", "`audit`"),
         refused("guest", "log tail acme", "`audit`"),
         refused("guest", "log export acme", "`audit`"),
     ];
