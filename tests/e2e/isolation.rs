@@ -40,7 +40,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 49] = [
+const COMMANDS: [(&str, Fed); 53] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -88,6 +88,10 @@ const COMMANDS: [(&str, Fed); 49] = [
     ("review --tenant TENANT --limit 5", Fed::Nothing),
     ("log tail TENANT", Fed::Nothing),
     ("log tail TENANT --json --limit 5", Fed::Nothing),
+    ("log tail TENANT --from 0 --json", Fed::Nothing),
+    ("log tail TENANT --from 1000000", Fed::Nothing),
+    ("log tail TENANT --follow --json", Fed::Nothing),
+    ("log tail TENANT --follow --from 0 --json", Fed::Nothing),
     ("log export TENANT", Fed::Nothing),
     ("log checkpoint TENANT", Fed::Nothing),
 ];

@@ -181,6 +181,10 @@ impl Call<'_> {
                 review::give(self, id, device.as_ref(), opinion, note).await?
             }
             Command::LogTail { tenant, limit, form } => log::tail(self, &tenant, limit, form, stdout).await?,
+            Command::LogStream { tenant, begin, until, form } => {
+                log::stream(self, &tenant, (begin, until), form, stdout).await?;
+                String::new()
+            }
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,
         };

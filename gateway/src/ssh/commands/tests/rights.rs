@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 22] = [
+const COMMANDS: [(&str, &[&str]); 23] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -27,6 +27,7 @@ const COMMANDS: [(&str, &[&str]); 22] = [
     ("review --tenant acme --state flagged", &["acme"]),
     ("log tail acme", &["acme"]),
     ("log tail acme --json", &["acme"]),
+    ("log tail acme --from 0 --json", &["acme"]),
     ("log export acme", &["acme"]),
     ("log checkpoint acme", &["acme"]),
 ];
@@ -113,6 +114,7 @@ async fn each_command_wants_the_grant_that_it_is_for() {
         refused("guest", "review", "`audit`"),
         refused("guest", "review flag 00000000000000000000000000000000 --note x", "`audit`"),
         refused("guest", "log tail acme", "`audit`"),
+        refused("guest", "log tail acme --follow", "`audit`"),
         refused("guest", "log export acme", "`audit`"),
     ];
     let key = |who: &str| -> &PrivateKey { if who == "audit" { &world.audit } else { &world.guest } };
