@@ -227,7 +227,7 @@ fn whole_lines(file: &mut File) -> std::io::Result<u64> {
         let start = end.saturating_sub(LOOK_BACK_BYTES);
         let mut bytes = Vec::new();
         file.seek(SeekFrom::Start(start))?;
-        file.by_ref().take(end - start).read_to_end(&mut bytes)?;
+        Read::by_ref(file).take(end - start).read_to_end(&mut bytes)?;
         if let Some(at) = bytes.iter().rposition(|byte| *byte == b'\n') {
             return Ok(start + at as u64 + 1);
         }
