@@ -85,6 +85,15 @@ fn numbers(to: &Path) -> Vec<u64> {
     whole.lines().map(|line| sequence(&serde_json::from_str(line).unwrap())).collect()
 }
 
+/// As if the writer had died between the file and its cursor, in the middle of a line.
+fn die_between(to: &Path, cursor: &Path) {
+    let text = fs::read(to).unwrap();
+    fs::write(to, &text[..text.len() - 7]).unwrap();
+    let text = fs::read_to_string(cursor).unwrap();
+    let (head, next) = text.trim_end().rsplit_once("next ").unwrap();
+    fs::write(cursor, format!("{head}next {}\n", next.parse::<u64>().unwrap() - 2)).unwrap();
+}
+
 #[test]
 fn a_file_with_a_cursor_misses_nothing_when_either_side_is_killed() {
     let world = World::of(Plan::demo());
@@ -116,20 +125,7 @@ fn a_file_with_a_cursor_misses_nothing_when_either_side_is_killed() {
         reader.kill().unwrap();
         reader.wait().unwrap();
         if round % 2 == 1 {
-            // As if it had died between the file and its cursor, in the middle of a line.
-            let text = fs::read(&to).unwrap();
-            fs::write(&to, &text[..text.len() - 7]).unwrap();
-            let at: u64 = fs::read_to_string(&cursor)
-                .unwrap()
-                .lines()
-                .last()
-                .unwrap()
-                .strip_prefix("next ")
-                .unwrap()
-                .parse()
-                .unwrap();
-            let head = fs::read_to_string(&cursor).unwrap().lines().take(2).collect::<Vec<_>>().join("\n");
-            fs::write(&cursor, format!("{head}\nnext {}\n", at - 2)).unwrap();
+            die_between(&to, &cursor);
         }
     }
     let mut reader = tail(&tech, &to, &cursor);

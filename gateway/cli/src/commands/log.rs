@@ -1,4 +1,6 @@
-//! `belay log verify` and `belay log tail`. The first proves that a tenant's log is whole, with the key from the pinned policy and never from the export.
+//! `belay log verify`: proves that a tenant's log is whole, with the key from the pinned policy and never from the export.
+//!
+//! `belay log tail` is in `log/tail.rs`.
 
 mod archive;
 mod tail;

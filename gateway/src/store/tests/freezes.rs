@@ -2,6 +2,7 @@
 
 use super::faults::{is_broken, saboteur};
 use super::*;
+use crate::store::RecordError;
 use belay_rules::{Freezes, Frozen, Refusal};
 use sqlx::Executor;
 

@@ -95,7 +95,7 @@ fn keep(gateway: &Gateway<'_>, args: &Tail, to: &Path, cursor: &Path) -> Outcome
             pause = WATCH_PAUSES.0;
         }
         note(&format!("belay: the gateway is away; {} goes on at entry {} once it is back", args.tenant, kept.next));
-        thread::sleep(pause);
+        HangUp::default().pause(pause);
         pause = (pause * 2).min(WATCH_PAUSES.1);
     }
 }

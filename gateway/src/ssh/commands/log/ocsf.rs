@@ -235,16 +235,9 @@ mod tests {
     #[test]
     fn an_event_has_the_names_of_the_schema_and_the_entry_itself() {
         let event = event(OPENED);
-        for (field, expected) in [
-            ("class_uid", 4_007.into()),
-            ("category_uid", 4.into()),
-            ("activity_id", 1.into()),
-            ("type_uid", 400_701.into()),
-            ("severity_id", 1.into()),
-            ("time", 1_795_251_600_500_i64.into()),
-        ] {
-            assert_eq!(event[field], expected, "{field}");
-        }
+        let numbers = ["class_uid", "category_uid", "activity_id", "type_uid", "severity_id", "time"];
+        let numbers = numbers.map(|field| event[field].as_i64().unwrap());
+        assert_eq!(numbers, [4_007, 4, 1, 400_701, 1, 1_795_251_600_500]);
         assert_eq!(
             (&event["metadata"]["sequence"], &event["metadata"]["log_name"]),
             (&7.into(), &"gw.example/acme".into())

@@ -18,7 +18,7 @@ fn follow(world: &World, line: &str) -> (tokio::task::JoinHandle<u32>, Lines<Buf
     let caller = Caller { key: world.audit.public().clone(), address: "192.0.2.1:5".to_owned() };
     let (near, far) = tokio::io::duplex(PIPE_BYTES);
     let running = run(Arc::clone(&world.gateway), caller, line.as_bytes().to_vec(), &b""[..], near, tokio::io::sink());
-    (tokio::spawn(running), BufReader::new(far).lines())
+    (world.gateway.tracker.spawn(running), BufReader::new(far).lines())
 }
 
 async fn note(world: &World, count: u64) {
