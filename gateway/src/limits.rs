@@ -201,6 +201,10 @@ pub(crate) const FETCH_BYTES_MAX: usize = if cfg!(test) { 4 << 10 } else { 32 <<
 pub(crate) const FETCH_REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Policies named in one warning of their expiry; the rest is counted.
 pub(crate) const EXPIRING_NAMED_MAX: usize = 10;
+/// What one `review` shows.
+pub(crate) const REVIEWS_SHOWN_MAX: u64 = 1_000;
+/// How long `kill` waits for the end that it ordered before it answers.
+pub(crate) const KILL_WAIT: Duration = Duration::from_secs(2);
 /// Entries one `log tail` shows.
 pub(crate) const TAIL_MAX: u64 = 10_000;
 /// Sessions one `sessions` shows.

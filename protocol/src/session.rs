@@ -4,6 +4,10 @@ use crate::codec::{Decode, Encode};
 use crate::limits::*;
 use crate::message::messages;
 
+/// With this code the gateway resets a session stream that somebody ended there: the agent ends the sessions' processes too, as when a
+/// grant ends. Any other end of a stream is a lost connection.
+pub const ENDED_CODE: u32 = 32;
+
 /// The first and only frame on a session stream, by the gateway: who was let in at its door. The agent decides by itself (P2).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Open {

@@ -84,7 +84,7 @@ const SET_UP: [(ActionKind, &[&str]); 2] = [
 
 /// The gateway's commands, each as it is listed in `help` and as it is typed here; each leaves `command.ran` with its words in
 /// the log of the tenant, whether it is answered or refused. SESSION and JOB stand for one that there is.
-const COMMANDS: [(&str, &str); 21] = [
+const COMMANDS: [(&str, &str); 35] = [
     ("devices", "devices --tenant acme"),
     ("pending", "pending --tenant acme"),
     ("token", "token acme"),
@@ -103,7 +103,20 @@ const COMMANDS: [(&str, &str); 21] = [
     ("job", "job JOB --device web1 --output"),
     ("cancel", "cancel JOB"),
     ("sessions", "sessions --tenant acme"),
+    ("recording", "recording SESSION"),
+    ("recording", "recording SESSION --json"),
+    ("search", "search needle --tenant acme"),
+    ("hold", "hold SESSION --reason case"),
+    ("release", "release SESSION --reason case"),
+    ("kill", "kill SESSION"),
+    ("freeze", "freeze acme/auditor"),
+    ("thaw", "thaw acme/auditor"),
+    ("freezes", "freezes --tenant acme"),
+    ("review", "review --tenant acme"),
+    ("review", "review approve SESSION --note well"),
+    ("review", "review flag JOB --note odd"),
     ("log tail", "log tail acme"),
+    ("log tail", "log tail acme --from 0 --json"),
     ("log export", "log export acme"),
     ("log checkpoint", "log checkpoint acme"),
 ];

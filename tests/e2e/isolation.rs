@@ -44,7 +44,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 42] = [
+const COMMANDS: [(&str, Fed); 53] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -83,8 +83,23 @@ const COMMANDS: [(&str, Fed); 42] = [
     ("search secret --tenant TENANT", Fed::Nothing),
     ("search secret --tenant TENANT --json --limit 5", Fed::Nothing),
     ("search secret --device web1.TENANT --person tech", Fed::Nothing),
+    ("freeze TENANT", Fed::Nothing),
+    ("freeze web1.TENANT --reason stolen", Fed::Nothing),
+    ("freeze TENANT/tech", Fed::Nothing),
+    ("freeze TENANT/msp:tech", Fed::Nothing),
+    ("thaw TENANT", Fed::Nothing),
+    ("thaw none.TENANT", Fed::Nothing),
+    ("freezes --tenant TENANT", Fed::Nothing),
+    ("freezes --tenant TENANT --json", Fed::Nothing),
+    ("review --tenant TENANT", Fed::Nothing),
+    ("review --tenant TENANT --state approved --json", Fed::Nothing),
+    ("review --tenant TENANT --limit 5", Fed::Nothing),
     ("log tail TENANT", Fed::Nothing),
     ("log tail TENANT --json --limit 5", Fed::Nothing),
+    ("log tail TENANT --from 0 --json", Fed::Nothing),
+    ("log tail TENANT --from 1000000", Fed::Nothing),
+    ("log tail TENANT --follow --json", Fed::Nothing),
+    ("log tail TENANT --follow --from 0 --json", Fed::Nothing),
     ("log export TENANT", Fed::Nothing),
     ("log checkpoint TENANT", Fed::Nothing),
 ];
@@ -92,7 +107,10 @@ const COMMANDS: [(&str, Fed); 42] = [
 const JOB_COMMANDS: [&str; 5] =
     ["job JOB", "job JOB --json", "job JOB --device web1 --output", "job JOB --follow --json", "cancel JOB"];
 /// Every command that names a session, which SESSION stands for: it is looked for among the caller's own tenants.
-const SESSION_COMMANDS: [&str; 5] = [
+const SESSION_COMMANDS: [&str; 3] =
+    ["kill SESSION", "review approve SESSION --note well", "review flag SESSION --note odd --device web1.acme"];
+/// Every command that names a recording by its session, which SESSION stands for.
+const RECORDING_COMMANDS: [&str; 5] = [
     "recording SESSION",
     "recording SESSION --json",
     "recording SESSION --from 1",
@@ -103,7 +121,7 @@ const SESSION_COMMANDS: [&str; 5] = [
 const HELP: &str = "help";
 
 /// What to type that names no tenant, with what it may show: the caller's own.
-const OWN: [&str; 10] = [
+const OWN: [&str; 14] = [
     "search secret --json",
     "jobs",
     "jobs --json --limit 1000",
@@ -114,6 +132,10 @@ const OWN: [&str; 10] = [
     "pending --json",
     "sessions",
     "sessions --json --limit 1000",
+    "freezes",
+    "freezes --json",
+    "review",
+    "review --state flagged --json",
 ];
 
 /// The commands that `help` lists: the words of each line before what is to be filled in.
@@ -220,7 +242,12 @@ fn the_table_of_this_test_has_every_command() {
     let listed = listed(&world.person("tech").gw(HELP).must().out());
     assert!(listed.len() >= 12 && listed.contains("log export"), "help was not understood: {listed:?}");
     let has_row = |command: &String| {
-        let lines = COMMANDS.iter().map(|(line, _)| *line).chain(JOB_COMMANDS).chain(SESSION_COMMANDS);
+        let lines = COMMANDS
+            .iter()
+            .map(|(line, _)| *line)
+            .chain(JOB_COMMANDS)
+            .chain(SESSION_COMMANDS)
+            .chain(RECORDING_COMMANDS);
         lines.into_iter().any(|line| line == command || line.starts_with(&format!("{command} ")))
     };
     let missing: Vec<&String> = listed.iter().filter(|command| *command != HELP && !has_row(command)).collect();
@@ -280,15 +307,31 @@ fn a_recording_of_another_tenant_is_no_recording() {
         found.and_then(|row| row["id"].as_str()).map(str::to_owned).with_context(|| format!("{rows:#?}"))
     })
     .unwrap();
-    for line in SESSION_COMMANDS {
+    must_be_nothing(&other, &RECORDING_COMMANDS, "has no recording that you may see", &theirs);
+    must_not_be_noticed(&world, &[&other]);
+}
+
+#[test]
+fn a_session_of_another_tenant_is_no_session() {
+    let world = World::new();
+    let (tech, other) = (world.person("tech"), world.person("other"));
+    tech.ssh("web1.acme", "true").must();
+    let theirs = tech.gw("sessions --json").json()[0]["id"].as_str().unwrap().to_owned();
+    must_be_nothing(&other, &SESSION_COMMANDS, "there is no session", &theirs);
+    must_not_be_noticed(&world, &[&other]);
+}
+
+/// What is theirs and what is nobody's is answered alike.
+#[track_caller]
+fn must_be_nothing(other: &Person, commands: &[&str], words: &str, theirs: &str) {
+    for line in commands {
         let answer = |id: &str| {
-            let said = other.gw(&line.replace("SESSION", id)).must_refuse(1, &["has no recording that you may see"]);
+            let said = other.gw(&line.replace("SESSION", id)).must_refuse(1, &[words, "that you may"]);
             must_not_tell(&(said.out() + &said.err()), line);
             (said.out().replace(id, "SESSION"), said.err().replace(id, "SESSION"))
         };
-        assert_eq!(answer(&theirs), answer(&"0".repeat(32)), "{line}");
+        assert_eq!(answer(theirs), answer(&"0".repeat(32)), "{line}");
     }
-    must_not_be_noticed(&world, &[&other]);
 }
 
 #[test]

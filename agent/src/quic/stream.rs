@@ -2,10 +2,16 @@
 
 use super::frames::{Ended, Frames};
 use crate::{device::Device, limits::OPEN_WAIT, ssh};
-use belay_protocol::{AgentPhase, Misbehaved, Open, decode_frame};
+use belay_protocol::{AgentPhase, Misbehaved, Open, decode_frame, session::ENDED_CODE};
 use quinn::{RecvStream, SendStream};
-use std::{io::Cursor, sync::Arc};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use std::{
+    io::{self, Cursor},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio_util::sync::CancellationToken;
 
 /// Serves a stream that the gateway opened until it ends.
 ///
@@ -24,8 +30,56 @@ pub(crate) async fn serve(device: Arc<Device>, send: SendStream, recv: RecvStrea
     };
     let open: Open = decode_frame(&frame)?;
     let (recv, early) = frames.into_parts();
-    ssh::serve(device, joined(early, recv, send), open).await;
+    let ended = CancellationToken::new();
+    let recv = Endable { stream: recv, ended: ended.clone() };
+    let send = Endable { stream: send, ended: ended.clone() };
+    ssh::serve(device, joined(early, recv, send), open, ended).await;
     Ok(())
+}
+
+/// A half of a session stream that notices when somebody ended the access at the gateway: that is no lost connection.
+struct Endable<S> {
+    stream: S,
+    /// Cancelled then.
+    ended: CancellationToken,
+}
+
+impl<S> Endable<S> {
+    fn look(&self, error: &io::Error) {
+        let inner = error.get_ref();
+        let code = match inner.and_then(|inner| inner.downcast_ref()) {
+            Some(quinn::ReadError::Reset(code)) => Some(*code),
+            Some(_) | None => match inner.and_then(|inner| inner.downcast_ref()) {
+                Some(quinn::WriteError::Stopped(code)) => Some(*code),
+                Some(_) | None => None,
+            },
+        };
+        if code == Some(quinn::VarInt::from_u32(ENDED_CODE)) {
+            self.ended.cancel();
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Endable<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer));
+        Poll::Ready(read.inspect_err(|error| self.look(error)))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Endable<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
+        Poll::Ready(written.inspect_err(|error| self.look(error)))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// The two halves as one stream that begins with the bytes which came behind the `Open`.

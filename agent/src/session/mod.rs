@@ -61,6 +61,8 @@ pub(crate) struct Caller {
     pub(crate) account: String,
     /// The gateway's id of the outer connection's access.
     pub(crate) access: Id,
+    /// Cancelled when somebody ended that access at the gateway.
+    pub(crate) ended: CancellationToken,
 }
 
 /// One channel as its connection hands it over.
@@ -151,7 +153,8 @@ impl Session {
         let ending = match started {
             Ok(program) => {
                 let recording = take.as_ref().map(Take::recording);
-                let watch = Watch { standing: &standing, recording, gone: &self.gone, stop: &self.device.stop };
+                let (gone, ended) = (&self.gone, &self.caller.ended);
+                let watch = Watch { standing: &standing, recording, gone, ended, stop: &self.device.stop };
                 program.run(inbox, out, &watch).await
             }
             Err(error) => Ending::refused(format!("{} could not be started: {error}", what.display())),

@@ -33,6 +33,9 @@ const OVERRUN: &str = "the client sent more than it had credit for";
 /// What a person reads whose file session could no longer be followed.
 const UNFOLLOWED: &str = "what this file session did could no longer be recorded";
 
+/// What stands in the record of a session whose access somebody ended at the gateway.
+const ENDED: &str = "it was ended at the gateway";
+
 /// How a session ended, for the client and for the record.
 pub(crate) struct Ending {
     /// The program's exit status.
@@ -267,6 +270,8 @@ pub(super) struct Watch<'a> {
     pub(super) recording: Option<&'a Arc<Recording>>,
     /// The connection is gone.
     pub(super) gone: &'a CancellationToken,
+    /// Somebody ended it at the gateway.
+    pub(super) ended: &'a CancellationToken,
     /// The agent stops.
     pub(super) stop: &'a CancellationToken,
 }
@@ -306,9 +311,10 @@ impl Watch<'_> {
                 sentence = &mut unrecordable => return Outcome::Lost(sentence, status),
                 () = self.stop.cancelled() => return Outcome::Stopped,
                 Unreadable = &mut unreadable => return Outcome::Lost(UNFOLLOWED.to_owned(), status),
-                () = self.gone.cancelled() => return Outcome::Left(status),
+                () = self.ended.cancelled() => return Outcome::Lost(ENDED.to_owned(), status),
+                () = self.gone.cancelled() => return self.left(status),
                 incoming = inbox.next() => match incoming {
-                    Incoming::Closed => return Outcome::Left(status),
+                    Incoming::Closed => return self.left(status),
                     Incoming::Overrun => return Outcome::Lost(OVERRUN.to_owned(), status),
                     Incoming::Input => {}
                     Incoming::Resize(size) => self.resize(&input, size),
@@ -363,6 +369,11 @@ impl Watch<'_> {
         if let (true, Some(recording)) = (echoed && self.is_echoed(input), self.recording) {
             recording.typed(bytes);
         }
+    }
+
+    /// The client is gone: by itself, or because somebody ended its access.
+    fn left(&self, status: Option<ExitStatus>) -> Outcome {
+        if self.ended.is_cancelled() { Outcome::Lost(ENDED.to_owned(), status) } else { Outcome::Left(status) }
     }
 }
 

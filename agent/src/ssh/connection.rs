@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     access: Id,
     /// Cancelled when the connection is gone.
     gone: CancellationToken,
+    /// Cancelled when somebody ended it at the gateway.
+    ended: CancellationToken,
     /// Who logged in.
     caller: Option<Caller>,
     /// Told once.
@@ -68,11 +70,15 @@ struct Running {
 }
 
 impl Connection {
-    pub(crate) fn new(device: Arc<Device>, open: &Open, gone: CancellationToken) -> (Self, Login) {
+    pub(crate) fn new(
+        device: Arc<Device>,
+        open: &Open,
+        (gone, ended): (CancellationToken, CancellationToken),
+    ) -> (Self, Login) {
         let (logged_in, login) = watch::channel(false);
         let (access, channels) = (Id(open.access), Channels::default());
         let connection =
-            Self { device, access, gone, caller: None, logged_in, channels, opened: 0, forwards_refused: 0 };
+            Self { device, access, gone, ended, caller: None, logged_in, channels, opened: 0, forwards_refused: 0 };
         (connection, Login(login))
     }
 
@@ -308,6 +314,6 @@ impl Connection {
         let key = PublicKey::from_ssh(key).ok()?;
         let person = self.device.authority.person(&key)?;
         let account = user.chars().take(USER_CHARACTERS_MAX).collect();
-        Some(Caller { key, person, account, access: self.access })
+        Some(Caller { key, person, account, access: self.access, ended: self.ended.clone() })
     }
 }

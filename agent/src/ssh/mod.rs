@@ -28,7 +28,7 @@ const VERSION_LINE: &str = concat!("SSH-2.0-Belay_", env!("CARGO_PKG_VERSION"), 
 ///
 /// Cut off half-way (lost tunnel): `gone` is cancelled by the connection's drop and every session on it ends and is
 /// reported.
-pub async fn serve<S>(device: Arc<Device>, stream: S, open: Open)
+pub async fn serve<S>(device: Arc<Device>, stream: S, open: Open, ended: CancellationToken)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -41,7 +41,7 @@ where
     }
     let gone = CancellationToken::new();
     let _ended = gone.clone().drop_guard();
-    let (connection, login) = Connection::new(Arc::clone(&device), &open, gone.clone());
+    let (connection, login) = Connection::new(Arc::clone(&device), &open, (gone.clone(), ended));
     let beginning = run_stream(Arc::new(config), Cut::new(stream, gone.clone()), connection);
     let begun = tokio::select! {
         begun = tokio::time::timeout(limits::LOGIN_WAIT, beginning) => begun,

@@ -26,6 +26,8 @@ const ANSWER_BYTES_MAX: u64 = 128 << 20;
 const MESSAGE_BYTES_MAX: u64 = 16 << 10;
 /// Longest word of a command, in bytes: tenant, device, pattern, number.
 const WORD_BYTES_MAX: usize = 256;
+/// Longest quoted words of a person, in bytes: what is left of a command's line beside the rest.
+const QUOTED_BYTES_MAX: usize = 3_500;
 /// Gateways asked at once, each an ssh process of about 10 MB; and files written at once.
 const AT_ONCE_MAX: usize = 16;
 /// The status with which ssh says that there was no connection.
@@ -206,10 +208,26 @@ pub fn at_once<Q: Sync, A: Send>(questions: &[Q], ask: impl Fn(&Q) -> A + Sync) 
     answers
 }
 
+/// A person's own words as one word of a command.
+///
+/// # Errors
+/// They hold a control character, or are too many.
+pub fn quoted(text: &str) -> Outcome<String> {
+    if text.len() > QUOTED_BYTES_MAX || text.contains(char::is_control) {
+        return Err(usage(format!("write one line of at most {QUOTED_BYTES_MAX} bytes")));
+    }
+    Ok(format!("'{}'", text.replace('\'', "'\\''")))
+}
+
+fn is_quoted(word: &str) -> bool {
+    let inside = word.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    inside.is_some_and(|inside| quoted(&inside.replace("'\\''", "'")).is_ok_and(|again| again == word))
+}
+
 /// The far end splits at spaces: a word that would come apart there, or be taken for an option, is refused here.
 fn check_words(words: &[&str]) -> Outcome {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.*?:@/".contains(c);
-    for word in words {
+    for word in words.iter().filter(|word| !is_quoted(word)) {
         if word.is_empty() || word.len() > WORD_BYTES_MAX || !word.chars().all(legal) {
             return Err(usage(format!(
                 "{word:?} cannot be sent to the gateway: use letters, digits and - _ . * ? : @ /"
@@ -293,6 +311,12 @@ mod tests {
     #[test]
     fn words_that_would_come_apart_on_the_far_side_are_refused() {
         assert!(check_words(&["devices", "web*", "--json"]).is_ok());
+        let own = quoted("it's a \"stolen\" laptop; $(x)").unwrap();
+        assert_eq!(own, "'it'\\''s a \"stolen\" laptop; $(x)'");
+        assert!(check_words(&["freeze", "acme", "--reason", &own]).is_ok());
+        for word in ["'", "'a' 'b'", "'a'b'", "'a\nb'"] {
+            assert!(check_words(&[word]).is_err(), "{word:?}");
+        }
         for word in ["", "a b", "a\nb", "$(x)", "a'b", "a\u{202e}b", &"x".repeat(257)] {
             assert!(check_words(&[word]).is_err(), "{word:?}");
         }

@@ -28,6 +28,8 @@ pub const WATCH_PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration
 pub const SUBMITS_MAX: u32 = 4;
 /// How often in a row a gateway that does not answer is asked about a job that is followed: some two minutes.
 pub const FOLLOWS_MAX: u32 = 10;
+/// Events that wait for the file they are written to, each at most some 200 KiB; one sync is for so many.
+pub const TAIL_LINES_WAITING_MAX: usize = 64;
 /// Outputs fetched at once, each over an ssh of its own.
 pub const OUTPUTS_AT_ONCE: usize = 16;
 /// How often an output is fetched that has not come whole from its device: some seven seconds.

@@ -4,11 +4,13 @@
 //! (does it exist, is it used up, does it follow) is judged here, inside the transaction that records it.
 
 use crate::draft::Draft;
+use crate::freeze::Frozen;
 use crate::job::Missed;
 use crate::library::Pushed;
 use crate::limits::ALONE_WEIGHT;
 use crate::recording::RecordingName;
 use crate::refusal::Refusal;
+use crate::review::Opinion;
 use crate::submission::Submission;
 use belay_certs::device::{Approval, DeviceRecord};
 use belay_certs::join::{JoinRequest, SignedJoin};
@@ -188,6 +190,24 @@ pub enum Ask {
         /// Why.
         reason: String,
     },
+    /// A person freezes a tenant, a device or a person.
+    Freeze {
+        /// What.
+        frozen: Frozen,
+        /// Why, in their words.
+        reason: Option<String>,
+        /// Who.
+        by: PersonRef,
+    },
+    /// A person lifts a freeze.
+    Thaw {
+        /// What was frozen.
+        frozen: Frozen,
+        /// Who.
+        by: PersonRef,
+    },
+    /// A person says what they found when they looked at a session or a job.
+    Review(Box<Reviewing>),
     /// A device connected. The newest connection of a device wins.
     Connect {
         /// The join id in its transport certificate.
@@ -244,6 +264,9 @@ impl Ask {
             | Self::DeleteRecording { .. }
             | Self::HoldRecording { .. }
             | Self::ReleaseRecording { .. }
+            | Self::Freeze { .. }
+            | Self::Thaw { .. }
+            | Self::Review(_)
             | Self::RestartPolicy { .. }
             | Self::StartUp { .. }
             | Self::AddTenant { .. }
@@ -266,6 +289,23 @@ pub struct Recertified {
     pub certificate: String,
     /// The fingerprint of the device CA that signed it.
     pub ca: String,
+}
+
+/// What a person says of a session or a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reviewing {
+    /// Whose session or job.
+    pub tenant: TenantName,
+    /// Which.
+    pub subject: Id,
+    /// The session's device; none: it is a job.
+    pub device: Option<DeviceName>,
+    /// What they think of it.
+    pub opinion: Opinion,
+    /// In their words.
+    pub note: String,
+    /// Who.
+    pub by: PersonRef,
 }
 
 /// Who brings a policy.

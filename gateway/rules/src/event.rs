@@ -9,13 +9,17 @@ use belay_certs::{DeviceName, Digest, Fault, Id, Invalid, PublicKey, TenantName,
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub mod freezes;
 mod intents;
 mod jobs;
 mod recordings;
+pub mod reviews;
 
+pub use freezes::{FreezeBegun, FreezeLifted, SessionKilled};
 pub use intents::{Run, Session};
 pub use jobs::{JobEnded, JobOffered, JobStopped, JobSubmitted, RunbookPushed};
 pub use recordings::{Look, RecordingCut, RecordingDeleted, RecordingHold, RecordingRead};
+pub use reviews::ReviewGiven;
 
 /// What happened. The JSON members of a variant are the entry's own members; none is named as one of the envelope's
 /// (`v id type at tenant device person statement`), and numbers are whole.
@@ -344,6 +348,18 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// A person ended somebody's session.
+    #[serde(rename = "session.killed")]
+    SessionKilled(SessionKilled),
+    /// A person froze a tenant, a device or a person.
+    #[serde(rename = "freeze.begun")]
+    FreezeBegun(FreezeBegun),
+    /// A person lifted a freeze.
+    #[serde(rename = "freeze.lifted")]
+    FreezeLifted(FreezeLifted),
+    /// A person has looked at a session or a job, and says what they found.
+    #[serde(rename = "review.given")]
+    ReviewGiven(ReviewGiven),
     /// A person brought a version of a runbook.
     #[serde(rename = "runbook.pushed")]
     RunbookPushed(RunbookPushed),
@@ -458,6 +474,10 @@ impl What {
             Self::DeviceConnected { .. } => "device.connected",
             Self::DeviceDisconnected { .. } => "device.disconnected",
             Self::DeviceSuperseded { .. } => "device.superseded",
+            Self::SessionKilled(_) => "session.killed",
+            Self::FreezeBegun(_) => "freeze.begun",
+            Self::FreezeLifted(_) => "freeze.lifted",
+            Self::ReviewGiven(_) => "review.given",
             Self::RunbookPushed(_) => "runbook.pushed",
             Self::JobSubmitted(_) => "job.submitted",
             Self::JobOffered(_) => "job.offered",

@@ -9,6 +9,8 @@
 //! | `ask.rs` | what a door may ask to be recorded, and how an ask can end |
 //! | `refusal.rs` | the reasoned no's |
 //! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs`, `library.rs`, `submission.rs`, `recording.rs` | one judge each |
+//! | `freeze.rs` | who and what may do nothing for now |
+//! | `review.rs` | what waits until somebody has looked at it |
 //! | `job.rs`, `job/` | an order under way: waves, stop rule, window, and whose turn it is |
 //! | `words.rs` | a command line that came over ssh, cut into words |
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -17,6 +19,7 @@ pub mod ask;
 pub mod device;
 pub mod draft;
 pub mod event;
+pub mod freeze;
 pub mod job;
 pub mod join;
 pub mod library;
@@ -27,6 +30,7 @@ pub mod policy;
 pub mod presence;
 pub mod recording;
 pub mod refusal;
+pub mod review;
 pub mod statement;
 pub mod submission;
 pub mod tenant;
@@ -40,6 +44,7 @@ pub use ask::{Ask, Bearer, Outcome, Outer, Recertified, Verdict};
 pub use device::{DeviceHeld, DeviceState};
 pub use draft::{Draft, Event};
 pub use event::What;
+pub use freeze::{Freeze, Freezes, Frozen};
 pub use log_name::LogName;
 pub use recording::{RecordingHeld, RecordingName, RecordingState};
 pub use refusal::Refusal;

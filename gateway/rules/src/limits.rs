@@ -14,6 +14,10 @@ pub const ALONE_WEIGHT: usize = 1 << 20;
 pub const PENDING_MICROS_MAX: i64 = belay_certs::limits::TOKEN_DAYS_MAX * DAY;
 /// A command line on the gateway, in bytes.
 pub const COMMAND_LINE_BYTES_MAX: usize = 4 << 10;
+/// Freezes of one tenant: whoever needs more freezes the tenant. Every new access looks them up in memory.
+pub const FREEZES_PER_TENANT_MAX: usize = 1_000;
+/// Characters of a reason or a note in a person's own words: a paragraph, and a line in a list.
+pub const REASON_CHARS_MAX: usize = 1_000;
 
 /// Devices in one offer: their names fit an entry, and one transaction.
 pub const OFFERS_PER_ASK_MAX: usize = 256;

@@ -16,12 +16,12 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::DeviceRefused { .. }
         | What::AccessRefused { .. }
         | What::CommandRan { .. } => Ok(()),
-        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_)
+        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_) | What::SessionKilled(_)
             if draft.device.is_some() && draft.person.is_some() =>
         {
             Ok(())
         }
-        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_) => {
+        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_) | What::SessionKilled(_) => {
             Err(refused(draft, "names a device and a person"))
         }
         What::LogStarted { .. }
@@ -43,6 +43,9 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::SessionRefused { .. }
         | What::SessionEnded { .. }
         | What::SessionWithheld { .. }
+        | What::FreezeBegun(_)
+        | What::FreezeLifted(_)
+        | What::ReviewGiven(_)
         | What::RunbookPushed(_)
         | What::JobSubmitted(_)
         | What::JobOffered(_)

@@ -3,7 +3,9 @@
 //! Not here: refusals of an action by policy (`belay_certs::policy::Refusal`), and what broke on our side.
 
 use crate::device::DeviceState;
+use crate::freeze::{Freeze, Frozen};
 use crate::job::Withheld;
+use crate::review::Kind;
 use belay_certs::{DeviceName, Digest, Id, PersonRef, TenantName, Timestamp};
 
 /// Why an ask was not recorded as asked.
@@ -278,6 +280,45 @@ pub enum Refusal {
     /// A run says more than any may.
     #[error("the output of the run of order {0} is longer than any may be; the rest of it is not kept")]
     OutputTooLong(Id),
+    /// Nothing starts there for now.
+    #[error("{0}")]
+    Frozen(Box<Freeze>),
+    /// Frozen twice.
+    #[error("nothing was changed: {0}")]
+    FrozenAlready(Box<Freeze>),
+    /// There is no such freeze.
+    #[error("{0} is not frozen, so nothing was changed; list what is with `freezes`")]
+    NotFrozen(Frozen),
+    /// Who froze themselves could not lift it again.
+    #[error("you are {0}: whoever is frozen thaws nothing, so somebody else with `operate` must do this")]
+    FreezesSelf(PersonRef),
+    /// More than is looked up.
+    #[error("tenant {0} has as many freezes as there may be; thaw some, or freeze the tenant")]
+    TooManyFreezes(TenantName),
+    /// There is nothing of that id to look at.
+    #[error("there is no session or job {0} here; list what waits with `review`")]
+    ReviewOfNothing(Id),
+    /// Nobody is their own judge.
+    #[error("{kind} {id} is your own, {by}: somebody else with `audit` reviews it")]
+    OwnReview {
+        /// Which of the two.
+        kind: Kind,
+        /// Which.
+        id: Id,
+        /// Whose.
+        by: PersonRef,
+    },
+    /// What goes on may still become something else.
+    #[error("{kind} {id} goes on: flag it now, or approve it when it is over")]
+    NotOverYet {
+        /// Which of the two.
+        kind: Kind,
+        /// Which.
+        id: Id,
+    },
+    /// A reason or note that is none, or no line.
+    #[error("a reason or note is one line of 1 to {chars} characters; write it in quotes", chars = crate::limits::REASON_CHARS_MAX)]
+    WordsUnfit,
     /// More jobs than may be under way.
     #[error(transparent)]
     JobsFull(#[from] crate::job::Full),

@@ -4,11 +4,12 @@ use crate::ask::Outer;
 use crate::device::DeviceState;
 use crate::draft::Draft;
 use crate::event::What;
+use crate::freeze::Freeze;
 use crate::presence::Caller;
 use crate::refusal::Refusal;
 use crate::submission::{self, Offered};
 use belay_certs::statement::{Body, Intent, RunIntent, SignedStatement, Statement};
-use belay_certs::{Digest, Id, Timestamp};
+use belay_certs::{Digest, Id, PersonRef, Timestamp};
 
 /// The newest statement of a device that is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct Case<'a> {
     pub outer: Option<&'a Outer>,
     /// The job whose order it names, and where this device's run of it stands.
     pub offered: Option<&'a Offered<'a>>,
+    /// What keeps the intent's person from doing anything on this device.
+    pub frozen: Option<&'a Freeze>,
     /// The gateway's clock.
     pub now: Timestamp,
 }
@@ -102,6 +105,7 @@ pub fn judge(case: &Case<'_>) -> Result<Judgement, Refusal> {
     if let Some(same) = same {
         if let Body::RunStarted(intent) = &statement.body {
             submission::start_again(case.offered, intent)?;
+            check_frozen(case)?;
         }
         return Ok(Judgement::Again(same.index));
     }
@@ -162,9 +166,8 @@ fn fits(case: &Case<'_>) -> Result<(), Refusal> {
 /// Only the start of something needs permission; what was refused or is over is recorded whoever it was. A no comes with what
 /// the entry says in the intent's place.
 fn permitted(case: &Case<'_>) -> Result<(), Box<(What, Refusal)>> {
-    let Case { caller, statement, outer, .. } = *case;
-    match &statement.body {
-        Body::SessionOpened(intent) => permitted_session(caller, statement, intent, outer).map_err(|refusal| {
+    match &case.statement.body {
+        Body::SessionOpened(intent) => permitted_session(case, intent).map_err(|refusal| {
             Box::new((What::SessionWithheld { session: intent.session, reason: refusal.to_string() }, refusal))
         }),
         Body::RunStarted(intent) => permitted_run(case, intent).map_err(|refusal| {
@@ -174,19 +177,21 @@ fn permitted(case: &Case<'_>) -> Result<(), Box<(What, Refusal)>> {
     }
 }
 
+fn check_frozen(case: &Case<'_>) -> Result<(), Refusal> {
+    case.frozen.map_or(Ok(()), |freeze| Err(Refusal::Frozen(Box::new(freeze.clone()))))
+}
+
 fn permitted_run(case: &Case<'_>, intent: &RunIntent) -> Result<(), Refusal> {
     if case.caller.state != DeviceState::Approved {
         return Err(not_approved(case.caller));
     }
+    check_frozen(case)?;
     submission::start(case.offered, intent, case.now)
 }
 
-fn permitted_session(
-    caller: &Caller,
-    statement: &Statement,
-    intent: &Intent,
-    outer: Option<&Outer>,
-) -> Result<(), Refusal> {
+fn permitted_session(case: &Case<'_>, intent: &Intent) -> Result<(), Refusal> {
+    let Case { caller, statement, outer, .. } = *case;
+
     // A revoked device still says how its sessions ended.
     if caller.state != DeviceState::Approved {
         return Err(not_approved(caller));
@@ -197,7 +202,7 @@ fn permitted_session(
     if outer.person != intent.person {
         return Err(Refusal::PersonMismatch { outer: outer.person.clone(), said: intent.person.clone() });
     }
-    Ok(())
+    check_frozen(case)
 }
 
 /// What the entry of a statement says by itself; [`Body::members`] is the same, as a verifier wants it.
@@ -251,6 +256,15 @@ pub fn order(statement: &Statement) -> Option<Id> {
         Body::RunStarted(intent) | Body::RunRefused { intent, .. } => Some(intent.order),
         Body::RunEnded(end) => Some(end.order),
         Body::SessionOpened(_) | Body::SessionRefused { .. } | Body::SessionEnded { .. } => None,
+    }
+}
+
+/// The person whose intent a statement is, where it starts something.
+pub fn starter(statement: &Statement) -> Option<&PersonRef> {
+    match &statement.body {
+        Body::SessionOpened(intent) => Some(&intent.person),
+        Body::RunStarted(intent) => Some(&intent.person),
+        Body::SessionRefused { .. } | Body::SessionEnded { .. } | Body::RunRefused { .. } | Body::RunEnded(_) => None,
     }
 }
 

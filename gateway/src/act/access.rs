@@ -2,7 +2,7 @@
 
 use super::{devices, shares::Counted, strangers};
 use crate::{Gateway, limits, relay::presence::Online, store::DeviceRow};
-use belay_certs::{DeviceAddress, Id, PersonRef, PublicKey, TenantName, policy::DeviceFacts};
+use belay_certs::{DeviceAddress, DeviceName, Id, PersonRef, PublicKey, TenantName, policy::DeviceFacts};
 use belay_protocol::Open;
 use belay_rules::{Ask, DeviceState, Draft, LogName, Outer, What};
 use quinn::{RecvStream, SendStream};
@@ -11,6 +11,7 @@ use std::{
     sync::{Mutex, PoisonError},
     time::Instant,
 };
+use tokio::sync::watch;
 
 /// The port a jump may name: devices have no others.
 const SSH_PORT: u32 = 22;
@@ -34,22 +35,46 @@ pub(crate) struct Target {
     pub(crate) port: u32,
 }
 
-/// Open ways, so that a device's intent can be held against the outer person.
+/// Open ways, so that a device's intent can be held against the outer person, and so that somebody can end one.
 #[derive(Default)]
 pub(crate) struct Accesses {
-    open: Mutex<HashMap<Id, (DeviceAddress, PersonRef)>>,
+    open: Mutex<HashMap<Id, Way>>,
+}
+
+/// One open way.
+struct Way {
+    leads_to: DeviceAddress,
+    person: PersonRef,
+    /// Why it is to end at once; dropped once it has ended.
+    end: watch::Sender<Option<String>>,
 }
 
 impl Accesses {
     /// Whose access it is, if it is open and leads to that device.
     pub(crate) fn outer(&self, access: Id, device: &DeviceAddress) -> Option<Outer> {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, person) = open.get(&access).filter(|(leads_to, _)| leads_to == device)?;
-        Some(Outer { access, person: person.clone(), device: device.device.clone() })
+        let way = open.get(&access).filter(|way| way.leads_to == *device)?;
+        Some(Outer { access, person: way.person.clone(), device: device.device.clone() })
     }
 
-    fn insert(&self, access: Id, device: DeviceAddress, person: PersonRef) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(access, (device, person));
+    /// Whether this way to the device is open.
+    pub(crate) fn is_open(&self, access: Id, device: &DeviceAddress) -> bool {
+        self.outer(access, device).is_some()
+    }
+
+    /// Ends a way at once, with everything that it carries. What it returns is done when the way has ended; `None`: it had.
+    pub(crate) fn end(&self, access: Id, why: String) -> Option<impl Future<Output = ()> + use<>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let way = open.get(&access)?;
+        way.end.send_if_modified(|told| told.is_none() && told.replace(why).is_none());
+        let mut ended = way.end.subscribe();
+        Some(async move { while ended.changed().await.is_ok() {} })
+    }
+
+    fn insert(&self, access: Id, leads_to: DeviceAddress, person: PersonRef) -> watch::Receiver<Option<String>> {
+        let (end, ended) = watch::channel(None);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(access, Way { leads_to, person, end });
+        ended
     }
 
     /// The way is closed; intents that name it are withheld from now on.
@@ -65,6 +90,8 @@ pub(crate) struct Access {
     pub(crate) person: PersonRef,
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
+    /// Told why, when somebody ends it.
+    pub(crate) end: watch::Receiver<Option<String>>,
     /// Its share of the tenant's ways.
     pub(crate) way: Counted<TenantName>,
 }
@@ -86,7 +113,7 @@ pub(crate) async fn open(gateway: &Gateway, caller: &Caller, target: &Target) ->
         return Err(why.map_or(text, |refusal| refusal.to_string()));
     };
     let found = match target.port {
-        SSH_PORT => find(gateway, caller, &address).await,
+        SSH_PORT => find(gateway, caller, &address, &person).await,
         port => Err(format!("port {port} of {address} cannot be reached: only its shell can, by `ssh {address}`")),
     };
     let (facts, online) = match found {
@@ -116,10 +143,10 @@ pub(crate) async fn open(gateway: &Gateway, caller: &Caller, target: &Target) ->
         tracing::error!("an access was not recorded: {error}");
         return Err("the gateway cannot record just now, so nothing was started; try again later".to_owned());
     }
-    gateway.accesses.insert(id, address.clone(), person.clone());
+    let end = gateway.accesses.insert(id, address.clone(), person.clone());
     let opening = tokio::time::timeout(limits::STREAM_WAIT, stream(&online, id, &person, caller)).await;
     let why = match opening {
-        Ok(Ok((send, recv))) => return Ok(Access { id, facts, person, send, recv, way }),
+        Ok(Ok((send, recv))) => return Ok(Access { id, facts, person, send, recv, end, way }),
         Ok(Err(why)) => format!("{address} was connected a moment ago and is not any more: {why}"),
         Err(_) => format!("{address} takes no more sessions just now; end some, or try again later"),
     };
@@ -162,7 +189,14 @@ fn room(gateway: &Gateway, tenant: &TenantName) -> Result<(), String> {
 }
 
 /// The device with what its labels grant, connected and approved; or exactly why not.
-async fn find(gateway: &Gateway, caller: &Caller, address: &DeviceAddress) -> Result<(DeviceFacts, Online), String> {
+async fn find(
+    gateway: &Gateway,
+    caller: &Caller,
+    address: &DeviceAddress,
+    person: &PersonRef,
+) -> Result<(DeviceFacts, Online), String> {
+    // A tenant or person that is frozen, before anything is said of devices.
+    check_frozen(gateway, &address.tenant, None, person)?;
     let row = match devices::find(gateway, address).await {
         Ok(Some(row)) if row.state != DeviceState::Replaced => row,
         Ok(_) => return Err(no_such_device(gateway, caller, address).await),
@@ -176,10 +210,20 @@ async fn find(gateway: &Gateway, caller: &Caller, address: &DeviceAddress) -> Re
     };
     let granted = gateway.book.any_grant(&caller.key, &facts, gateway.now());
     granted.map_err(|refusal| refusal.to_string())?;
+    check_frozen(gateway, &address.tenant, Some(&address.device), person)?;
     match gateway.presence.find(address) {
         Some(online) => Ok((facts, online)),
         None => Err(offline(&row, address)),
     }
+}
+
+fn check_frozen(
+    gateway: &Gateway,
+    tenant: &TenantName,
+    device: Option<&DeviceName>,
+    person: &PersonRef,
+) -> Result<(), String> {
+    gateway.store.freezes().find(tenant, device, [person]).map_or(Ok(()), |freeze| Err(freeze.to_string()))
 }
 
 fn offline(row: &DeviceRow, address: &DeviceAddress) -> String {

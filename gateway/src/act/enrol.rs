@@ -149,7 +149,7 @@ pub(crate) fn record_offered(approval: Approval) -> Result<RecordOffered, String
     })
 }
 
-pub(super) fn refused(error: RecordError) -> Invalid {
+pub(crate) fn refused(error: RecordError) -> Invalid {
     match error {
         RecordError::Refused(refusal) => Invalid::new(Fault::Spent, refusal.to_string()),
         RecordError::Broken(why) => crate::broken(&why),

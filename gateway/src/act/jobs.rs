@@ -5,6 +5,7 @@
 //! the tables, and offers again what was offered: a device answers the same twice and runs nothing twice (P5).
 
 mod desk;
+mod frozen;
 mod offered;
 mod under_way;
 

@@ -82,6 +82,8 @@ impl Shares {
             | Ask::Recertify { tenant, .. }
             | Ask::DeclineRun { tenant, .. }
             | Ask::PushRunbook { tenant, .. } => tenant,
+            Ask::Review(said) => &said.tenant,
+            Ask::Freeze { frozen, .. } | Ask::Thaw { frozen, .. } => frozen.tenant(),
             // One task asks for all tenants and must not wait for one of them; its own rules pace it.
             Ask::SubmitJob(_)
             | Ask::OfferRuns { .. }

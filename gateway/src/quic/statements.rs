@@ -140,7 +140,7 @@ fn receipt_given(said: &Statement, receipt: Receipt) -> ToAgent {
 fn code(refusal: &Refusal) -> RefusalCode {
     match refusal {
         Refusal::PersonMismatch { .. } | Refusal::AccessUnknown(_) => RefusalCode::PersonMismatch,
-        Refusal::RunWithheld { .. } => RefusalCode::Withdrawn,
+        Refusal::RunWithheld { .. } | Refusal::Frozen(_) => RefusalCode::Withdrawn,
         Refusal::StatementGap { .. } => RefusalCode::SequenceGap,
         Refusal::StatementFork { .. } => RefusalCode::SequenceFork,
         Refusal::StatementTooLarge(_) | Refusal::EntryInvalid(_) => RefusalCode::Limit,

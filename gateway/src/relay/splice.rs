@@ -5,8 +5,8 @@
 //! window took the last one.
 
 use super::bulk::Bulk;
-use crate::limits::DOWNSTREAM_CHUNK_BYTES;
-use belay_protocol::flow::Waiting;
+use crate::limits::{DOWNSTREAM_CHUNK_BYTES, FAREWELL_WAIT};
+use belay_protocol::{flow::Waiting, session::ENDED_CODE};
 use bytes::{Buf, Bytes, BytesMut};
 use quinn::{RecvStream, SendStream};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, server::Msg};
@@ -21,39 +21,62 @@ pub(crate) struct Carried {
     pub(crate) down: AtomicU64,
 }
 
-/// Carries bytes until both directions ended, and says why. Cut off half-way, both ends see a closed stream.
+/// Carries bytes until both directions ended or `cut` says why not any longer, and says why. Both ends see a closed stream then.
 pub(crate) async fn carry(
     channel: Channel<Msg>,
     (waiting, bulk): (&Waiting, &Bulk),
-    send: SendStream,
-    recv: RecvStream,
+    (mut send, mut recv): (SendStream, RecvStream),
     carried: &Carried,
+    cut: impl Future<Output = String>,
 ) -> String {
     let (reading, writing) = channel.split();
-    let down = downward(recv, &writing, carried);
-    let up = upward(reading, (waiting, bulk), send, carried);
+    let mut is_cut = false;
     let reason = {
-        tokio::pin!(down, up);
+        let down = downward(&mut recv, &writing, carried);
+        let up = upward(reading, (waiting, bulk), &mut send, carried);
+        let cut = async {
+            let reason = cut.await;
+            is_cut = true;
+            reason
+        };
+        tokio::pin!(down, up, cut);
         tokio::select! {
+            reason = &mut cut => reason,
             // When the device is done there is nothing left to say to it.
             reason = &mut down => reason,
             ended = &mut up => match ended {
                 // The person said all; the device may still answer.
-                Up::Finished => down.await,
+                Up::Finished => until(down, cut).await,
                 Up::Closed => "the person's connection closed".to_owned(),
                 Up::Overrun => "the person's client sent more than it had credit for".to_owned(),
-                Up::Stopped => down.await,
+                Up::Stopped => until(down, cut).await,
             },
         }
     };
-    let _ = writing.eof().await;
-    let _ = writing.close().await;
+    if is_cut {
+        let code = quinn::VarInt::from_u32(ENDED_CODE);
+        let _ = (send.reset(code), recv.stop(code));
+    }
+    drop((send, recv));
+    // A client that takes nothing must not hold up the record of the end.
+    let closing = async {
+        let _ = writing.eof().await;
+        let _ = writing.close().await;
+    };
+    let _ = tokio::time::timeout(FAREWELL_WAIT, closing).await;
     reason
+}
+
+async fn until(down: impl Future<Output = String>, cut: impl Future<Output = String>) -> String {
+    tokio::select! {
+        reason = cut => reason,
+        reason = down => reason,
+    }
 }
 
 /// What came since the last read goes on as one packet: a packet for each datagram costs the client and us several times
 /// as much a byte.
-async fn downward(mut recv: RecvStream, writing: &ChannelWriteHalf<Msg>, carried: &Carried) -> String {
+async fn downward(recv: &mut RecvStream, writing: &ChannelWriteHalf<Msg>, carried: &Carried) -> String {
     let mut buffer = vec![0; DOWNSTREAM_CHUNK_BYTES];
     loop {
         match recv.read(&mut buffer).await {
@@ -85,7 +108,7 @@ enum Up {
 async fn upward(
     mut reading: ChannelReadHalf,
     (counted, bulk): (&Waiting, &Bulk),
-    mut send: SendStream,
+    send: &mut SendStream,
     carried: &Carried,
 ) -> Up {
     let mut waiting = BytesMut::new();

@@ -6,9 +6,11 @@ use crate::{
     limits,
     relay::splice::{self, Carried},
 };
+use belay_certs::{DeviceAddress, PersonRef};
 use belay_protocol::flow::Waiting;
 use russh::{Channel, ChannelMsg, server::Msg};
 use std::sync::{Arc, atomic::Ordering};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// A jump as its connection hands it over.
@@ -38,11 +40,17 @@ async fn carry(
     access: Access,
     gone: CancellationToken,
 ) {
-    let Access { id, facts, person, send, recv, way: _way } = access;
+    let Access { id, facts, person, send, recv, end, way: _way } = access;
     let carried = Carried::default();
+    let cut = async {
+        tokio::select! {
+            reason = withdrawn(gateway, caller, &facts) => reason,
+            reason = frozen(gateway, &facts, &person) => reason,
+            reason = ended(end) => reason,
+        }
+    };
     let reason = tokio::select! {
-        reason = splice::carry(channel, (waiting, &gateway.bulk), send, recv, &carried) => reason,
-        reason = withdrawn(gateway, caller, &facts) => reason,
+        reason = splice::carry(channel, (waiting, &gateway.bulk), (send, recv), &carried, cut) => reason,
         () = gone.cancelled() => "the person's connection closed".to_owned(),
         () = gateway.stop.cancelled() => "the gateway stopped".to_owned(),
     };
@@ -62,6 +70,29 @@ async fn withdrawn(gateway: &Gateway, caller: &Caller, facts: &belay_certs::poli
         if changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// Returns once a freeze keeps the person from the device: at once when one began while the way was being opened.
+async fn frozen(gateway: &Gateway, facts: &belay_certs::policy::DeviceFacts, person: &PersonRef) -> String {
+    let mut changes = gateway.store.freezes_changed();
+    loop {
+        let DeviceAddress { device, tenant } = &facts.address;
+        if let Some(freeze) = gateway.store.freezes().find(tenant, Some(device), [person]) {
+            return freeze.to_string();
+        }
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Returns once somebody ends the way.
+async fn ended(mut end: watch::Receiver<Option<String>>) -> String {
+    let why = end.wait_for(Option::is_some).await.map(|why| why.clone());
+    match why {
+        Ok(why) => why.unwrap_or_default(),
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -17,6 +17,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Row};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// The head of one log.
@@ -36,7 +37,17 @@ pub(super) struct Head {
 
 /// The heads of all logs. Locked for look-ups only, never across an `.await`.
 #[derive(Debug, Default)]
-pub(super) struct Heads(RwLock<HashMap<LogName, Arc<Head>>>);
+pub(super) struct Heads(RwLock<HashMap<LogName, Arc<Head>>>, Bell);
+
+/// Rung when a log grew, for whoever follows one.
+#[derive(Debug)]
+pub(super) struct Bell(watch::Sender<u64>);
+
+impl Default for Bell {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
 
 impl Heads {
     /// The head of a log.
@@ -52,6 +63,12 @@ impl Heads {
     /// Puts heads that are durable now in place.
     pub(super) fn publish(&self, grown: impl IntoIterator<Item = (LogName, Arc<Head>)>) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).extend(grown);
+        self.1.0.send_modify(|count| *count += 1);
+    }
+
+    /// Tells whenever a log grew.
+    pub(super) fn grown(&self) -> watch::Receiver<u64> {
+        self.1.0.subscribe()
     }
 
     /// Reads every head from the database, checks each against its key and its tree, and puts them in place.
@@ -72,6 +89,7 @@ impl Heads {
             heads.insert(name, Arc::new(head));
         }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = heads;
+        self.1.0.send_modify(|count| *count += 1);
         Ok(())
     }
 }
@@ -234,6 +252,8 @@ pub(super) struct Shared {
     pub(super) heads: Heads,
     /// Full tiles for proofs.
     pub(super) tiles: FullTiles,
+    /// The freezes in force.
+    pub(super) freezes: super::freezes::Durable,
     /// Cancelled when nothing is recorded any more.
     pub(super) over: CancellationToken,
 }

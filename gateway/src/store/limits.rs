@@ -39,6 +39,10 @@ pub const ROWS_READ_MAX: u32 = 10_000;
 pub const ENTRIES_READ_MAX: u64 = 256;
 /// Authors who signed one version of a runbook that one read answers with: more than any team has.
 pub(super) const AUTHORS_READ_MAX: i64 = 32;
+/// Policy versions and jobs of which the writer remembers whether they ask for a review: beyond it it forgets and reads again.
+pub(super) const REVIEW_POLICIES_HELD_MAX: usize = 16_384;
+/// Sessions of one tenant with one id that are read: a device gives a random one, so a second one is a device that lies.
+pub(super) const NAMESAKES_READ_MAX: i64 = 64;
 /// Pieces of an output that one read answers with: some MiB at most.
 pub(super) const PIECES_READ_MAX: i64 = 64;
 /// Keys of one log's earlier lives that are looked for: more than any operator has lost databases.

@@ -9,27 +9,32 @@
 //! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_jobs.rs`, `turn_recordings.rs`, `turn_rare.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
 //! | `stage.rs`, `rows.rs`, `transaction.rs` | what a transaction writes at its end, and how |
 //! | `devices.rs`, `jobs.rs` | the devices and jobs that the writer remembers |
+//! | `reviews.rs` | the work list of auditors |
+//! | `freezes.rs` | the freezes in force, for the writer and every door |
 //! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
-//! | `read.rs`, `sessions.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
 //! | `recordings.rs`, `objects.rs` | what sessions showed: the rows, and the bytes beside the database |
 //! | `index.rs` | what was shown, to be searched: a database for each tenant that can be made anew |
+//! | `read.rs`, `sessions.rs`, `named.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
 //! | `database.rs`, `sql.rs`, `keys.rs`, `limits.rs` | the file, every SQL text, the log keys, every maximum |
 
 mod broken;
 mod database;
 mod devices;
 mod export;
+mod freezes;
 mod heads;
 mod index;
 mod jobs;
 mod keys;
 mod library;
 pub mod limits;
+mod named;
 mod objects;
 mod proofs;
 mod read;
 mod record;
 mod recordings;
+mod reviews;
 mod rows;
 mod sessions;
 mod sql;
@@ -53,12 +58,14 @@ pub use index::{Found, Index, IndexError, Indexed, IndexedSession, Wanted};
 pub use jobs::{RunEnded, RunRow};
 pub use keys::LogKeys;
 pub use library::{JobDocuments, JobRow, RunbookRow, SignedRunbook};
+pub use named::SessionNamed;
 pub use read::{
     ApprovalRow, ApprovedFacts, DeviceRow, ListedRow, PendingRow, PendingWanted, PresenceFacts, Seen, Standing,
     TenantRow, TenantStore, TokenRow,
 };
 pub use record::Recorded;
 pub use recordings::{Chunk, ChunkRow, Kept, RecordingRow};
+pub use reviews::{OpinionRow, ReviewRow};
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
 pub use turn_jobs::Piece;
 
@@ -117,7 +124,7 @@ impl Store {
         Database::settle(directory)?;
         let database = Database::open(directory).await?;
         let (heads, tiles, over) = (Heads::default(), FullTiles::default(), CancellationToken::new());
-        let shared = Arc::new(Shared { database, heads, tiles, over });
+        let shared = Arc::new(Shared { database, heads, tiles, freezes: freezes::Durable::default(), over });
         let readers = shared.database.readers()?;
         let objects = Objects::open(directory)?;
         let writer = Writer::open(shared.clone(), keys, now).await?;

@@ -14,6 +14,7 @@ use belay_certs::{DeviceAddress, DeviceName, Digest, Id, PersonRef, PublicKey, S
 use belay_rules::{DeviceState, LogName};
 use sqlx::Row;
 use sqlx::any::AnyRow;
+use tokio::sync::watch;
 
 /// A tenant in the operator's list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -213,6 +214,11 @@ impl Store {
     /// The newest durable checkpoint of a log, a signed note, and its size. Reads nothing.
     pub fn checkpoint(&self, log: &LogName) -> Option<(u64, Vec<u8>)> {
         self.shared().heads.get(log).map(|head| (head.edge.size(), head.checkpoint.clone()))
+    }
+
+    /// Tells whenever some log grew: look at its checkpoint then.
+    pub fn grown(&self) -> watch::Receiver<u64> {
+        self.shared().heads.grown()
     }
 
     /// The entries of a log from index `from`, at most [`ENTRIES_READ_MAX`] and `limit`: their exact bytes.

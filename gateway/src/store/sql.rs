@@ -152,8 +152,8 @@ texts! {
     RUNBOOK = "SELECT bytes, signature, signed_by FROM runbook WHERE tenant = $1 AND version = $2 ORDER BY signed_by LIMIT $3";
     JOB_HELD = "SELECT digest, phase, not_before_us, not_after_us, over_us, entry FROM job WHERE tenant = $1 AND id = $2";
     JOB_ADD = "INSERT INTO job (tenant, id, runbook, version, author_key, person, account, devices, submitted_us, \
-               not_before_us, not_after_us, phase, entry, digest, bytes, signature, list) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+               not_before_us, not_after_us, phase, entry, digest, bytes, signature, list, brought_by) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
     JOB_PHASE = "UPDATE job SET phase = $1, reason = $2 WHERE tenant = $3 AND id = $4";
     JOB_OVER = "UPDATE job SET over_us = $1 WHERE tenant = $2 AND id = $3";
     JOBS = concat!(job_shown!(), "WHERE tenant = $1 ORDER BY submitted_us DESC, id LIMIT $2");
@@ -167,6 +167,32 @@ texts! {
     RUN = "SELECT device, place, serial, state, offered_us, started_us, ended_us, exit, signal, reason, duration_ms, output, \
            output_bytes, output_dropped, output_kept, changed FROM run WHERE tenant = $1 AND job = $2 AND device = $3";
     PIECES = "SELECT at, bytes FROM output WHERE tenant = $1 AND job = $2 AND device = $3 AND at >= $4 ORDER BY at LIMIT $5";
+
+    // Freezes.
+    FREEZES = "SELECT frozen, since_us, by_person, reason FROM freeze ORDER BY tenant, frozen";
+    FREEZE_ADD = "INSERT INTO freeze (tenant, frozen, since_us, by_person, reason) VALUES ($1, $2, $3, $4, $5)";
+    FREEZE_LIFT = "DELETE FROM freeze WHERE tenant = $1 AND frozen = $2";
+
+    // Reviews.
+    POLICY_BYTES = "SELECT bytes FROM policy WHERE tenant = $1 AND version = $2";
+    RUNBOOK_RISK = "SELECT risk FROM runbook WHERE tenant = $1 AND version = $2 LIMIT 1";
+    REVIEW_AWAIT = "INSERT INTO review (tenant, subject, device, kind, person, why, since_us, state) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (tenant, subject, device) DO NOTHING";
+    REVIEW_GIVE = "INSERT INTO review (tenant, subject, device, kind, person, why, since_us, state) \
+                   VALUES ($1, $2, $3, $4, $5, '', $6, $7) ON CONFLICT (tenant, subject, device) DO UPDATE SET state = excluded.state";
+    OPINION_ADD = "INSERT INTO opinion (tenant, subject, device, entry, at_us, person, state, note) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    OPINIONS_RETIRE = "UPDATE opinion SET entry = 0 WHERE tenant = $1";
+    SESSION_REVIEWED = "SELECT s.person, COALESCE(s.ended_us, a.ended_us) FROM session s LEFT JOIN access a ON a.id = s.access \
+                        WHERE s.tenant = $1 AND s.id = $2 AND s.device = $3";
+    JOB_REVIEWED = "SELECT person, brought_by, over_us FROM job WHERE tenant = $1 AND id = $2";
+    REVIEWS = "SELECT r.subject, r.kind, r.device, r.person, r.why, r.since_us, r.state, \
+               CASE r.kind WHEN 'job' THEN j.over_us ELSE COALESCE(s.ended_us, a.ended_us) END FROM review r \
+               LEFT JOIN session s ON s.tenant = r.tenant AND s.device = r.device AND s.id = r.subject \
+               LEFT JOIN access a ON a.id = s.access LEFT JOIN job j ON j.tenant = r.tenant AND j.id = r.subject \
+               WHERE r.tenant = $1 AND r.state = $2 ORDER BY r.since_us, r.subject LIMIT $3";
+    OPINIONS = "SELECT person, at_us, state, note FROM opinion WHERE tenant = $1 AND subject = $2 AND device = $3 \
+                ORDER BY at_us, entry LIMIT $4";
 
     // What a start finds open.
     PRESENT_BY_TENANT = "SELECT tenant, COUNT(*) FROM presence WHERE connection IS NOT NULL GROUP BY tenant ORDER BY tenant";
@@ -224,6 +250,9 @@ texts! {
         AND ($3 = '' OR s.person = $3) AND s.started_us >= $4 AND ($5 = '' OR s.kind = $5)";
     CHUNKS = "SELECT number, note, signature FROM chunk WHERE tenant = $1 AND device = $2 AND session = $3 AND number >= $4 \
               ORDER BY number LIMIT $5";
+    SESSIONS_CALLED = "SELECT s.device, s.access, s.person, s.ended_us, a.ended_us FROM session s \
+                       LEFT JOIN access a ON a.id = s.access WHERE s.tenant = $1 AND s.id = $2 ORDER BY s.device LIMIT $3";
+    SESSIONS_CARRIED = "SELECT COUNT(*) FROM session WHERE tenant = $1 AND device = $2 AND access = $3 AND ended_us IS NULL";
 }
 
 /// An insert of several rows at once.

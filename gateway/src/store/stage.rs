@@ -247,6 +247,10 @@ impl Stage {
             | What::AccessRefused { .. }
             | What::SessionRefused { .. }
             | What::SessionWithheld { .. }
+            | What::SessionKilled(_)
+            | What::FreezeBegun(_)
+            | What::FreezeLifted(_)
+            | What::ReviewGiven(_)
             | What::RunbookPushed(_)
             | What::JobSubmitted(_)
             | What::JobOffered(_)

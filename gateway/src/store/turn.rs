@@ -9,6 +9,7 @@ use super::heads::{Shared, signed};
 use super::jobs::Jobs;
 use super::keys::LogKeys;
 use super::record::{Ready, Work};
+use super::reviews::Asking;
 use super::rows::{policy_held, token_held};
 use super::sql;
 use super::stage::{Entered, Stage};
@@ -20,8 +21,9 @@ use belay_certs::{Digest, PersonRef, Signed, TenantName, Timestamp};
 use belay_rules::policy::PolicyHeld;
 use belay_rules::presence::Line;
 use belay_rules::statement::Seen;
-use belay_rules::{Ask, Bearer, Draft, LogName, Outcome, Verdict, policy, tenant, token};
+use belay_rules::{Ask, Bearer, Draft, Freezes, LogName, Outcome, Verdict, policy, tenant, token};
 use sqlx::Row;
+use std::sync::Arc;
 
 /// How a turn ended.
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub(super) struct Turn<'a> {
     pub(super) transaction: Transaction<'a>,
     pub(super) devices: &'a mut Devices,
     pub(super) jobs: &'a mut Jobs,
+    /// What asks for a review, as far as it is remembered.
+    pub(super) asking: &'a mut Asking,
+    /// The freezes in force; published when the transaction is durable.
+    pub(super) freezes: Arc<Freezes>,
     pub(super) shared: &'a Shared,
     pub(super) keys: &'a LogKeys,
     /// Logs for which a key was made; see [`super::writer`].
@@ -99,6 +105,9 @@ impl Turn<'_> {
             Ask::ReleaseRecording { name, by, reason } => {
                 self.release_recording(&name, Said { by: &by, reason: &reason }, now).await
             }
+            Ask::Freeze { frozen, reason, by } => self.freeze(frozen, (&by, reason.as_deref()), now).await,
+            Ask::Thaw { frozen, by } => self.thaw(&frozen, &by, now).await,
+            Ask::Review(said) => self.give_review(&said, now).await,
             Ask::Connect { join, connection, address, version, held } => {
                 self.connect(join, Line { connection, address, version }, held, now).await
             }

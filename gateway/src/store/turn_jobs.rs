@@ -12,7 +12,7 @@ use belay_certs::{DeviceName, Digest, Id, PersonRef, TenantName, Timestamp};
 use belay_rules::job::{Missed, Phase};
 use belay_rules::library::{self, Pushed};
 use belay_rules::submission::{self, JobHeld, RunState, Submission};
-use belay_rules::{Draft, LogName, Outcome, Refusal, Verdict, What};
+use belay_rules::{Draft, Freezes, LogName, Outcome, Refusal, Verdict, What};
 use sqlx::Row;
 use std::collections::BTreeMap;
 
@@ -29,6 +29,15 @@ pub struct Piece {
     pub offset: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
+}
+
+fn check_frozen<const PEOPLE: usize>(
+    freezes: &Freezes,
+    tenant: &TenantName,
+    device: Option<&DeviceName>,
+    people: [&PersonRef; PEOPLE],
+) -> Result<(), Refusal> {
+    freezes.find(tenant, device, people).map_or(Ok(()), |freeze| Err(Refusal::Frozen(Box::new(freeze.clone()))))
 }
 
 impl Turn<'_> {
@@ -70,6 +79,9 @@ impl Turn<'_> {
         let (order, document) = (&submission.order, &submission.signed);
         let tenant = &order.tenant;
         let known = self.jobs.get(&mut self.transaction, tenant, order.id).await?;
+        if known.is_none() {
+            check_frozen(&self.freezes, tenant, None, [&submission.person, &submission.bearer])?;
+        }
         let draft = match submission::submit(known.as_deref().map(|known| &known.held), submission, now)? {
             Verdict::Again(index) => return self.old(tenant.clone().into(), index, Outcome::Again).await,
             Verdict::Record(draft) => draft,
@@ -104,9 +116,11 @@ impl Turn<'_> {
             .bind(held.order.to_string())
             .bind(document.bytes.as_slice())
             .bind(signature)
-            .bind(submission.list.as_slice());
+            .bind(submission.list.as_slice())
+            .bind((submission.bearer != submission.person).then(|| submission.bearer.to_string()));
         query.execute(self.transaction.sql().await?).await.map_err(Broken::from)?;
         self.jobs.begin(tenant, order.id, held);
+        self.review_job(submission, now).await?;
         Ok(Answer::New(entered, Outcome::Recorded))
     }
 
@@ -124,6 +138,9 @@ impl Turn<'_> {
         now: Timestamp,
     ) -> Result<Answer, RecordError> {
         let names = devices.iter().map(|(_, line)| line.name.clone()).collect();
+        for (_, line) in &devices {
+            check_frozen(&self.freezes, tenant, Some(&line.name), [])?;
+        }
         let job = self.job(tenant, id).await?;
         let draft = submission::offer(tenant, id, &job.held, names, now)?;
         let entered = self.note(draft, now)?;

@@ -17,6 +17,7 @@ use belay_rules::statement::{Begins, Case, Judgement, Seen, StatementHead};
 use belay_rules::submission::Offered;
 use belay_rules::{Draft, LogName, Outcome, Outer, Refusal, What, presence, statement};
 use sqlx::Row;
+use std::sync::Arc;
 
 /// Why an access that was open when the gateway went away has ended.
 const GATEWAY_RESTARTED: &str = "the gateway went away";
@@ -127,7 +128,11 @@ impl Turn<'_> {
         let run = |job: &KnownJob| job.runs.get(&said.head.device.device).map(|run| run.state);
         let offered = offered.as_deref().map(|job| Offered { job: &job.held, run: run(job) });
         let offered = offered.as_ref();
-        let case = Case { caller, head, earlier, signed: text, statement: said, begins, seen, outer, offered, now };
+        let freezes = Arc::clone(&self.freezes);
+        let frozen = statement::starter(said)
+            .and_then(|person| freezes.find(&caller.tenant, Some(&said.head.device.device), [person]));
+        let case =
+            Case { caller, head, earlier, signed: text, statement: said, begins, seen, outer, offered, frozen, now };
         let (judgement, ready) = match statement::judge(&case)? {
             Judgement::Again(index) => return self.old(log, index, Outcome::Again).await,
             judgement => written(&case, judgement, now)?,
@@ -148,6 +153,7 @@ impl Turn<'_> {
                 self.advance(join, text, said, entered).await?;
                 let (tenant, device) = (&known.caller.tenant, &said.head.device.device);
                 self.follow_run(tenant, device, (&said.body, entered.index), now).await?;
+                self.review_start(tenant, device, &said.body, now).await?;
             }
             Outcome::Withheld(_) => self.advance(join, text, said, entered).await?,
             Outcome::Again | Outcome::JoinedBefore(_) => {}

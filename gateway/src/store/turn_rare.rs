@@ -95,6 +95,7 @@ impl Turn<'_> {
         }
         let query = sqlx::query(sql::POLICIES_FORGET).bind(tenant.as_str());
         query.execute(self.transaction.sql().await?).await.map_err(Broken::from)?;
+        self.asking.clear();
         self.write_policy(chain, document, entered).await?;
         Ok(Answer::New(first, Outcome::Recorded))
     }

@@ -15,7 +15,7 @@ use belay_rules::{LogName, Outcome, Refusal, device, tenant};
 use sqlx::Row;
 
 /// Everything of a tenant that points to entries of the log.
-const RETIRE: [&str; 8] = [
+const RETIRE: [&str; 9] = [
     sql::DEVICES_RETIRE,
     sql::RECORDS_RETIRE,
     sql::POLICIES_RETIRE,
@@ -24,6 +24,7 @@ const RETIRE: [&str; 8] = [
     sql::RUNBOOKS_RETIRE,
     sql::JOBS_RETIRE,
     sql::RUNS_RETIRE,
+    sql::OPINIONS_RETIRE,
 ];
 
 impl Turn<'_> {

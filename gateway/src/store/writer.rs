@@ -11,11 +11,12 @@ use super::jobs::Jobs;
 use super::keys::LogKeys;
 use super::limits::{BATCH_ASKS_MAX, BATCH_ENTRIES_MAX};
 use super::record::{Answered, Job, Recorded, Work};
+use super::reviews::Asking;
 use super::stage::{Grown, Stage};
 use super::transaction::Transaction;
 use super::turn::{Answer, Turn};
 use belay_certs::Timestamp;
-use belay_rules::{Draft, LogName, What};
+use belay_rules::{Draft, Freezes, LogName, What};
 use sqlx::{AnyConnection, Connection};
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     connection: Option<AnyConnection>,
     devices: Devices,
     jobs: Jobs,
+    asking: Asking,
     /// Logs whose keys were made in a transaction that has not succeeded, or not yet.
     begun: Vec<LogName>,
     /// How many asks were answered since the start.
@@ -43,6 +45,7 @@ pub(super) struct Writer {
 struct Durable {
     answers: Vec<Result<Answered, RecordError>>,
     grown: Grown,
+    freezes: Arc<Freezes>,
 }
 
 impl Writer {
@@ -54,6 +57,7 @@ impl Writer {
             connection: None,
             devices: Devices::default(),
             jobs: Jobs::default(),
+            asking: Asking::default(),
             begun: Vec::new(),
             turns: 0,
             over: None,
@@ -107,8 +111,10 @@ impl Writer {
         match self.commit(works).await {
             Ok(durable) => {
                 durable.grown.publish(&self.shared);
+                self.shared.freezes.publish(durable.freezes);
                 self.devices.trim();
                 self.jobs.trim();
+                self.asking.trim();
                 for (caller, answer) in callers.into_iter().zip(durable.answers) {
                     // Whoever asked may have gone; the record stands.
                     let _ = caller.send(answer);
@@ -138,8 +144,10 @@ impl Writer {
         }
         let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
         let transaction = Transaction::on(connection);
-        let Self { shared, keys, devices, jobs, begun, turns, .. } = self;
-        let mut turn = Turn { transaction, devices, jobs, shared, keys, begun, stage: Stage::default() };
+        let Self { shared, keys, devices, jobs, asking, begun, turns, .. } = self;
+        let freezes = shared.freezes.now();
+        let mut turn =
+            Turn { transaction, devices, jobs, asking, freezes, shared, keys, begun, stage: Stage::default() };
         let mut answers = Vec::with_capacity(batch.len());
         for work in batch {
             match turn.take(work).await {
@@ -147,17 +155,17 @@ impl Writer {
                 answer => answers.push(answer),
             }
         }
-        let Turn { transaction, mut stage, .. } = turn;
+        let Turn { transaction, mut stage, freezes, .. } = turn;
         if stage.is_empty() {
             // Refusals and repetitions only: nothing to sign or to sync.
             transaction.leave().await?;
-            return Ok(Durable { answers: finish(answers, stage, turns), grown: Grown::default() });
+            return Ok(Durable { answers: finish(answers, stage, turns), grown: Grown::default(), freezes });
         }
         let grown = stage.commit(transaction).await?;
         #[cfg(test)]
         self.faults.after_commit()?;
         self.begun.clear();
-        Ok(Durable { answers: finish(answers, stage, &mut self.turns), grown })
+        Ok(Durable { answers: finish(answers, stage, &mut self.turns), grown, freezes })
     }
 
     /// Drops everything that a failed transaction may have touched.
@@ -165,6 +173,7 @@ impl Writer {
         self.connection = None;
         self.devices.clear();
         self.jobs.clear();
+        self.asking.clear();
         self.shared.tiles.clear();
     }
 
@@ -173,6 +182,7 @@ impl Writer {
     async fn recover(&mut self) -> Result<(), Broken> {
         let mut connection = self.shared.database.writer().await?;
         self.shared.heads.reload(&mut connection, &self.keys).await?;
+        self.shared.freezes.reload(&mut connection).await?;
         for log in self.begun.drain(..) {
             if self.shared.heads.get(&log).is_none() {
                 self.keys.unmake(&log)?;
@@ -185,8 +195,10 @@ impl Writer {
     async fn begin_system_log(&mut self, now: Timestamp) -> Result<(), Broken> {
         let connection = self.connection.as_mut().ok_or_else(|| Broken::new("no connection to the database"))?;
         let transaction = Transaction::on(connection);
-        let Self { shared, keys, devices, jobs, begun, .. } = self;
-        let mut turn = Turn { transaction, devices, jobs, shared, keys, begun, stage: Stage::default() };
+        let Self { shared, keys, devices, jobs, asking, begun, .. } = self;
+        let freezes = shared.freezes.now();
+        let mut turn =
+            Turn { transaction, devices, jobs, asking, freezes, shared, keys, begun, stage: Stage::default() };
         let identity = turn.begin_log(&LogName::System).await?;
         let what = What::LogStarted { origin: identity.origin, vkey: identity.vkey, continues: None };
         turn.note(Draft::new(LogName::System, what), now).map_err(|error| Broken::new(error.to_string()))?;

@@ -1,6 +1,9 @@
 //! `belay log verify`: proves that a tenant's log is whole, with the key from the pinned policy and never from the export.
+//!
+//! `belay log tail` is in `log/tail.rs`.
 
 mod archive;
+mod tail;
 
 use crate::{
     failure::{Outcome, While, refused, usage},
@@ -31,6 +34,8 @@ const EXPORT_BYTES_MAX: u64 = 1 << 40;
 pub enum Command {
     /// Verify every entry, tile, statement and object of a tenant's log, and that it continues what was verified before
     Verify(Verify),
+    /// Show a tenant's newest events, or keep all of them in a file as they come
+    Tail(tail::Tail),
 }
 
 /// `belay log verify`.
@@ -59,6 +64,7 @@ pub struct Verify {
 pub fn run(home: &Home, command: Command) -> Outcome {
     match command {
         Command::Verify(args) => verify(home, &args),
+        Command::Tail(args) => tail::run(home, &args),
     }
 }
 

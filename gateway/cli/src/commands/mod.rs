@@ -15,10 +15,12 @@ mod policy;
 mod provider;
 mod renew;
 mod retry;
+mod review;
 mod run;
 mod runbook;
 mod sessions;
 mod ssh;
+mod stops;
 mod token;
 mod trust;
 mod who;
@@ -81,6 +83,16 @@ pub enum Command {
     Hold(hold::Args),
     /// Let a recording go that is held
     Release(hold::Args),
+    /// List what waits for a review, and say what you found
+    Review(review::Args),
+    /// End a session, with the connection that carries it
+    Kill(stops::Kill),
+    /// Let nothing start for a tenant, on a device or by a person, and end what goes on
+    Freeze(stops::Freeze),
+    /// Lift a freeze
+    Thaw(stops::Thaw),
+    /// List what is frozen
+    Freezes(stops::List),
     /// Verify a tenant's log
     #[command(subcommand)]
     Log(log::Command),
@@ -116,6 +128,11 @@ impl Command {
             Self::Sessions(args) => sessions::run(home, &args),
             Self::Hold(args) => hold::hold(home, &args),
             Self::Release(args) => hold::release(home, &args),
+            Self::Review(args) => review::run(home, &args),
+            Self::Kill(args) => stops::kill(home, &args),
+            Self::Freeze(args) => stops::freeze(home, &args),
+            Self::Thaw(args) => stops::thaw(home, &args),
+            Self::Freezes(args) => stops::list(home, &args),
             Self::Log(command) => log::run(home, command),
         }
     }

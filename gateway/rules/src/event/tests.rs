@@ -104,6 +104,15 @@ fn every_event() -> Vec<What> {
             files: Some(Files { list: vec![deed], up: 1, up_bytes: 2, ..Files::default() }),
         },
         What::SessionWithheld { session: ID, reason: text() },
+        What::SessionKilled(SessionKilled { session: ID, access: ID, of: "ann".parse().unwrap() }),
+        What::FreezeBegun(FreezeBegun { frozen: "acme/msp:ann".parse().unwrap(), reason: Some(text()) }),
+        What::FreezeLifted(FreezeLifted { frozen: "web1.acme".parse().unwrap() }),
+        What::ReviewGiven(ReviewGiven {
+            subject: ID,
+            of: crate::review::Kind::Session,
+            verdict: crate::review::Opinion::Flagged,
+            note: text(),
+        }),
         What::RunStarted(run()),
         What::RunRefused { run: run(), reason: text() },
         What::RunEnded(run_end()),
@@ -188,14 +197,15 @@ fn every_type_is_dotted_past_tense_and_its_own() {
     for name in &names {
         let (subject, verb) = name.split_once('.').unwrap();
         assert!(
-            !subject.is_empty() && (verb.ends_with("ed") || ["ran", "pending", "withheld"].contains(&verb)),
+            !subject.is_empty()
+                && (verb.ends_with("ed") || ["ran", "pending", "withheld", "begun", "given"].contains(&verb)),
             "{name}"
         );
     }
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((names.len(), count), (32, 32));
+    assert_eq!((names.len(), count), (36, 36));
 }
 
 #[test]

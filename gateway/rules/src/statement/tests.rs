@@ -42,6 +42,7 @@ fn judged(head: &StatementHead, said: &(SignedStatement, Statement), outer: Opti
         seen: Seen::Fits,
         outer,
         offered: None,
+        frozen: None,
         now: now(),
     })
     .unwrap()
@@ -145,6 +146,7 @@ fn a_log_head_that_never_was_is_rejected() {
         seen: Seen::Denied,
         outer: Some(&outer),
         offered: None,
+        frozen: None,
         now: now(),
     };
     let Judgement::Reject(_, refusal) = judge(&case).unwrap() else { panic!("not rejected") };
@@ -187,6 +189,7 @@ fn only_approved_devices_speak_and_only_for_themselves() {
             seen: Seen::Fits,
             outer: None,
             offered: None,
+            frozen: None,
             now: now(),
         })
     };
@@ -234,6 +237,7 @@ fn a_statement_before_the_newest_one_is_recognised_and_another_with_its_number_i
             seen: Seen::Fits,
             outer: None,
             offered: None,
+            frozen: None,
             now: now(),
         })
         .unwrap()
@@ -260,6 +264,7 @@ fn a_revoked_device_says_how_its_sessions_ended_and_opens_none() {
             seen: Seen::Fits,
             outer: Some(&outer),
             offered: None,
+            frozen: None,
             now: now(),
         })
         .unwrap()
@@ -288,6 +293,7 @@ fn in_a_later_life_of_a_log_the_first_statement_may_have_any_number_and_the_next
             seen: Seen::Fits,
             outer,
             offered: None,
+            frozen: None,
             now: now(),
         })
         .unwrap()
@@ -335,4 +341,37 @@ fn a_run_that_nobody_offered_is_withheld_and_its_end_is_recorded() {
         output_dropped: 0,
     }));
     assert_eq!(type_name(&judged(&head(&started, 4), &ended, None)), "run.ended");
+}
+
+#[test]
+fn nothing_starts_where_it_is_frozen_and_ends_are_recorded_all_the_same() {
+    let frozen = Freeze {
+        frozen: "acme/ann".parse().unwrap(),
+        since: now(),
+        by: "op".parse().unwrap(),
+        reason: Some("a stolen laptop".to_owned()),
+    };
+    let mut device = Speaker::new("web1", 7);
+    let (opened, over) = (device.say(shell()), device.say(ended(SESSION)));
+    let outer = outer();
+    let judged = |head: &StatementHead, (signed, statement): &(SignedStatement, Statement)| {
+        let case = Case {
+            caller: &caller(),
+            head,
+            earlier: None,
+            signed,
+            statement,
+            begins: Begins::AtOne,
+            seen: Seen::Fits,
+            outer: Some(&outer),
+            offered: None,
+            frozen: Some(&frozen),
+            now: now(),
+        };
+        judge(&case).unwrap()
+    };
+    let Judgement::Withhold(draft, refusal) = judged(&StatementHead::NONE, &opened) else { panic!("it started") };
+    assert_eq!(draft.what.type_name(), "session.withheld");
+    assert!(refusal.to_string().contains("acme/ann has been frozen since") && refusal.to_string().contains("stolen"));
+    assert!(matches!(judged(&head(&opened, 3), &over), Judgement::Record(_)));
 }

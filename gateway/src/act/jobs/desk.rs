@@ -12,7 +12,7 @@ use crate::{
 };
 use belay_certs::{DeviceAddress, Invalid, PersonRef, TenantName, Timestamp};
 use belay_rules::{
-    Ask, Outcome,
+    Ask, Freezes, Outcome, Refusal,
     job::{Full, Job, Owed, Plan, Rota, Run},
     limits::{OFFERS_PER_ASK_MAX, OFFERS_UNANSWERED_MAX},
     submission::{RunState, Submission},
@@ -26,13 +26,15 @@ use tokio::sync::mpsc;
 
 /// The jobs, by a number that only this task knows.
 pub(super) struct Desk {
-    gateway: Arc<Gateway>,
-    jobs: BTreeMap<u64, UnderWay>,
+    pub(super) gateway: Arc<Gateway>,
+    pub(super) jobs: BTreeMap<u64, UnderWay>,
     by_key: HashMap<JobKey, u64>,
     rota: Rota<u64>,
     next: u64,
     /// Whether something is to be tried again soon, whatever happens.
     retry: bool,
+    /// The freezes that its jobs go by.
+    pub(super) freezes: Arc<Freezes>,
 }
 
 impl Desk {
@@ -42,7 +44,8 @@ impl Desk {
     /// When one of them cannot be read: a gateway that left some behind would look as if it carried out all.
     pub(super) async fn open(gateway: Arc<Gateway>) -> Result<Self, Broken> {
         let (jobs, by_key) = (BTreeMap::new(), HashMap::new());
-        let mut desk = Self { gateway, jobs, by_key, rota: Rota::default(), next: 0, retry: false };
+        let freezes = gateway.store.freezes();
+        let mut desk = Self { gateway, jobs, by_key, rota: Rota::default(), next: 0, retry: false, freezes };
         for key in desk.gateway.store.jobs_open().await? {
             let named = |broken| Broken::new(format!("job {} of {}: {broken}", key.1, key.0));
             desk.restore(key.clone()).await.map_err(named)?;
@@ -51,11 +54,14 @@ impl Desk {
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Told>) {
+        let mut freezes = self.gateway.store.freezes_changed();
         loop {
+            self.follow_freezes();
             self.turn().await;
             let wake = self.wake_in();
             let told = tokio::select! {
                 told = inbox.recv() => told,
+                Ok(()) = freezes.changed() => continue,
                 () = tokio::time::sleep(wake) => continue,
             };
             let Some(told) = told else { return };
@@ -81,18 +87,18 @@ impl Desk {
         let plan = prepared.plan.clone();
         let kept = runs.iter().map(|run| (usize::try_from(run.place).unwrap_or(usize::MAX), standing(&plan, run)));
         let job = Job::restore(plan.clone(), row.phase, kept).map_err(|error| Broken::new(error.to_string()))?;
-        self.begin(key, job, prepared);
+        self.begin(key, row.person, job, prepared);
         Ok(())
     }
 
     /// A job under way from now on; who of its devices is there is looked up.
-    fn begin(&mut self, key: JobKey, job: Job, prepared: Prepared) {
+    fn begin(&mut self, key: JobKey, person: PersonRef, job: Job, prepared: Prepared) {
         let number = self.next;
         self.next += 1;
-        let mut under_way = UnderWay::new(key.clone(), job, prepared);
+        let mut under_way = UnderWay::new(key.clone(), person, job, prepared);
         let now = self.gateway.now();
         for place in 0..under_way.prepared.lines().len() {
-            self.gateway.look(&mut under_way, place, now);
+            self.gateway.look(&self.freezes, &mut under_way, place, now);
         }
         self.rota.add(&key.0, number);
         self.gateway.jobs.begin(key.clone());
@@ -116,7 +122,10 @@ impl Desk {
                     && let Some(place) = under_way.prepared.place(&device)
                 {
                     match said {
-                        Said::Started => under_way.job.started(place, now),
+                        Said::Started => {
+                            under_way.job.started(place, now);
+                            under_way.hold_if_frozen(&self.freezes, &self.gateway.presence, place);
+                        }
                         Said::Ended(outcome) => {
                             if let Err(withheld) = under_way.job.ended(place, outcome) {
                                 tracing::debug!(job = %order, %device, "an end changed nothing: {withheld}");
@@ -135,10 +144,11 @@ impl Desk {
             let room = self.rota.check_room(&key.0).and_then(|()| self.check_places(&key.0, &prepared));
             room.map_err(|full| refused(RecordError::Refused(full.into())))?;
         }
+        let person = submission.person.clone();
         let recorded = self.gateway.record(Ask::SubmitJob(Box::new(submission))).await.map_err(refused)?;
         if recorded.outcome == Outcome::Recorded {
             let job = Job::new(prepared.plan.clone());
-            self.begin(key, job, prepared);
+            self.begin(key, person, job, prepared);
         }
         Ok(recorded)
     }
@@ -175,7 +185,7 @@ impl Desk {
         let now = self.gateway.now();
         for under_way in self.jobs.values_mut().filter(|under_way| under_way.key.0 == device.tenant) {
             if let Some(place) = under_way.prepared.place(&device.device) {
-                self.gateway.look(under_way, place, now);
+                self.gateway.look(&self.freezes, under_way, place, now);
             }
         }
     }
@@ -211,7 +221,11 @@ impl Desk {
     async fn offer(&mut self, now: Timestamp) {
         let mut taken: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for (number, under_way) in &mut self.jobs {
+            let freezes = &self.freezes;
             let again: Vec<usize> = std::mem::take(&mut under_way.unrecorded).into_iter().collect();
+            let (frozen, again): (Vec<usize>, Vec<usize>) =
+                again.into_iter().partition(|place| under_way.frozen(freezes, *place).is_some());
+            under_way.unrecorded.extend(frozen);
             if !again.is_empty() {
                 taken.insert(*number, again);
             }
@@ -279,6 +293,11 @@ impl Desk {
                 self.retry |= !under_way.unsent.is_empty();
                 self.gateway.jobs.ring(&under_way.key);
             }
+            // Frozen meanwhile: those that are not are offered again with the next turn, the others once they are thawed.
+            Err(RecordError::Refused(Refusal::Frozen(_))) => {
+                under_way.unrecorded.extend(places);
+                self.retry = true;
+            }
             // Its window closed meanwhile: the next turn knows that too.
             Err(RecordError::Refused(refusal)) => {
                 tracing::info!(job = %under_way.key.1, "an offer was not made: {refusal}");
@@ -327,10 +346,13 @@ impl Desk {
 
 impl Gateway {
     /// Looks whether the device at a place is there, and tells it what it is owed.
-    fn look(&self, under_way: &mut UnderWay, place: usize, now: Timestamp) {
+    pub(super) fn look(&self, freezes: &Freezes, under_way: &mut UnderWay, place: usize, now: Timestamp) {
         let Some(line) = under_way.prepared.line(place) else { return };
         if self.presence.find(&under_way.address(&line.name)).is_none() {
             return under_way.job.offline(place);
+        }
+        if under_way.hold_if_frozen(freezes, &self.presence, place) {
+            return;
         }
         match under_way.job.online(place, now) {
             Owed::Nothing => {}

@@ -2,7 +2,7 @@
 
 use super::{JobKey, offered::Prepared};
 use crate::relay::presence::Presence;
-use belay_certs::{DeviceAddress, DeviceName};
+use belay_certs::{DeviceAddress, DeviceName, PersonRef};
 use belay_protocol::{RunCancelled, ToAgent, limits::clip_sentence};
 use belay_rules::job::Job;
 use std::collections::BTreeSet;
@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 /// One job under way.
 pub(super) struct UnderWay {
     pub(super) key: JobKey,
+    /// Who ordered it.
+    pub(super) person: PersonRef,
     pub(super) job: Job,
     pub(super) prepared: Prepared,
     /// Places whose offer is to be recorded again, for the store failed.
@@ -30,9 +32,9 @@ enum Sent {
 }
 
 impl UnderWay {
-    pub(super) fn new(key: JobKey, job: Job, prepared: Prepared) -> Self {
+    pub(super) fn new(key: JobKey, person: PersonRef, job: Job, prepared: Prepared) -> Self {
         let (unrecorded, unsent) = (BTreeSet::new(), BTreeSet::new());
-        Self { key, job, prepared, unrecorded, unsent, called_off: "the job was cancelled".to_owned() }
+        Self { key, person, job, prepared, unrecorded, unsent, called_off: "the job was cancelled".to_owned() }
     }
 
     pub(super) fn address(&self, device: &DeviceName) -> DeviceAddress {
@@ -51,8 +53,13 @@ impl UnderWay {
     /// Tells the device at a place that its run is called off. One whose queue is full hears it when it comes back, and
     /// with the answer to its intent.
     pub(super) fn send_cancel(&self, presence: &Presence, place: usize) {
+        self.send_ended(presence, place, &self.called_off);
+    }
+
+    /// Tells the device at a place to end its run, for this reason.
+    pub(super) fn send_ended(&self, presence: &Presence, place: usize, why: &str) {
         let order = self.key.1.0;
-        let cancelled = RunCancelled { order, sentence: clip_sentence(&self.called_off) };
+        let cancelled = RunCancelled { order, sentence: clip_sentence(why) };
         self.send(presence, place, ToAgent::RunCancelled(cancelled));
     }
 

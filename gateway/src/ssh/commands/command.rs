@@ -4,11 +4,22 @@
 
 mod orders;
 mod recordings;
+mod reviews;
 mod said;
+mod stops;
 
-use super::{jobs::Wanted, recording::Hold, show::Form};
+use super::{
+    jobs::Wanted,
+    log::{Begin, Until},
+    recording::Hold,
+    show::Form,
+};
 use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, TAIL_MAX};
 use belay_certs::{DeviceAddress, DeviceName, Digest, Id, RunbookName, TenantName};
+use belay_rules::{
+    Frozen,
+    review::{Opinion, State},
+};
 pub(super) use recordings::Sought;
 use said::Rest;
 
@@ -48,7 +59,14 @@ Commands of this gateway, as `ssh gw COMMAND`:
                                                              lines that sessions showed
   hold SESSION --reason TEXT                                 keep a recording whatever the policy says
   release SESSION --reason TEXT                              let it go again
+  kill SESSION                                               end a session, with the connection that carries it
+  freeze TENANT|DEVICE.TENANT|TENANT/PERSON [--reason TEXT]  let nothing start there, and end what goes on
+  thaw TENANT|DEVICE.TENANT|TENANT/PERSON                    lift a freeze
+  freezes [--tenant T] [--json]                              what is frozen
+  review [--tenant T] [--state STATE] [--limit N] [--json]   what waits until somebody has looked at it
+  review approve|flag SESSION|JOB --note TEXT [--device D]   say what you found
   log tail TENANT [--limit N] [--json]                       the newest entries of the log
+  log tail TENANT [--from N] [--follow] [--json]             entries from N on as JSON Lines (OCSF), as they come
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
 A device's shell: `ssh ACCOUNT@DEVICE.TENANT`. On your own machine `belay` does all this, checks it and signs.
@@ -116,8 +134,22 @@ pub(super) enum Command {
     Search { text: String, sought: Sought, form: Form },
     /// A recording is held, or let go.
     Hold { id: Id, reason: String, wanted: Hold },
+    /// A session is ended.
+    Kill { id: Id },
+    /// A tenant, a device or a person is frozen.
+    Freeze { frozen: Frozen, reason: Option<String> },
+    /// A freeze is lifted.
+    Thaw { frozen: Frozen },
+    /// What is frozen.
+    Freezes { tenant: Option<TenantName>, form: Form },
+    /// What stands so on the work list.
+    Reviews { tenant: Option<TenantName>, state: State, limit: u64, form: Form },
+    /// Somebody has looked at a session or a job.
+    ReviewGive { id: Id, device: Option<DeviceAddress>, opinion: Opinion, note: String },
     /// The newest entries of a log.
     LogTail { tenant: TenantName, limit: u64, form: Form },
+    /// Entries of a log from one on, as they come.
+    LogStream { tenant: TenantName, begin: Begin, until: Until, form: Form },
     /// A whole log, or an earlier life of it.
     LogExport { tenant: TenantName, life: Option<u32> },
     /// A log's head.
@@ -151,6 +183,11 @@ pub(super) fn parse(words: &[String]) -> Result<Command, String> {
         "search" => recordings::search(rest),
         "hold" => recordings::hold(rest, Hold::Lay),
         "release" => recordings::hold(rest, Hold::Lift),
+        "kill" => stops::kill(rest),
+        "freeze" => stops::freeze(rest),
+        "thaw" => stops::thaw(rest),
+        "freezes" => stops::freezes(rest),
+        "review" => reviews::review(rest),
         "log" => log(rest),
         other => Err(format!("there is no command {other:?}; `ssh gw help` lists them")),
     }
@@ -218,17 +255,30 @@ fn policy(mut rest: Rest<'_>) -> Result<Command, String> {
 }
 
 fn log(mut rest: Rest<'_>) -> Result<Command, String> {
-    let usage = "log tail TENANT [--limit N] [--json]";
+    let usage = "log tail TENANT [--limit N | --from N] [--follow] [--json]";
     match rest.words.next().map(String::as_str) {
-        Some("tail") => {
-            let said = rest.read(usage, 1, &["--limit", "--json"])?;
-            let limit = said.limit.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX);
-            Ok(Command::LogTail { limit, form: said.form, tenant: said.one_tenant(usage)? })
-        }
+        Some("tail") => log_tail(rest, usage),
         Some("export") => log_export(rest),
         Some("checkpoint") => alone(rest, "log checkpoint TENANT", |tenant| Command::LogCheckpoint { tenant }),
         _ => Err(format!("write `{usage}`, `log export TENANT` or `log checkpoint TENANT`")),
     }
+}
+
+/// The newest entries as a list; from one on, or followed, as lines.
+fn log_tail(rest: Rest<'_>, usage: &str) -> Result<Command, String> {
+    let said = rest.read(usage, 1, &["--limit", "--from", "--follow", "--json"])?;
+    let limit = said.limit.unwrap_or(TAIL_DEFAULT).min(TAIL_MAX);
+    let (form, follows) = (said.form, said.flags.contains(&"--follow"));
+    let begin = match (said.from, said.limit) {
+        (Some(_), Some(_)) => {
+            return Err(format!("--limit counts from the newest, --from from the oldest; write `{usage}`"));
+        }
+        (Some(from), None) => Begin::At(from),
+        (None, _) if follows => Begin::Newest(limit),
+        (None, _) => return Ok(Command::LogTail { limit, form, tenant: said.one_tenant(usage)? }),
+    };
+    let until = if follows { Until::Forever } else { Until::Now };
+    Ok(Command::LogStream { tenant: said.one_tenant(usage)?, begin, until, form })
 }
 
 /// `acme`, or an earlier life of its log: `acme/1`.

@@ -1,5 +1,10 @@
 //! `log tail`, `log export` and `log checkpoint`: a tenant's log as its auditors read it and take it home.
 
+mod follow;
+mod ocsf;
+
+pub(super) use follow::{Begin, Until, stream};
+
 use super::{
     Call, Failure, Output,
     show::{self, Form, or_empty},

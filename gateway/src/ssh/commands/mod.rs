@@ -9,13 +9,16 @@ mod command;
 mod devices;
 mod expiry;
 mod fetch;
+mod freezes;
 mod input;
 mod jobs;
+mod kill;
 mod log;
 mod pending;
 mod policy;
 mod recording;
 mod records;
+mod review;
 mod run;
 mod runbook;
 mod search;
@@ -170,7 +173,21 @@ impl Call<'_> {
             Command::Recording { id, from, form } => recording::run(self, id, from, form, stdout).await?,
             Command::Search { text, sought, form } => search::run(self, &text, &sought, form).await?,
             Command::Hold { id, reason, wanted } => recording::hold(self, id, reason, wanted).await?,
+            Command::Kill { id } => kill::run(self, id).await?,
+            Command::Freeze { frozen, reason } => freezes::freeze(self, frozen, reason).await?,
+            Command::Thaw { frozen } => freezes::thaw(self, frozen).await?,
+            Command::Freezes { tenant, form } => freezes::list(self, tenant.as_ref(), form).await?,
+            Command::Reviews { tenant, state, limit, form } => {
+                review::list(self, tenant.as_ref(), state, limit, form).await?
+            }
+            Command::ReviewGive { id, device, opinion, note } => {
+                review::give(self, id, device.as_ref(), opinion, note).await?
+            }
             Command::LogTail { tenant, limit, form } => log::tail(self, &tenant, limit, form, stdout).await?,
+            Command::LogStream { tenant, begin, until, form } => {
+                log::stream(self, &tenant, (begin, until), form, stdout).await?;
+                String::new()
+            }
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,
         };

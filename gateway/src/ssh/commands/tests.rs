@@ -2,5 +2,6 @@
 
 mod answers;
 mod fetch;
+mod follow;
 mod rights;
 mod world;

@@ -4,6 +4,7 @@ mod devices;
 mod faults;
 #[path = "../../../rules/src/fixtures.rs"]
 mod fixtures;
+mod freezes;
 mod jobs;
 mod live;
 mod log;
@@ -98,8 +99,8 @@ impl World {
 async fn open(directory: &TempDir) -> Result<(Store, Arc<Faults>), Broken> {
     let keys = LogKeys::new(directory.path().join("keys"), "gw.example");
     let database = super::Database::open(directory.path()).await?;
-    let (heads, tiles, over) = Default::default();
-    let shared = Arc::new(super::Shared { database, heads, tiles, over });
+    let (heads, tiles, freezes, over) = Default::default();
+    let shared = Arc::new(super::Shared { database, heads, tiles, freezes, over });
     let readers = shared.database.readers()?;
     let writer = super::Writer::open(shared.clone(), keys, now()).await?;
     let faults = writer.faults.clone();

@@ -26,11 +26,16 @@ pub(super) struct Said {
     pub(super) person: Option<PersonRef>,
     pub(super) since: Option<Since>,
     pub(super) kind: Option<KindWord>,
-    pub(super) reason: Option<String>,
     pub(super) form: Form,
     /// A device by its name, with or without its tenant.
     pub(super) run_of: Option<DeviceName>,
     pub(super) name: Option<RunbookName>,
+    /// What was found, in a person's words.
+    pub(super) note: Option<String>,
+    /// Where something stands on the work list.
+    pub(super) state: Option<belay_rules::review::State>,
+    /// Why, in a person's words.
+    pub(super) reason: Option<String>,
     /// Options without a value, other than `--json`, that were given.
     pub(super) flags: Vec<&'static str>,
 }
@@ -77,6 +82,9 @@ impl Rest<'_> {
                 }
                 "--device" => once(&mut said.device, name, &value)?,
                 "--name" => once(&mut said.name, name, &value)?,
+                "--reason" => once(&mut said.reason, name, &value)?,
+                "--note" => once(&mut said.note, name, &value)?,
+                "--state" => once(&mut said.state, name, &value)?,
                 "--limit" => once(&mut said.limit, name, &value)?,
                 "--from" => once(&mut said.from, name, &value)?,
                 "--after" => once(&mut said.after, name, &value)?,
@@ -85,7 +93,6 @@ impl Rest<'_> {
                 "--person" => once(&mut said.person, name, &value)?,
                 "--since" => once(&mut said.since, name, &value)?,
                 "--kind" => once(&mut said.kind, name, &value)?,
-                "--reason" => once(&mut said.reason, name, &value)?,
                 "--wait" => once(&mut said.wait, name, &value)?,
                 _ => return Err(format!("{name} takes no value; write `{usage}`")),
             }

@@ -1,7 +1,7 @@
 //! What each line of words says, and the sentence for a wrong one.
 
 use super::*;
-use crate::limits::{HOLD_REASON_BYTES_MAX, JOBS_SHOWN_MAX, SEARCH_SHOWN_MAX, SESSIONS_MAX};
+use crate::limits::{HOLD_REASON_BYTES_MAX, JOBS_SHOWN_MAX, REVIEWS_SHOWN_MAX, SEARCH_SHOWN_MAX, SESSIONS_MAX};
 use crate::seeded::Seeded;
 
 fn read(line: &str) -> Result<Command, String> {
@@ -179,6 +179,13 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
         "log tail acme --limit 99999999 --json",
         "jobs --tenant acme --limit 99999999",
         "job 01010101010101010101010101010101 --device web1 --output",
+        "kill 01010101010101010101010101010101",
+        "freeze acme/msp:anna --reason 'a stolen laptop'",
+        "thaw web1.acme",
+        "review --state flagged --limit 9999999 --json",
+        "review flag 01010101010101010101010101010101 --note 'why?' --device web1.acme",
+        "log tail acme --from 3 --follow --json",
+        "log tail acme --follow --limit 99999999",
         "log export acme/1",
         "approve \"acme\" --json",
         "sessions --person tech --since 24h --kind exec --json",
@@ -200,6 +207,8 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
                     Command::Hold { reason, .. } => reason.len() <= HOLD_REASON_BYTES_MAX,
                     Command::LogTail { limit, .. } => *limit <= TAIL_MAX,
                     Command::Jobs { limit, .. } => *limit <= JOBS_SHOWN_MAX,
+                    Command::Reviews { limit, .. } => *limit <= REVIEWS_SHOWN_MAX,
+                    Command::LogStream { begin: Begin::Newest(limit), .. } => *limit <= TAIL_MAX,
                     Command::Help
                     | Command::Devices { .. }
                     | Command::Recording { .. }
@@ -215,6 +224,12 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
                     | Command::Run { .. }
                     | Command::Job { .. }
                     | Command::Cancel { .. }
+                    | Command::Kill { .. }
+                    | Command::Freeze { .. }
+                    | Command::Thaw { .. }
+                    | Command::Freezes { .. }
+                    | Command::ReviewGive { .. }
+                    | Command::LogStream { begin: Begin::At(_), .. }
                     | Command::LogExport { .. }
                     | Command::LogCheckpoint { .. } => true,
                 };
@@ -228,4 +243,43 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
         }
     }
     assert!(taken > 1_000 && refused > 1_000, "{taken} taken, {refused} refused");
+}
+
+#[test]
+fn what_stops_reviews_and_follows_is_read_as_it_is_written() {
+    let id = belay_certs::Id([1; 16]);
+    let follow = |begin, until, form| Command::LogStream { tenant: acme(), begin, until, form };
+    for (line, expected) in [
+        ("kill 01010101010101010101010101010101", Command::Kill { id }),
+        (
+            "freeze acme/msp:anna --reason 'a stolen laptop'",
+            Command::Freeze { frozen: "acme/msp:anna".parse().unwrap(), reason: Some("a stolen laptop".to_owned()) },
+        ),
+        ("thaw web1.acme", Command::Thaw { frozen: "web1.acme".parse().unwrap() }),
+        ("freezes --json", Command::Freezes { tenant: None, form: Form::Json }),
+        (
+            "review",
+            Command::Reviews { tenant: None, state: State::Waiting, limit: REVIEWS_SHOWN_MAX, form: Form::Table },
+        ),
+        (
+            "review flag 01010101010101010101010101010101 --note 'why?'",
+            Command::ReviewGive { id, device: None, opinion: Opinion::Flagged, note: "why?".to_owned() },
+        ),
+        ("log tail acme --from 3 --json", follow(Begin::At(3), Until::Now, Form::Json)),
+        ("log tail acme --follow", follow(Begin::Newest(TAIL_DEFAULT), Until::Forever, Form::Table)),
+    ] {
+        assert_eq!(read(line), Ok(expected), "{line}");
+    }
+    for line in [
+        "kill",
+        "kill web1",
+        "freeze",
+        "freeze a.b.c",
+        "thaw acme acme",
+        "review approve 01010101010101010101010101010101",
+        "review --state odd",
+        "log tail acme --from 1 --limit 2",
+    ] {
+        assert!(read(line).is_err(), "{line}");
+    }
 }

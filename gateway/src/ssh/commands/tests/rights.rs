@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 23] = [
+const COMMANDS: [(&str, &[&str]); 29] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -26,8 +26,14 @@ const COMMANDS: [(&str, &[&str]); 23] = [
     ("recording 00000000000000000000000000000001", &["acme", "globex"]),
     ("hold 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
     ("release 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
+    ("freeze acme/guest", &["acme"]),
+    ("freeze web1.acme --reason stolen", &["acme"]),
+    ("thaw acme", &["acme"]),
+    ("freezes --tenant acme", &["acme"]),
+    ("review --tenant acme --state flagged", &["acme"]),
     ("log tail acme", &["acme"]),
     ("log tail acme --json", &["acme"]),
+    ("log tail acme --from 0 --json", &["acme"]),
     ("log export acme", &["acme"]),
     ("log checkpoint acme", &["acme"]),
 ];
@@ -107,7 +113,14 @@ async fn each_command_wants_the_grant_that_it_is_for() {
         refused("audit", "approve acme", "`enrol`"),
         refused("audit", "records acme", "`enrol`"),
         refused("audit", "recertify acme", "`enrol`"),
+        refused("audit", "kill 00000000000000000000000000000000", "`operate`"),
+        refused("audit", "freeze acme", "`operate`"),
+        refused("audit", "thaw acme/tech", "`operate`"),
+        refused("audit", "freezes", "`operate`"),
+        refused("guest", "review", "`audit`"),
+        refused("guest", "review flag 00000000000000000000000000000000 --note x", "`audit`"),
         refused("guest", "log tail acme", "`audit`"),
+        refused("guest", "log tail acme --follow", "`audit`"),
         refused("guest", "log export acme", "`audit`"),
     ];
     let key = |who: &str| -> &PrivateKey { if who == "audit" { &world.audit } else { &world.guest } };

@@ -1,0 +1,60 @@
+//! Freezes are in force when they are durable and at no other time.
+
+use super::faults::{is_broken, saboteur};
+use super::*;
+use crate::store::RecordError;
+use belay_rules::{Freezes, Frozen, Refusal};
+use sqlx::Executor;
+
+fn frozen(text: &str) -> Frozen {
+    text.parse().unwrap()
+}
+
+fn freeze(text: &str) -> Ask {
+    Ask::Freeze { frozen: frozen(text), reason: Some("a test".to_owned()), by: ann() }
+}
+
+fn thaw(text: &str) -> Ask {
+    Ask::Thaw { frozen: frozen(text), by: ann() }
+}
+
+#[tokio::test]
+async fn a_freeze_is_in_force_once_durable_and_after_a_restart_until_it_is_lifted() {
+    let (world, ..) = World::with_acme().await;
+    let mut changes = world.store.freezes_changed();
+    for text in ["acme", "web1.acme", "acme/msp:eve"] {
+        world.record(freeze(text)).await;
+        assert!(world.store.freezes().get(&frozen(text)).is_some());
+    }
+    assert!(changes.has_changed().unwrap());
+    changes.mark_unchanged();
+    let held = world.store.freezes();
+    let again = world.store.record(freeze("acme"), now()).await.unwrap_err();
+    assert!(again.to_string().contains("acme has been frozen since"), "{again}");
+    assert!(!changes.has_changed().unwrap(), "a refusal changes nothing");
+    let world = world.reopen().await;
+    assert_eq!(world.store.freezes(), held);
+    for text in ["acme", "web1.acme", "acme/msp:eve"] {
+        world.record(thaw(text)).await;
+    }
+    assert_eq!(*world.store.freezes(), Freezes::default());
+    assert_eq!(*world.reopen().await.store.freezes(), Freezes::default());
+}
+
+#[tokio::test]
+async fn a_freeze_that_was_not_written_is_not_in_force_and_one_that_was_all_the_same_is() {
+    let (world, ..) = World::with_acme().await;
+    let mut saboteur = saboteur(&world).await;
+    assert!(is_broken(&world.store.record(freeze("acme"), now()).await));
+    assert_eq!(*world.store.freezes(), Freezes::default());
+    saboteur.execute("DROP TRIGGER full").await.unwrap();
+    world.faults.lose_answer.store(true, Ordering::SeqCst);
+    assert!(is_broken(&world.store.record(freeze("acme"), now()).await));
+    assert!(world.store.freezes().get(&frozen("acme")).is_some(), "it happened");
+    world.faults.lose_answer.store(true, Ordering::SeqCst);
+    assert!(is_broken(&world.store.record(thaw("acme"), now()).await));
+    assert_eq!(*world.store.freezes(), Freezes::default());
+    let refused = world.store.record(thaw("acme"), now()).await;
+    assert!(matches!(refused, Err(RecordError::Refused(Refusal::NotFrozen(_)))), "{refused:?}");
+    world.check().await;
+}
