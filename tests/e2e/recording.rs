@@ -76,9 +76,11 @@ fn a_shell_is_recorded_with_its_sizes_and_without_what_is_typed_in_the_dark() {
         "-t",
         "--",
         "web1.acme",
-        "cat >/dev/null; stty -echo; echo dark; read -r word; stty echo; echo light; read -r line",
+        "echo rea''dy; cat >/dev/null; stty -echo; echo dark; read -r word; stty echo; echo light; read -r line",
     ]);
     let mut terminal = Terminal::open(&ssh, 100, 30).unwrap();
+    // What is typed before is read by the terminal here, which is not raw yet.
+    terminal.see("ready").unwrap();
     terminal.keys("in the light\n\u{4}").unwrap();
     terminal.see("dark").unwrap();
     terminal.keys("very secret\n").unwrap();
