@@ -211,9 +211,10 @@ pub fn at_once<Q: Sync, A: Send>(questions: &[Q], ask: impl Fn(&Q) -> A + Sync) 
 /// A person's own words as one word of a command.
 ///
 /// # Errors
-/// They hold a control character, or are too many.
+/// There are none, they hold a character that nobody can see, or are too many.
 pub fn quoted(text: &str) -> Outcome<String> {
-    if text.len() > QUOTED_BYTES_MAX || text.contains(char::is_control) {
+    let is_shown = escape_lines(text) == text && !text.contains(char::is_control);
+    if text.is_empty() || text.len() > QUOTED_BYTES_MAX || !is_shown {
         return Err(usage(format!("write one line of at most {QUOTED_BYTES_MAX} bytes")));
     }
     Ok(format!("'{}'", text.replace('\'', "'\\''")))

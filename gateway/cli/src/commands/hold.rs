@@ -40,9 +40,9 @@ pub fn release(home: &Home, args: &Args) -> Outcome {
 fn tell(home: &Home, word: &str, args: &Args) -> Outcome {
     let trusted = Trusted::load(home)?;
     let gateways = trusted.gateways(home)?;
-    let (session, reason) = (args.session.to_string(), format!("--reason={}", args.reason));
+    let (session, reason) = (args.session.to_string(), gateway::quoted(&args.reason)?);
     let mut why = None;
-    for answer in gateway::at_once(&gateways, |gateway| gateway.run(&[word, &session, &reason], &[])) {
+    for answer in gateway::at_once(&gateways, |gateway| gateway.run(&[word, &session, "--reason", &reason], &[])) {
         match answer {
             Ok(said) => {
                 say(String::from_utf8_lossy(&said).trim_end());

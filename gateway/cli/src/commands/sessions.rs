@@ -52,8 +52,9 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         ("--limit", args.limit.map(|limit| limit.to_string())),
     ];
     for (option, value) in options {
-        // One word: a value that begins with a dash stays a value.
-        words.extend(value.map(|value| format!("{option}={value}")));
+        if let Some(value) = value {
+            words.extend([option.to_owned(), value]);
+        }
     }
     words.push("--json".to_owned());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
