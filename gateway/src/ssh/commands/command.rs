@@ -5,7 +5,7 @@
 mod orders;
 mod said;
 
-use super::{jobs::Wanted, show::Form};
+use super::{jobs::Wanted, proof::Which, show::Form};
 use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, SESSIONS_MAX, TAIL_MAX};
 use belay_certs::{DeviceAddress, DeviceName, Digest, Id, RunbookName, TenantName};
 use said::Rest;
@@ -44,6 +44,7 @@ Commands of this gateway, as `ssh gw COMMAND`:
   log tail TENANT [--limit N] [--json]                       the newest entries of the log
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
+  log proof TENANT ENTRY|EVENT|SESSION|JOB                   entries with the proof that they are in the log (JSON)
 A device's shell: `ssh ACCOUNT@DEVICE.TENANT`. On your own machine `belay` does all this, checks it and signs.
 ";
 
@@ -107,6 +108,8 @@ pub(super) enum Command {
     LogTail { tenant: TenantName, limit: u64, form: Form },
     /// A whole log, or an earlier life of it.
     LogExport { tenant: TenantName, life: Option<u32> },
+    /// Entries of a log with their proofs.
+    LogProof { tenant: TenantName, which: Which },
     /// A log's head.
     LogCheckpoint { tenant: TenantName },
 }
@@ -222,7 +225,8 @@ fn log(mut rest: Rest<'_>) -> Result<Command, String> {
         }
         Some("export") => log_export(rest),
         Some("checkpoint") => alone(rest, "log checkpoint TENANT", |tenant| Command::LogCheckpoint { tenant }),
-        _ => Err(format!("write `{usage}`, `log export TENANT` or `log checkpoint TENANT`")),
+        Some("proof") => log_proof(rest),
+        _ => Err(format!("write `{usage}`, `log export TENANT`, `log checkpoint TENANT` or `log proof TENANT ENTRY`")),
     }
 }
 
@@ -238,6 +242,14 @@ fn log_export(mut rest: Rest<'_>) -> Result<Command, String> {
         (Ok(tenant), Ok(life), None) => Ok(Command::LogExport { tenant, life: Some(life) }),
         _ => Err(format!("write `{usage}`, or `{usage}/1` for the first life of a log that was restarted")),
     }
+}
+
+fn log_proof(rest: Rest<'_>) -> Result<Command, String> {
+    let usage = "log proof TENANT ENTRY|EVENT|SESSION|JOB [--json]";
+    let mut said = rest.read(usage, 2, &["--json"])?;
+    let which = said.plain.pop().filter(|_| !said.plain.is_empty());
+    let which = which.ok_or_else(|| format!("which entry? write `{usage}`"))?.parse()?;
+    Ok(Command::LogProof { which, tenant: said.one_tenant(usage)? })
 }
 
 /// A command that takes a tenant and nothing else.

@@ -14,6 +14,7 @@ mod jobs;
 mod log;
 mod pending;
 mod policy;
+mod proof;
 mod records;
 mod run;
 mod runbook;
@@ -169,6 +170,7 @@ impl Call<'_> {
             }
             Command::LogTail { tenant, limit, form } => log::tail(self, &tenant, limit, form, stdout).await?,
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
+            Command::LogProof { tenant, which } => proof::run(self, &tenant, which).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,
         };
         stdout.write_all(text.as_bytes()).await?;

@@ -166,6 +166,7 @@ fn help_names_every_command() {
         "log tail",
         "log export",
         "log checkpoint",
+        "log proof",
     ] {
         assert!(HELP.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
     }
@@ -183,6 +184,7 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
         "jobs --tenant acme --limit 99999999",
         "job 01010101010101010101010101010101 --device web1 --output",
         "log export acme/1",
+        "log proof acme 01010101010101010101010101010101",
         "approve \"acme\" --json",
     ];
     let (mut seeded, mut taken, mut refused) = (Seeded::new(0xc0de), 0, 0);
@@ -212,6 +214,7 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
                     | Command::Job { .. }
                     | Command::Cancel { .. }
                     | Command::LogExport { .. }
+                    | Command::LogProof { .. }
                     | Command::LogCheckpoint { .. } => true,
                 };
                 assert!(bounded, "{command:?}");

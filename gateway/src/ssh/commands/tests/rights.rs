@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 17] = [
+const COMMANDS: [(&str, &[&str]); 18] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -24,6 +24,7 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("log tail acme --json", &["acme"]),
     ("log export acme", &["acme"]),
     ("log checkpoint acme", &["acme"]),
+    ("log proof acme 0", &["acme"]),
 ];
 
 /// The words of the `command.ran` entries, with who ran them.
