@@ -1,6 +1,7 @@
 //! `belay log verify`: proves that a tenant's log is whole, with the key from the pinned policy and never from the export.
 
 mod archive;
+mod proof;
 
 use crate::{
     failure::{Outcome, While, refused, usage},
@@ -31,6 +32,8 @@ const EXPORT_BYTES_MAX: u64 = 1 << 40;
 pub enum Command {
     /// Verify every entry, tile, statement and object of a tenant's log, and that it continues what was verified before
     Verify(Verify),
+    /// Show entries with the verified proof that they are in the log
+    Proof(proof::Args),
 }
 
 /// `belay log verify`.
@@ -59,6 +62,7 @@ pub struct Verify {
 pub fn run(home: &Home, command: Command) -> Outcome {
     match command {
         Command::Verify(args) => verify(home, &args),
+        Command::Proof(args) => proof::run(home, &args),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod approve;
 mod config;
+mod desk;
 mod device;
 mod devices;
 mod draft;
@@ -12,7 +13,9 @@ mod pending;
 mod person;
 mod policy;
 mod provider;
+mod recording;
 mod renew;
+mod replay;
 mod retry;
 mod run;
 mod runbook;
@@ -76,6 +79,10 @@ pub enum Command {
     Retry(retry::Args),
     /// List sessions
     Sessions(sessions::Args),
+    /// Write a session's recording to a file, verified and decrypted
+    Recording(recording::Args),
+    /// Replay a session or a run in this terminal, harmlessly
+    Replay(replay::Args),
     /// Verify a tenant's log
     #[command(subcommand)]
     Log(log::Command),
@@ -109,6 +116,8 @@ impl Command {
             Self::Cancel(args) => jobs::cancel(home, &args),
             Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
+            Self::Recording(args) => recording::run(home, &args),
+            Self::Replay(args) => replay::run(home, &args),
             Self::Log(command) => log::run(home, command),
         }
     }
