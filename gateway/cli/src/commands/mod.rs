@@ -6,6 +6,7 @@ mod desk;
 mod device;
 mod devices;
 mod draft;
+mod evidence;
 mod init;
 mod jobs;
 mod log;
@@ -81,6 +82,8 @@ pub enum Command {
     Sessions(sessions::Args),
     /// Write a session's recording to a file, verified and decrypted
     Recording(recording::Args),
+    /// Pack all that proves a session, or check such a pack without any gateway
+    Evidence(evidence::Args),
     /// Replay a session or a run in this terminal, harmlessly
     Replay(replay::Args),
     /// Verify a tenant's log
@@ -117,6 +120,7 @@ impl Command {
             Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
             Self::Recording(args) => recording::run(home, &args),
+            Self::Evidence(args) => evidence::run(home, &args),
             Self::Replay(args) => replay::run(home, &args),
             Self::Log(command) => log::run(home, command),
         }

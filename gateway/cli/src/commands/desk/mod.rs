@@ -4,6 +4,8 @@
 //! key that a device CA certified, and every chunk follows the one before. Not here: what is done with it (the commands).
 
 pub mod case;
+pub mod evidence;
+pub mod pack;
 pub mod play;
 pub mod proofs;
 pub mod stream;
