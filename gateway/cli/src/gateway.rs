@@ -206,11 +206,29 @@ pub fn at_once<Q: Sync, A: Send>(questions: &[Q], ask: impl Fn(&Q) -> A + Sync) 
     answers
 }
 
+/// Any text as one word of a command, in quotes as a shell reads them.
+///
+/// # Errors
+/// It is empty, too long, or has characters that nobody can see.
+pub fn quoted(text: &str) -> Outcome<String> {
+    let word = format!("'{}'", text.replace('\'', r"'\''"));
+    if text.is_empty() || word.len() > WORD_BYTES_MAX || escape_lines(text) != text || text.contains(['\n', '\t']) {
+        return Err(usage(format!("{text:?} cannot be sent to the gateway: use one line of at most 250 bytes")));
+    }
+    Ok(word)
+}
+
+/// Whether a word is one that [`quoted`] made.
+fn is_quoted(word: &str) -> bool {
+    let inner = word.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    inner.is_some_and(|inner| quoted(&inner.replace(r"'\''", "'")).is_ok_and(|again| again == word))
+}
+
 /// The far end splits at spaces: a word that would come apart there, or be taken for an option, is refused here.
 fn check_words(words: &[&str]) -> Outcome {
     let legal = |c: char| c.is_ascii_alphanumeric() || "-_.*?:@/".contains(c);
     for word in words {
-        if word.is_empty() || word.len() > WORD_BYTES_MAX || !word.chars().all(legal) {
+        if word.is_empty() || word.len() > WORD_BYTES_MAX || !(word.chars().all(legal) || is_quoted(word)) {
             return Err(usage(format!(
                 "{word:?} cannot be sent to the gateway: use letters, digits and - _ . * ? : @ /"
             )));
@@ -293,6 +311,11 @@ mod tests {
     #[test]
     fn words_that_would_come_apart_on_the_far_side_are_refused() {
         assert!(check_words(&["devices", "web*", "--json"]).is_ok());
+        assert_eq!(quoted("it's here").unwrap(), r"'it'\''s here'");
+        assert!(check_words(&["search", &quoted("it's $(x); \"y\"").unwrap()]).is_ok());
+        for word in ["'a' b'", "'a'b'", "'a\nb'", "'a", "'"] {
+            assert!(check_words(&[word]).is_err(), "{word:?}");
+        }
         for word in ["", "a b", "a\nb", "$(x)", "a'b", "a\u{202e}b", &"x".repeat(257)] {
             assert!(check_words(&[word]).is_err(), "{word:?}");
         }

@@ -20,6 +20,7 @@ mod replay;
 mod retry;
 mod run;
 mod runbook;
+mod search;
 mod sessions;
 mod ssh;
 mod token;
@@ -82,6 +83,8 @@ pub enum Command {
     Sessions(sessions::Args),
     /// Write a session's recording to a file, verified and decrypted
     Recording(recording::Args),
+    /// Find what sessions showed
+    Search(search::Args),
     /// Pack all that proves a session, or check such a pack without any gateway
     Evidence(evidence::Args),
     /// Replay a session or a run in this terminal, harmlessly
@@ -120,6 +123,7 @@ impl Command {
             Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
             Self::Recording(args) => recording::run(home, &args),
+            Self::Search(args) => search::run(home, &args),
             Self::Evidence(args) => evidence::run(home, &args),
             Self::Replay(args) => replay::run(home, &args),
             Self::Log(command) => log::run(home, command),

@@ -33,6 +33,11 @@ pub struct About {
 }
 
 impl About {
+    /// Of a row of `sessions`.
+    pub fn of(session: Id, device: &DeviceAddress, state: String) -> Self {
+        Self { session, tenant: device.tenant.clone(), device: device.to_string(), state }
+    }
+
     /// The device.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 
 pub mod case;
 pub mod evidence;
+pub mod index;
 pub mod pack;
 pub mod play;
 pub mod proofs;

@@ -65,14 +65,9 @@ impl<W: Write> Player<W> {
         let pause = self.pause(at);
         self.last = at;
         // With no pause left it is still asked whether to stop: a gigabyte can come at one moment.
-        match self.stopped.recv_timeout(pause) {
-            Ok(()) => {
-                self.was_stopped = true;
-                return Err(refused("stopped"));
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            // Nobody can stop it: the pauses stay.
-            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(pause),
+        if !matches!(self.stopped.recv_timeout(pause), Err(RecvTimeoutError::Timeout)) {
+            self.was_stopped = true;
+            return Err(refused("stopped"));
         }
         let text = match shown {
             Shown::Output(bytes) => self.filter.feed(bytes),
