@@ -173,6 +173,11 @@ impl Authority {
         self.held().chain.policy().gateway.clone()
     }
 
+    /// Whether sessions here are recorded, and for whom.
+    pub fn recording(&self) -> policy::Recording {
+        self.held().chain.policy().recording.clone()
+    }
+
     /// The clock that decisions are made by.
     pub fn clock(&self) -> &Arc<Clock> {
         &self.clock

@@ -1,6 +1,6 @@
 //! What a session or a run on this machine needs: who decides, who records, and the key the machine is known by.
 
-use crate::{authority::Authority, recorder::Recorder, runs::Runs};
+use crate::{authority::Authority, recorder::Recorder, recording::Recordings, runs::Runs};
 use belay_certs::PrivateKey;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -12,6 +12,8 @@ pub struct Device {
     pub authority: Arc<Authority>,
     /// Proves intents and reports ends.
     pub recorder: Recorder,
+    /// Keeps what sessions show until the gateway has it.
+    pub recordings: Recordings,
     /// Takes orders, and carries them out.
     pub runs: Runs,
     /// The host key: the SSH server's, and the one that signs statements.

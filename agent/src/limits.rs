@@ -176,6 +176,11 @@ pub const RUN_DRAIN: Duration = Duration::from_secs(2);
 pub const OUTPUT_DELAY: Duration = Duration::from_millis(100);
 /// How long an output stream that the gateway stopped waits for a word of it before it is begun anew all the same.
 pub const OUTPUT_RETRY: Duration = Duration::from_secs(10);
+/// What recordings of ended sessions may hold while the gateway does not have them, in bytes of memory; beyond it no session begins.
+pub const RECORDINGS_ENDED_BYTES_MAX: usize = 8 << 20;
+/// How long a recording's stream that the gateway stopped waits for a word of it before it is begun anew all the same: output is
+/// held after five seconds.
+pub const RECORDING_RETRY: Duration = Duration::from_secs(1);
 /// The longest wait before the end of a noted run's window is looked at again: clocks jump and machines sleep.
 pub const WINDOW_EVERY: Duration = Duration::from_secs(30);
 /// How much less of the processor a script gets than what the machine is for (nice(2)).

@@ -7,6 +7,7 @@ use crate::{
     limits::{CLOCK_MARK_EVERY, FILE_SESSIONS_MAX, STOP_WAIT},
     quic::tunnel,
     recorder::Recorder,
+    recording::Recordings,
     runs::Runs,
     service,
     state::{
@@ -76,7 +77,8 @@ impl Agent {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let file_sessions = Arc::new(Semaphore::new(FILE_SESSIONS_MAX));
         let runs = Runs::start(&dir, authority.clone(), recorder.clone(), tracker.clone(), stop.clone()).await?;
-        let device = Arc::new(Device { authority, recorder, runs, host_key, tracker, file_sessions, stop });
+        let recordings = Recordings::new(authority.clone(), host_key.clone());
+        let device = Arc::new(Device { authority, recorder, recordings, runs, host_key, tracker, file_sessions, stop });
         Ok(Self { device, identity, recording, _dir: dir })
     }
 
@@ -94,6 +96,7 @@ impl Agent {
         if tokio::time::timeout(STOP_WAIT, device.tracker.wait()).await.is_err() {
             tracing::warn!(sessions = device.tracker.len(), "some sessions did not end in time");
         }
+        device.recordings.close().await;
         device.recorder.close().await;
         self.recording.close();
         self.recording.wait().await;

@@ -9,6 +9,7 @@ pub mod file_reports;
 pub mod journal;
 pub mod limits;
 pub mod output;
+pub mod recording;
 pub mod run_ledger;
 pub mod sftp;
 pub mod statement_chain;

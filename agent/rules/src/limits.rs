@@ -45,3 +45,15 @@ pub const SFTP_NAMES_MAX: usize = 100;
 pub const SFTP_IDS_MAX: usize = 2 * SFTP_NAMES_MAX;
 /// One report of a file session: two whole paths, cut where they are longer, and a few numbers.
 pub const REPORT_BYTES_MAX: usize = 2 * SFTP_PATH_BYTES_MAX + 64;
+
+/// How long after its first event a chunk of a recording is cut, in microseconds: what a person sees live, and half of what may be
+/// unknown to the gateway.
+pub const CHUNK_MICROS: u64 = 2_000_000;
+/// Text of a recording that the gateway does not have and that may be shown meanwhile, in bytes: four chunks on their way.
+pub const UNKEPT_TEXT_BYTES_MAX: usize = 256 << 10;
+/// How old the oldest of it may be, in microseconds: a chunk, a slow disk and two lost packets.
+pub const UNKEPT_MICROS_MAX: u64 = 5_000_000;
+/// How long output is held before the session ends, in microseconds: a gateway that restarts is back by then.
+pub const HELD_MICROS_MAX: u64 = 30_000_000;
+/// Chunks of a recording before its session must end: what is on its way then still fits the most that a recording has.
+pub const CHUNKS_BEFORE_END_MAX: u64 = belay_certs::limits::RECORDING_CHUNKS_MAX - 64;

@@ -202,8 +202,8 @@ impl Listener<'_> {
             ToAgent::RunOffered(offer) => self.device.runs.offered(offer, self.answers.clone()).await,
             ToAgent::RunCancelled(cancelled) => self.device.runs.cancelled(Id(cancelled.order), &cancelled.sentence),
             ToAgent::OutputKept(kept) => self.device.runs.kept(Id(kept.order), kept.offset),
-            // An answer to what was never asked changes nothing.
-            ToAgent::RecordingKept(_) | ToAgent::RecordingRefused(_) => {}
+            ToAgent::RecordingKept(kept) => self.device.recordings.kept(Id(kept.session), kept.chunks),
+            ToAgent::RecordingRefused(no) => self.device.recordings.refused(Id(no.session), &no.sentence),
         }
         Ok(())
     }

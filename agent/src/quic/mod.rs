@@ -8,6 +8,7 @@ mod facts;
 mod frames;
 mod nudged;
 mod output;
+mod recording;
 mod renewal;
 mod stream;
 pub mod tunnel;

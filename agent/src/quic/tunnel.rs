@@ -6,11 +6,11 @@ use super::{
     control::{self, Control, random},
     endpoint::{Dial, Dialled, dial},
     frames::Ended,
-    output, renewal, stream,
+    output, recording, renewal, stream,
 };
 use crate::{device::Device, limits::*, service, state::identity::Identity};
 use belay_agent_rules::{Backoff, backoff::share};
-use belay_protocol::{ALPN, CloseCode, Welcome};
+use belay_protocol::{ALPN, CloseCode, MINOR_OF_RECORDINGS, Welcome};
 use quinn::{Connection, ConnectionError, VarInt};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -164,6 +164,7 @@ async fn once(device: &Arc<Device>, identity: &Identity, first: usize) -> Outcom
         Some(Err(ended)) => (judge(&dialled.connection, &ended, Outcome::Unwelcome(at)), ended.close_code()),
         Some(Ok((control, welcome))) => {
             announce(device, &dialled.connection, &welcome);
+            device.recordings.connected(welcome.minor >= MINOR_OF_RECORDINGS);
             serve(device, identity, &dialled, at, control).await
         }
     };
@@ -211,6 +212,7 @@ async fn serve(
         ended = keep_fresh(device, identity, at) => ended,
         ended = sessions.accept(device) => ended,
         ended = output::upload(connection, device) => ended,
+        ended = recording::upload(connection, &device.recordings) => ended,
     };
     (judge(connection, &ended, Outcome::Lost(began.elapsed())), ended.close_code())
 }
@@ -239,7 +241,8 @@ async fn leave(
         () = device.stop.cancelled() => {
             device.tracker.close();
             let _ = tokio::time::timeout(STOP_WAIT, device.tracker.wait()).await;
-            let _ = tokio::time::timeout(SETTLE_WAIT, device.recorder.settled()).await;
+            let settled = async { tokio::join!(device.recorder.settled(), device.recordings.settled()) };
+            let _ = tokio::time::timeout(SETTLE_WAIT, settled).await;
             None
         }
         within = drain_asked(&mut drained) => {

@@ -3,10 +3,14 @@
 //! Not here: the session's own process (`crate::files`).
 
 use crate::limits::STOP_GRACE;
-use belay_agent_rules::file_reports::{FileLedger, Report};
+use crate::recording::Recording;
+use belay_agent_rules::{
+    file_reports::{FileLedger, Report},
+    recording::words,
+};
 use belay_certs::statement::Files;
 use bytes::{Buf, BytesMut};
-use std::{io, os::fd::OwnedFd};
+use std::{io, os::fd::OwnedFd, sync::Arc};
 use tokio::{io::AsyncReadExt, net::unix::pipe::Receiver};
 
 /// Read from the pipe at a time: what a pipe holds.
@@ -18,6 +22,8 @@ pub(crate) struct Reported {
     waiting: BytesMut,
     ledger: FileLedger,
     state: State,
+    /// Where each deed is a marker, if the session is recorded.
+    recording: Option<Arc<Recording>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +43,12 @@ impl Reported {
     pub(crate) fn new(pipe: OwnedFd) -> io::Result<Self> {
         rustix::io::ioctl_fionbio(&pipe, true)?;
         let (pipe, waiting) = (Receiver::from_owned_fd(pipe)?, BytesMut::new());
-        Ok(Self { pipe, waiting, ledger: FileLedger::default(), state: State::Open })
+        Ok(Self { pipe, waiting, ledger: FileLedger::default(), state: State::Open, recording: None })
+    }
+
+    /// From now on each deed is told to the recording.
+    pub(crate) fn record(&mut self, recording: &Arc<Recording>) {
+        self.recording = Some(Arc::clone(recording));
     }
 
     /// Takes reports until the session can no longer be followed; one that has closed its end is ending by itself.
@@ -69,6 +80,8 @@ impl Reported {
             match Report::split(&self.waiting) {
                 Ok(Some((report, length))) => {
                     self.waiting.advance(length);
+                    let marker = self.recording.as_ref().zip(words(&report));
+                    marker.into_iter().for_each(|(recording, words)| recording.marked(&words));
                     self.ledger.take(report);
                 }
                 Ok(None) => return State::Open,

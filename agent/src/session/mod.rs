@@ -22,6 +22,7 @@ use crate::{
     accounts::{self, Account},
     device::Device,
     limits::{FILE_SESSIONS_MAX, START_WAIT},
+    recording::{Take, Terminal},
 };
 use belay_certs::{
     AccountName, Id, PersonRef, PublicKey,
@@ -33,6 +34,7 @@ use belay_protocol::flow::Waiting;
 use inbox::{Inbox, Incoming};
 use outflow::Outflow;
 use program::{Ending, Program, Watch};
+use record::Moved;
 use request::{Asked, Wish};
 use russh::{
     Channel,
@@ -112,6 +114,8 @@ struct Permit {
     id: Id,
     /// Of a file session: its place among those that may be open.
     place: Option<OwnedSemaphorePermit>,
+    /// Of a session that is recorded.
+    take: Option<Take>,
 }
 
 /// Why there is no permit.
@@ -140,16 +144,27 @@ impl Session {
         };
         // Given back when the session's end is recorded.
         let _place = permit.place.take();
+        let take = permit.take.take();
+        take.iter().for_each(|take| out.record(take.recording()));
         self.warn(out).await;
         let started = self.start(permit).await;
         let ending = match started {
             Ok(program) => {
-                let watch = Watch { standing: &standing, gone: &self.gone, stop: &self.device.stop };
+                let recording = take.as_ref().map(Take::recording);
+                let watch = Watch { standing: &standing, recording, gone: &self.gone, stop: &self.device.stop };
                 program.run(inbox, out, &watch).await
             }
             Err(error) => Ending::refused(format!("{} could not be started: {error}", what.display())),
         };
-        record::end(&self.device, id, &ending, inbox.received_bytes(), out.sent_bytes()).await;
+        if let Some(sentence) = &ending.say {
+            out.will_tell(sentence, self.asked.terminal.is_some());
+        }
+        let moved = Moved { bytes_in: inbox.received_bytes(), bytes_out: out.sent_bytes() };
+        let head = match take {
+            Some(take) => take.finish().await,
+            None => None,
+        };
+        record::end(&self.device, id, &ending, moved, head).await;
         ending
     }
 
@@ -184,17 +199,25 @@ impl Session {
             ticket: self.asked.ticket.clone(),
         };
         let grant = self.grant(&mut standing, inbox, out).await?;
+        self.device.recordings.ready().map_err(Denied::Refused)?;
         let account = account(name).await.map_err(Denied::Refused)?;
         let place = self.place().map_err(Denied::Refused)?;
         let intent = record::intent(&self.caller, &self.asked, Some(&grant)).map_err(Denied::Refused)?;
-        let id = intent.session;
+        let (id, about) = (intent.session, record::about(&self.device, &intent));
         let proof = self.prove(intent, inbox).await.map_err(Denied::Unproved)?;
         // The policy may have changed while the proof was made, the client have gone, the agent have begun to stop.
         standing.ask().map_err(|refusal| Denied::Late(id, refusal.to_string()))?;
         if self.is_unwanted() {
             return Err(Denied::Late(id, UNWANTED.to_owned()));
         }
-        Ok(Permit { account, standing, proof, id, place })
+        let terminal = self.asked.terminal.as_ref().map(|wanted| Terminal {
+            term: &wanted.term,
+            columns: wanted.size.ws_col.into(),
+            rows: wanted.size.ws_row.into(),
+        });
+        let begun = self.device.recordings.begin(about, terminal.as_ref());
+        let take = begun.map_err(|sentence| Denied::Late(id, sentence))?;
+        Ok(Permit { account, standing, proof, id, place, take })
     }
 
     /// A place for a file session, given back when it is over; the other kinds need none.
@@ -288,7 +311,7 @@ impl Session {
             Denied::Unproved(sentence) => sentence,
             Denied::Late(id, sentence) => {
                 let ending = Ending::refused(format!("not started: {sentence}"));
-                record::end(&self.device, id, &ending, 0, 0).await;
+                record::end(&self.device, id, &ending, Moved::default(), None).await;
                 sentence
             }
         };

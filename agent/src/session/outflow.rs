@@ -4,6 +4,7 @@
 
 use super::terminal::Master;
 use crate::limits::{OUTPUT_CHUNK_BYTES, STOP_GRACE, TERMINAL_DRAIN, TERMINAL_DRAIN_BYTES};
+use crate::recording::Recording;
 use bytes::{Bytes, BytesMut};
 use russh::{
     ChannelWriteHalf, Sig,
@@ -11,7 +12,10 @@ use russh::{
 };
 use std::{
     future::Future,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::sync::CancellationToken;
@@ -27,11 +31,18 @@ pub(crate) struct Outflow {
     /// Cancelled when the connection is gone: nothing that is still to be said is waited for then.
     gone: CancellationToken,
     sent_bytes: AtomicU64,
+    /// Where everything that is sent is recorded first, once the session is one that is recorded.
+    recording: OnceLock<Arc<Recording>>,
 }
 
 impl Outflow {
     pub(crate) fn new(channel: ChannelWriteHalf<Msg>, connection: Handle, gone: CancellationToken) -> Self {
-        Self { channel, connection, gone, sent_bytes: AtomicU64::new(0) }
+        Self { channel, connection, gone, sent_bytes: AtomicU64::new(0), recording: OnceLock::new() }
+    }
+
+    /// From now on everything is recorded before it is sent.
+    pub(crate) fn record(&self, recording: &Arc<Recording>) {
+        let _ = self.recording.set(Arc::clone(recording));
     }
 
     /// Output bytes handed to the client so far.
@@ -87,10 +98,13 @@ impl Outflow {
     /// A sentence for the person, on standard error, without control characters; `terminal` needs the carriage return
     /// itself. A client that does not read is given [`STOP_GRACE`].
     pub(crate) async fn tell(&self, sentence: &str, on_terminal: bool) {
-        let (start, end) = if on_terminal { ("\r\n", "\r\n") } else { ("", "\n") };
-        let words: String = sentence.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let telling = self.channel.extended_data_bytes(STDERR, format!("{start}belay: {words}{end}"));
-        self.briefly(telling).await;
+        self.recorded(told(sentence, on_terminal).as_bytes());
+        self.briefly(self.channel.extended_data_bytes(STDERR, told(sentence, on_terminal))).await;
+    }
+
+    /// Records the sentence that the person is told after the recording's end.
+    pub(crate) fn will_tell(&self, sentence: &str, on_terminal: bool) {
+        self.recorded(told(sentence, on_terminal).as_bytes());
     }
 
     /// Text for a person at a terminal before any program runs; it is not counted as output. Waits for as long as the client
@@ -125,8 +139,19 @@ impl Outflow {
         }
     }
 
+    fn recorded(&self, bytes: &[u8]) {
+        if let Some(recording) = self.recording.get() {
+            recording.shown(bytes);
+        }
+    }
+
     async fn send(&self, extended: Option<u32>, bytes: Bytes) -> bool {
         let count = bytes.len() as u64;
+        if let Some(recording) = self.recording.get() {
+            // Nothing further is read meanwhile.
+            recording.clear().await;
+            recording.shown(&bytes);
+        }
         let sent = match extended {
             None => self.channel.data_bytes(bytes).await,
             Some(kind) => self.channel.extended_data_bytes(kind, bytes).await,
@@ -136,6 +161,13 @@ impl Outflow {
         }
         sent.is_ok()
     }
+}
+
+/// A sentence as the person sees it.
+fn told(sentence: &str, on_terminal: bool) -> String {
+    let (start, end) = if on_terminal { ("\r\n", "\r\n") } else { ("", "\n") };
+    let words: String = sentence.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    format!("{start}belay: {words}{end}")
 }
 
 async fn read_some(source: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut) -> Option<Bytes> {

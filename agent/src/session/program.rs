@@ -13,13 +13,14 @@ use super::{
 use crate::{
     accounts::Account,
     limits::INPUT_CHUNK_BYTES,
+    recording::Recording,
     spawn::{self, Launch, Leader, OnTerminal, Piped},
 };
 use belay_certs::statement::Files;
 use bytes::Bytes;
 use russh::Sig;
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::{future::Future, io, os::unix::process::ExitStatusExt, process::ExitStatus};
+use std::{future::Future, io, os::unix::process::ExitStatusExt, process::ExitStatus, sync::Arc};
 use tokio::{
     io::AsyncWriteExt,
     process::{Child, ChildStderr, ChildStdin, ChildStdout},
@@ -150,6 +151,9 @@ impl Program {
         let Self { child, leader, ends, mut reported } = self;
         // A file session is signalled by nobody: it would end between a deed and its report.
         let signalled = if reported.is_some() { None } else { child.id() };
+        if let (Some(reported), Some(recording)) = (&mut reported, watch.recording) {
+            reported.record(recording);
+        }
         let unreadable = follow(reported.as_mut());
         let exited = CancellationToken::new();
         let outcome = match ends {
@@ -259,6 +263,8 @@ struct Beside<'a> {
 pub(super) struct Watch<'a> {
     /// The grant.
     pub(super) standing: &'a Standing,
+    /// What the session shows is recorded here, where the policy says so.
+    pub(super) recording: Option<&'a Arc<Recording>>,
     /// The connection is gone.
     pub(super) gone: &'a CancellationToken,
     /// The agent stops.
@@ -277,8 +283,8 @@ impl Watch<'_> {
         unreadable: impl Future<Output = Unreadable>,
     ) -> Outcome {
         tokio::pin!(output, unreadable);
-        let lost = self.standing.lost();
-        tokio::pin!(lost);
+        let (lost, unrecordable) = (self.standing.lost(), self.unrecordable());
+        tokio::pin!(lost, unrecordable);
         let mut status: Option<ExitStatus> = None;
         let mut shown = false;
         loop {
@@ -293,9 +299,11 @@ impl Watch<'_> {
             let front = Bytes::copy_from_slice(
                 inbox.front().map_or(&[], |bytes| bytes.get(..INPUT_CHUNK_BYTES).unwrap_or(bytes)),
             );
+            let echoed = !front.is_empty() && self.is_echoed(&input);
             tokio::select! {
                 biased;
                 refusal = &mut lost => return Outcome::Lost(refusal.to_string(), status),
+                sentence = &mut unrecordable => return Outcome::Lost(sentence, status),
                 () = self.stop.cancelled() => return Outcome::Stopped,
                 Unreadable = &mut unreadable => return Outcome::Lost(UNFOLLOWED.to_owned(), status),
                 () = self.gone.cancelled() => return Outcome::Left(status),
@@ -303,7 +311,7 @@ impl Watch<'_> {
                     Incoming::Closed => return Outcome::Left(status),
                     Incoming::Overrun => return Outcome::Lost(OVERRUN.to_owned(), status),
                     Incoming::Input => {}
-                    Incoming::Resize(size) => input.resize(size),
+                    Incoming::Resize(size) => self.resize(&input, size),
                     Incoming::Signal(signal) if status.is_none() => send_signal(&input, beside.signalled, &signal),
                     Incoming::Signal(_) => {}
                 },
@@ -315,11 +323,45 @@ impl Watch<'_> {
                     Err(error) => return Outcome::Broken(error.to_string()),
                 },
                 written = input.write(&front), if !front.is_empty() => match written {
-                    Ok(count) => inbox.taken(count),
+                    Ok(count) => {
+                        self.typed(&input, echoed, front.get(..count).unwrap_or_default());
+                        inbox.taken(count);
+                    }
                     Err(_) => inbox.discard(),
                 },
                 () = &mut output, if !shown => shown = true,
             }
+        }
+    }
+}
+
+impl Watch<'_> {
+    /// Waits until the session must end because it cannot be recorded, and returns the sentence.
+    async fn unrecordable(&self) -> String {
+        match self.recording {
+            Some(recording) => recording.impossible().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn resize(&self, input: &Input<'_>, size: rustix::termios::Winsize) {
+        input.resize(size);
+        if let (Input::Terminal(_), Some(recording)) = (input, self.recording) {
+            recording.resized(size.ws_col.into(), size.ws_row.into());
+        }
+    }
+
+    /// Whether what is typed now is to be recorded: the policy says so, and the terminal shows it.
+    fn is_echoed(&self, input: &Input<'_>) -> bool {
+        let wanted = self.recording.is_some_and(|recording| recording.wants_input());
+        wanted && matches!(input, Input::Terminal(master) if master.echoes())
+    }
+
+    /// Records what was typed if the terminal showed it before and still does: a program may have changed it meanwhile, and what
+    /// is a password to either of the two moments is none of ours.
+    fn typed(&self, input: &Input<'_>, echoed: bool, bytes: &[u8]) {
+        if let (true, Some(recording)) = (echoed && self.is_echoed(input), self.recording) {
+            recording.typed(bytes);
         }
     }
 }

@@ -3,10 +3,20 @@
 use super::{Caller, program::Ending, request::Asked};
 use crate::device::Device;
 use belay_certs::{
-    Id,
+    Digest, Id,
     policy::Grant,
+    recording::cast::{About, Kind},
     statement::{Body, Command, Intent, PolicyUsed, SessionKind, word},
 };
+
+/// How much a session moved, in bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moved {
+    /// From the person.
+    pub(super) bytes_in: u64,
+    /// To the person.
+    pub(super) bytes_out: u64,
+}
 
 /// The intent to run what was asked, under the grant that allows it, if one does.
 pub(super) fn intent(caller: &Caller, asked: &Asked, grant: Option<&Grant>) -> Result<Intent, String> {
@@ -27,6 +37,26 @@ pub(super) fn intent(caller: &Caller, asked: &Asked, grant: Option<&Grant>) -> R
     })
 }
 
+/// What the recording of a session says of it.
+pub(super) fn about(device: &Device, intent: &Intent) -> About {
+    let address = device.authority.address();
+    About {
+        session: intent.session,
+        tenant: address.tenant.clone(),
+        device: address,
+        person: intent.person.clone(),
+        account: intent.account.clone(),
+        kind: match intent.kind {
+            SessionKind::Exec => Kind::Exec,
+            SessionKind::Sftp => Kind::Sftp,
+            // A forward has no session that could be recorded.
+            SessionKind::Shell | SessionKind::Forward => Kind::Shell,
+        },
+        command: intent.command.as_ref().map(|command| command.text.clone()),
+        ticket: intent.ticket.clone(),
+    }
+}
+
 /// A request was refused here. Durable on return; not waited for, because nothing will be done.
 pub(super) async fn refusal(device: &Device, caller: &Caller, asked: &Asked, sentence: &str) {
     match intent(caller, asked, None) {
@@ -36,7 +66,8 @@ pub(super) async fn refusal(device: &Device, caller: &Caller, asked: &Asked, sen
 }
 
 /// A session is over. Durable on return: who hears the exit status finds the end in the log.
-pub(super) async fn end(device: &Device, session: Id, ending: &Ending, bytes_in: u64, bytes_out: u64) {
+pub(super) async fn end(device: &Device, session: Id, ending: &Ending, moved: Moved, recording: Option<Digest>) {
+    let Moved { bytes_in, bytes_out } = moved;
     let body = Body::SessionEnded {
         session,
         exit: ending.exit,
@@ -44,7 +75,7 @@ pub(super) async fn end(device: &Device, session: Id, ending: &Ending, bytes_in:
         reason: ending.reason.as_deref().map(word),
         bytes_in,
         bytes_out,
-        recording: None,
+        recording,
         files: ending.files.clone(),
     };
     report(device, body).await;

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use rustix::{
     fd::OwnedFd,
     io::Errno,
-    termios::{Winsize, tcgetpgrp, tcsetwinsize},
+    termios::{LocalModes, Winsize, tcgetattr, tcgetpgrp, tcsetwinsize},
 };
 use std::io;
 use tokio::io::unix::AsyncFd;
@@ -49,6 +49,11 @@ impl Master {
     /// Another size; the kernel tells the programs (SIGWINCH).
     pub(crate) fn resize(&self, size: Winsize) -> io::Result<()> {
         Ok(tcsetwinsize(self.fd.get_ref(), size)?)
+    }
+
+    /// Whether the terminal shows what is typed; not while a password is asked for.
+    pub(crate) fn echoes(&self) -> bool {
+        tcgetattr(self.fd.get_ref()).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ECHO))
     }
 
     /// The process group that has the terminal now.

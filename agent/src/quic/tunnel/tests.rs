@@ -1,5 +1,6 @@
 //! The tunnel against a gateway of this test, over real QUIC on the loopback.
 
+mod recordings;
 mod runs;
 
 use super::*;
@@ -9,6 +10,7 @@ use crate::{
         frames::{self, Frames},
     },
     recorder::NoProof,
+    recording::Recordings,
     runs::Runs,
     state::identity::{self, Identity},
     testbed::{Machine, Tenant, ended, intent, now},
@@ -62,7 +64,8 @@ impl Bench {
         let host_key = machine.host_key.clone();
         let (runs, stop_too) = (tracker.clone(), stop.clone());
         let runs = Runs::start(&machine.dir, authority.clone(), recorder.clone(), runs, stop_too).await.unwrap();
-        let device = Arc::new(Device { authority, recorder, runs, host_key, tracker, file_sessions, stop });
+        let recordings = Recordings::new(authority.clone(), host_key.clone());
+        let device = Arc::new(Device { authority, recorder, recordings, runs, host_key, tracker, file_sessions, stop });
         Self { tenant, machine, endpoint, socket, device, identity, tasks: TaskTracker::new() }
     }
 
