@@ -80,6 +80,7 @@ fn make(home: &Home, session: &Id, output: &Path) -> Outcome {
     drop(writer);
     // What is handed over is what its judge accepts.
     let judged = evidence::judge(BufReader::new(file.reopen().during(doing)?))?;
+    file.as_file().sync_all().during(doing)?;
     file.persist(output).during(doing)?;
     tell(&case, extent);
     show(&judged);

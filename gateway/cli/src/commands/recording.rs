@@ -53,6 +53,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         let mut whole = file.reopen().during(doing)?;
         std::io::copy(&mut whole, &mut std::io::stdout()).during(doing)?;
     } else {
+        file.as_file().sync_all().during(doing)?;
         file.persist(&args.output).during(doing)?;
     }
     tell(&case, extent);

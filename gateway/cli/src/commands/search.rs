@@ -28,6 +28,7 @@ use belay_certs::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
 };
@@ -36,6 +37,8 @@ use std::{
 const FOUND_DEFAULT: usize = 100;
 /// Lines shown at most.
 const FOUND_MAX: usize = 10_000;
+/// Sessions that are looked into at most, the newest: as many as a gateway lists.
+const SESSIONS_MAX: &str = "10000";
 /// Lines that are kept of one session: weeks of reading.
 const LINES_MAX: usize = 1_000_000;
 
@@ -74,7 +77,11 @@ pub struct Args {
 #[derive(Deserialize)]
 struct Answer {
     found: Vec<Value>,
+    /// Recordings that fit, and that only the auditors can read.
     unreadable: u64,
+    /// Recordings that are not in its index yet.
+    #[serde(default)]
+    waiting: u64,
 }
 
 /// A row of `sessions`, as far as it is needed.
@@ -110,6 +117,9 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
             Err(failure) => outcome = Err(failure),
         }
     }
+    // The newest session first, and in it as it went.
+    let place = |row: &Value| (cell(row, "session"), row.get("at_ms").and_then(Value::as_u64));
+    found.sort_by_cached_key(|row| (Reverse(cell(row, "started")), place(row)));
     found.truncate(limit);
     if args.json {
         json(&Value::Array(found));
@@ -126,9 +136,13 @@ fn of_gateway(home: &Home, trusted: &Trusted, args: &Args, gateway: &Gateway<'_>
     let limit_word = limit.to_string();
     let words = ["search", text.as_str(), "--limit", limit_word.as_str(), "--json"];
     let words: Vec<&str> = words.into_iter().chain(filter.iter().map(String::as_str)).collect();
-    let Answer { mut found, unreadable } = gateway.ask(&words)?;
+    let Answer { mut found, unreadable, waiting } = gateway.ask(&words)?;
+    if waiting > 0 {
+        note("belay: the gateway has not read its newest recordings yet: search again in a while");
+    }
     if unreadable > 0 {
-        let words: Vec<&str> = ["sessions", "--json"].into_iter().chain(filter.iter().map(String::as_str)).collect();
+        let sessions = ["sessions", "--json", "--limit", SESSIONS_MAX];
+        let words: Vec<&str> = sessions.into_iter().chain(filter.iter().map(String::as_str)).collect();
         let rows: Vec<Value> = gateway.ask(&words)?;
         found.extend(here(home, trusted, args, gateway, &rows, limit)?);
     }
@@ -195,11 +209,15 @@ fn here(
         let row = sessions.get(&line.session.parse::<Id>().ok()?)?;
         let field = |name: &str| row.get(name).cloned().unwrap_or(Value::Null);
         Some(json!({
-            "session": line.session, "device": field("device"), "person": field("person"), "kind": field("kind"),
+            "tenant": tenant_of(row), "session": line.session, "device": field("device"), "person": field("person"), "kind": field("kind"),
             "started": field("started"), "at_ms": line.at_ms, "line": line.text,
         }))
     });
     Ok(shown.collect())
+}
+
+fn tenant_of(row: &Value) -> Option<String> {
+    row.get("device")?.as_str()?.split_once('.').map(|(_, tenant)| tenant.to_owned())
 }
 
 /// Fetches, verifies, decrypts and indexes one recording.

@@ -1,3 +1,5 @@
+//! Recordings that are whole, a beginning, encrypted, cut off and altered, from a gateway that is a script.
+
 use crate::testing::{recorded::Recorded, stage::Stage};
 use age::secrecy::ExposeSecret;
 use belay_certs::{PrivateKey, recording::blob::Readers};

@@ -1,3 +1,5 @@
+//! Searches where only the auditor may read.
+
 use super::*;
 use crate::testing::{recorded::Recorded, stage::Stage};
 use age::secrecy::ExposeSecret;

@@ -1,3 +1,5 @@
+//! Every command as it is written, and as it is written wrongly.
+
 use super::*;
 use crate::limits::JOBS_SHOWN_MAX;
 use crate::seeded::Seeded;

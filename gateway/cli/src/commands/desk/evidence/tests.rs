@@ -1,3 +1,5 @@
+//! A pack is believed whole or not at all, by us and by stock tools.
+
 use super::*;
 use crate::{
     seeded::Seeded,
