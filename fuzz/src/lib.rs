@@ -6,6 +6,7 @@
 
 mod documents;
 mod log;
+mod recording;
 mod screen;
 mod seeded;
 mod text;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "runbook", feed: documents::runbook },
     Target { name: "order", feed: documents::order },
     Target { name: "output", feed: documents::output },
+    Target { name: "recording", feed: recording::recording },
     Target { name: "envelope", feed: documents::envelope },
     Target { name: "signature", feed: documents::signature },
     Target { name: "key", feed: documents::key },

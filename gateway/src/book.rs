@@ -77,6 +77,11 @@ impl Book {
         needed.map(|chain| (chain.tenant().clone(), chain.version())).collect()
     }
 
+    /// Every tenant that has a policy.
+    pub fn tenants(&self) -> Vec<TenantName> {
+        self.now().by_tenant.keys().cloned().collect()
+    }
+
     /// The tenants that know `key`, and as whom.
     pub fn tenants_of(&self, key: &PublicKey) -> Vec<(TenantName, PersonRef)> {
         let chains = self.now();

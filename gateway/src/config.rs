@@ -32,6 +32,38 @@ pub struct Config {
     /// How many people at once, and who may wait at their door.
     #[serde(default)]
     pub limits: Limits,
+    /// How much of the disk is not for recordings.
+    #[serde(default)]
+    pub recordings: Recordings,
+}
+
+/// `[recordings]`: what stays free on the disk.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recordings {
+    /// With less left, in MiB, no session that is recorded begins; with half of it, recordings end.
+    pub free_mib_min: u64,
+    /// Likewise as a part of the disk, in percent: 0 to 50.
+    pub free_percent_min: u64,
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Self { free_mib_min: limits::FREE_MIB_MIN, free_percent_min: limits::FREE_PERCENT_MIN }
+    }
+}
+
+impl Recordings {
+    /// The least, in bytes.
+    pub(crate) fn free_bytes_min(&self) -> u64 {
+        self.free_mib_min.saturating_mul(1 << 20)
+    }
+
+    fn check(&self) -> anyhow::Result<()> {
+        let percent = self.free_percent_min;
+        ensure!(percent <= 50, "[recordings] free_percent_min is {percent} and must be 0 to 50");
+        Ok(())
+    }
 }
 
 /// `[limits]`: what depends on the size of the machine, and on who calls.
@@ -150,6 +182,7 @@ impl Config {
         check_name(&self.name)?;
         check_public(&self.ssh.public).context("[ssh] public")?;
         self.limits.check()?;
+        self.recordings.check()?;
         let addresses = &self.quic.public;
         ensure!(
             (1..=ADDRESSES_MAX).contains(&addresses.len()),
@@ -202,6 +235,7 @@ impl Config {
                 certificate_seconds: certificate_seconds(),
             },
             limits: Limits::default(),
+            recordings: Recordings::default(),
         }
     }
 }
@@ -331,6 +365,7 @@ mod tests {
                 certificate_seconds: 60,
             },
             limits: Limits::default(),
+            recordings: Recordings::default(),
         };
         let text = config.to_text().unwrap();
         assert_eq!(Config::parse(&text).unwrap(), config);

@@ -56,6 +56,10 @@ pub struct Gateway {
     accesses: Accesses,
     /// What each may take of the gateway.
     shares: act::shares::Shares,
+    /// Room for recordings.
+    room: act::room::Room,
+    /// What recordings show, to be searched.
+    indexes: act::index::Indexes,
     /// The orders that are carried out.
     jobs: act::jobs::Jobs,
     /// Who was turned away without being known.
@@ -87,7 +91,12 @@ impl Gateway {
     ///
     /// # Errors
     /// When the store cannot be read or holds a chain that does not verify.
-    pub(crate) async fn new(store: Store, transport: Transport, config: &config::Limits) -> anyhow::Result<Arc<Self>> {
+    pub(crate) async fn new(
+        store: Store,
+        transport: Transport,
+        config: &config::Limits,
+        room: act::room::Room,
+    ) -> anyhow::Result<Arc<Self>> {
         let chains = act::policies::load(&store).await?;
         Ok(Arc::new_cyclic(|itself| Self {
             store,
@@ -96,6 +105,8 @@ impl Gateway {
             bulk: Arc::default(),
             accesses: Accesses::default(),
             shares: act::shares::Shares::default(),
+            room,
+            indexes: act::index::Indexes::default(),
             jobs: act::jobs::Jobs::default(),
             strangers: act::strangers::Strangers::default(),
             transport,

@@ -223,8 +223,35 @@ pub(crate) const JOBS_RETRY: Duration = Duration::from_millis(200);
 pub(crate) const JOBS_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Outputs that a device may send at once before it has sent any: strangers get none, and an idle device costs no more.
 pub(crate) const OUTPUTS_AT_FIRST: u32 = 1;
-/// Outputs that one device may send at once: as many as it runs orders.
-pub(crate) const OUTPUTS_PER_DEVICE_MAX: u32 = 8;
+/// Recordings that one device may send at once: one of each of its 64 sessions, and those that ended while it was away.
+pub(crate) const RECORDINGS_PER_DEVICE_MAX: u32 = 72;
+/// Outputs and recordings that one device may send at once: the runs' are few.
+pub(crate) const UPLOADS_PER_DEVICE_MAX: u32 = RECORDINGS_PER_DEVICE_MAX;
+/// How often a chunk of a recording is tried: with the rests between, less than a device holds its output back.
+pub(crate) const RECORDING_TRIES: u32 = 10;
+/// The rest between two tries.
+pub(crate) const RECORDING_RETRY: Duration = Duration::from_secs(1);
+/// Free space that a disk needs for a session to begin that is recorded, when the configuration does not say, in MiB: an hour of
+/// a hundred busy sessions.
+pub(crate) const FREE_MIB_MIN: u64 = 1_024;
+/// Likewise as a part of the disk, in percent.
+pub(crate) const FREE_PERCENT_MIN: u64 = 5;
+/// How often it is looked which recordings are kept long enough: keeping is counted in days.
+pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(600);
+/// A reason for a hold or its end, in bytes: a few sentences.
+pub(crate) const HOLD_REASON_BYTES_MAX: usize = 1_024;
+/// How often recordings of sessions that are over are added to the index.
+pub(crate) const INDEX_EVERY: Duration = Duration::from_secs(2);
+/// How long one pass adds recordings of one tenant, before the next tenant's turn.
+pub(crate) const INDEX_PASS: Duration = Duration::from_secs(5);
+/// How long a search adds recordings before it answers.
+pub(crate) const INDEX_WAIT: Duration = Duration::from_secs(1);
+/// How far back each pass looks beyond the one before, in microseconds: a batch of records, and a clock that is being set.
+pub(crate) const INDEX_OVERLAP_MICROS: i64 = 60_000_000;
+/// What was typed without a line end becomes a line at this length, in bytes.
+pub(crate) const INDEX_LINE_BYTES_MAX: usize = 4 << 10;
+/// Sessions that one search may show lines of, each with a record.
+pub(crate) const SEARCH_SHOWN_MAX: u64 = 1_000;
 /// One read of an output on its way into the store.
 pub(crate) const OUTPUT_PIECE_BYTES: usize = 64 << 10;
 /// Devices named in the refusal of an order; the rest is counted.

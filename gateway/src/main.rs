@@ -4,7 +4,7 @@ use anyhow::Context;
 use belay_certs::{Digest, TenantName, digest::hex};
 use belay_gateway::{
     admin::{self, TransportCaChange},
-    config::{self, Config, Limits, QuicDoor, SshDoor},
+    config::{self, Config, Limits, QuicDoor, Recordings, SshDoor},
     serve::Serving,
     service,
 };
@@ -252,7 +252,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
             let ssh = SshDoor { listen: ssh, public: public_ssh };
             let certificate_seconds = config::certificate_seconds();
             let quic = QuicDoor { listen: quic, public: public_quic, certificate_seconds };
-            admin::init(&dir, &Config { name, ssh, quic, limits: Limits::default() })?;
+            admin::init(
+                &dir,
+                &Config { name, ssh, quic, limits: Limits::default(), recordings: Recordings::default() },
+            )?;
             say(&format!(
                 "{} is a gateway's directory now; next: belay-gateway serve {}\n",
                 dir.display(),
@@ -271,7 +274,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Tenant(Tenant::List { json, place }) => say(&admin::tenant_list(&place.dir, json).await?),
         Command::Log(Log::Restart { name, place }) => say(&admin::log_restart(&place.dir, name).await?),
         Command::Log(Log::Export { name, output, place }) => admin::log_export(&place.dir, &name, &output).await,
-        Command::Backup { file, place } => admin::backup(&place.dir, &file).await,
+        Command::Backup { file, place } => {
+            admin::backup(&place.dir, &file).await?;
+            say("not in it: what sessions showed; copy the directory `recordings` beside it, now that it is made\n")
+        }
         Command::Restore { file, dir } => say(&admin::restore(&file, &dir).await?),
         Command::TransportCa(words) => {
             let (change, place) = match words {

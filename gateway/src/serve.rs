@@ -5,7 +5,7 @@
 
 use crate::{
     Gateway,
-    act::{jobs, strangers},
+    act::{index, jobs, retention, room::Room, strangers},
     admin::{
         directory::{Directory, Lock},
         {Operator, socket},
@@ -76,6 +76,8 @@ impl Serving {
         watched(&gateway, quic::serve(Arc::clone(&gateway), devices));
         gateway.tracker.spawn(quic::nudge::wake(Arc::clone(&gateway), socket, sleepers));
         watched(&gateway, jobs::carry_out(Arc::clone(&gateway)));
+        watched(&gateway, index::keep_up(Arc::clone(&gateway)));
+        watched(&gateway, retention::keep_to_it(Arc::clone(&gateway)));
         watched(&gateway, socket::serve(operator, commands));
         watched(&gateway, strangers::record_all(Arc::clone(&gateway)));
         watched(&gateway, disk_failed(Arc::clone(&gateway)));
@@ -135,7 +137,8 @@ pub(crate) async fn open(directory: &Directory, config: Config) -> anyhow::Resul
     let keys = LogKeys::new(directory.keys(), &config.name);
     let now = Timestamp::from_system(SystemTime::now());
     let store = Store::open(directory.path(), keys, now).await.map_err(|broken| anyhow!("the store: {broken}"))?;
-    let gateway = Gateway::new(store, transport, &config.limits).await?;
+    let room = Room::new(directory.path(), &config.recordings);
+    let gateway = Gateway::new(store, transport, &config.limits, room).await?;
     let host_public = host_key.public().clone();
     let directory = directory.clone();
     Ok((Arc::new(Operator { gateway, config, host_key: host_public, directory, keys: Mutex::default() }), host_key))

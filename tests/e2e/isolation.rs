@@ -11,7 +11,11 @@ mod policies;
 #[path = "parts/runs.rs"]
 mod runs;
 
-use belay_tests::{Person, Plan, Said, World, run};
+use anyhow::Context;
+use belay_tests::{
+    Person, Plan, Said, World, run,
+    wait::{GENEROUS, until},
+};
 use std::{
     collections::BTreeSet,
     fs,
@@ -40,7 +44,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 38] = [
+const COMMANDS: [(&str, Fed); 42] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -75,6 +79,10 @@ const COMMANDS: [(&str, Fed); 38] = [
     ("sessions --device db1.TENANT --json", Fed::Nothing),
     ("sessions --device none.TENANT", Fed::Nothing),
     ("sessions --tenant TENANT --device web1.TENANT --limit 5", Fed::Nothing),
+    ("sessions --tenant TENANT --person tech --since 7d --kind shell --json", Fed::Nothing),
+    ("search secret --tenant TENANT", Fed::Nothing),
+    ("search secret --tenant TENANT --json --limit 5", Fed::Nothing),
+    ("search secret --device web1.TENANT --person tech", Fed::Nothing),
     ("log tail TENANT", Fed::Nothing),
     ("log tail TENANT --json --limit 5", Fed::Nothing),
     ("log export TENANT", Fed::Nothing),
@@ -83,11 +91,20 @@ const COMMANDS: [(&str, Fed); 38] = [
 /// Every command that names a job, which JOB stands for: it is looked for among the caller's own tenants.
 const JOB_COMMANDS: [&str; 5] =
     ["job JOB", "job JOB --json", "job JOB --device web1 --output", "job JOB --follow --json", "cancel JOB"];
+/// Every command that names a session, which SESSION stands for: it is looked for among the caller's own tenants.
+const SESSION_COMMANDS: [&str; 5] = [
+    "recording SESSION",
+    "recording SESSION --json",
+    "recording SESSION --from 1",
+    "hold SESSION --reason case",
+    "release SESSION --reason case",
+];
 /// The one command that names nothing and asks nobody.
 const HELP: &str = "help";
 
 /// What to type that names no tenant, with what it may show: the caller's own.
-const OWN: [&str; 9] = [
+const OWN: [&str; 10] = [
+    "search secret --json",
     "jobs",
     "jobs --json --limit 1000",
     "devices",
@@ -203,7 +220,7 @@ fn the_table_of_this_test_has_every_command() {
     let listed = listed(&world.person("tech").gw(HELP).must().out());
     assert!(listed.len() >= 12 && listed.contains("log export"), "help was not understood: {listed:?}");
     let has_row = |command: &String| {
-        let lines = COMMANDS.iter().map(|(line, _)| *line).chain(JOB_COMMANDS);
+        let lines = COMMANDS.iter().map(|(line, _)| *line).chain(JOB_COMMANDS).chain(SESSION_COMMANDS);
         lines.into_iter().any(|line| line == command || line.starts_with(&format!("{command} ")))
     };
     let missing: Vec<&String> = listed.iter().filter(|command| *command != HELP && !has_row(command)).collect();
@@ -246,6 +263,28 @@ fn a_job_of_another_tenant_is_no_job() {
             let said = other.gw(&line.replace("JOB", id)).must_refuse(1, &["there is no job", "that you may see"]);
             must_not_tell(&(said.out() + &said.err()), line);
             (said.out().replace(id, "JOB"), said.err().replace(id, "JOB"))
+        };
+        assert_eq!(answer(&theirs), answer(&"0".repeat(32)), "{line}");
+    }
+    must_not_be_noticed(&world, &[&other]);
+}
+
+#[test]
+fn a_recording_of_another_tenant_is_no_recording() {
+    let world = World::of(Plan::demo());
+    let (tech, other) = (world.person("tech"), world.person("other"));
+    tech.ssh("web1.acme", "echo the secret of acme").must();
+    let theirs = until("a session with a recording", GENEROUS, || {
+        let rows: Vec<serde_json::Value> = serde_json::from_slice(&tech.gw("sessions --json").must().stdout)?;
+        let found = rows.iter().find(|row| row["recording"]["state"] == "whole");
+        found.and_then(|row| row["id"].as_str()).map(str::to_owned).with_context(|| format!("{rows:#?}"))
+    })
+    .unwrap();
+    for line in SESSION_COMMANDS {
+        let answer = |id: &str| {
+            let said = other.gw(&line.replace("SESSION", id)).must_refuse(1, &["has no recording that you may see"]);
+            must_not_tell(&(said.out() + &said.err()), line);
+            (said.out().replace(id, "SESSION"), said.err().replace(id, "SESSION"))
         };
         assert_eq!(answer(&theirs), answer(&"0".repeat(32)), "{line}");
     }

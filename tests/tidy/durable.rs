@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 /// Where durable state is written; files that people copy to a machine are theirs.
 const WHERE: [&str; 4] = ["agent/src/state/", "agent/src/recorder/", "gateway/src/store/", "gateway/src/admin"];
 /// What makes a function a step.
-const MAKES_DURABLE: [&str; 11] = [
+const MAKES_DURABLE: [&str; 13] = [
     ".sync_all(",
     ".sync_data(",
     "files::write(",
@@ -22,6 +22,8 @@ const MAKES_DURABLE: [&str; 11] = [
     ".set_len(",
     "stage.commit(",
     "outbox.commit(",
+    "objects.put(",
+    "store.delete(",
 ];
 
 /// A step: its file, its function, the test of its failing, the test of its happening all the same.
@@ -52,6 +54,11 @@ const OUTPUT_UNWRITTEN: &str = "lines_that_cannot_be_written_are_not_in_the_outp
 const OUTPUT_CUT: &str = "what_was_written_and_never_said_is_cut_off_after_a_crash";
 const STAMP: &str = "the_stamp_is_made_once_and_a_failed_one_is_made_later";
 const BACKUP: &str = "a_file_is_private_whole_and_never_in_the_place_of_another";
+
+const CHUNK_FAILED: &str = "a_chunk_whose_bytes_cannot_be_written_is_not_acknowledged_and_is_taken_later";
+const CHUNK_LOST: &str = "a_chunk_whose_answer_was_lost_is_there_and_bytes_without_a_row_are_written_anew";
+const DELETED_HALF: &str = "what_is_due_is_deleted_with_a_record_unless_it_is_held_and_its_notes_stay";
+const DELETED_LOST: &str = "a_deletion_whose_answer_was_lost_has_happened";
 
 #[rustfmt::skip]
 const STEPS: &[Row] = &[
@@ -96,6 +103,8 @@ const STEPS: &[Row] = &[
     ("gateway/src/store/keys.rs", "put_aside", NOTHING_LEFT, TENANT_THERE),
     ("gateway/src/store/keys.rs", "write_secret", NOTHING_LEFT, TENANT_THERE),
     ("gateway/src/store/keys.rs", "sync", NOTHING_LEFT, TENANT_THERE),
+    ("gateway/src/store/objects.rs", "remove", DELETED_HALF, DELETED_LOST),
+    ("gateway/src/store/recordings.rs", "keep_chunk", CHUNK_FAILED, CHUNK_LOST),
     ("gateway/src/store/writer.rs", "commit", NOTHING_LEFT, TAKEN_UP),
     ("gateway/src/store/writer.rs", "begin_system_log", NOTHING_LEFT, TAKEN_UP),
 ];

@@ -46,7 +46,7 @@ pub(super) async fn upload(connection: &Connection, recordings: &Recordings) -> 
     }
 }
 
-/// Carries one recording until it is forgotten, in as many streams as it takes.
+/// Carries one recording until it is forgotten, in as many streams as it takes: one for each time that the gateway lacks something.
 async fn carry(connection: &Connection, recording: &Arc<Recording>) -> Ended {
     let mut watch = recording.watch();
     loop {
@@ -60,7 +60,7 @@ async fn carry(connection: &Connection, recording: &Arc<Recording>) -> Ended {
         };
         let at = watch.borrow_and_update().clone();
         match send(&mut stream, recording, at.kept, &mut watch).await {
-            Ok(()) => return Ended::lost("the recording is forgotten"),
+            Ok(()) => {}
             Err(ended) => {
                 tracing::debug!(session = %recording.session, "a recording's stream ended, and is begun again: {ended}");
                 let _ = stream.reset(0_u32.into());
@@ -72,7 +72,8 @@ async fn carry(connection: &Connection, recording: &Arc<Recording>) -> Ended {
     }
 }
 
-/// One stream, from the chunk that the gateway wants to the last one. Comes back when the recording is forgotten.
+/// One stream, from the chunk that the gateway wants on. Comes back when the gateway keeps all that there is: a session that shows
+/// nothing takes no stream from those that do, for a device may have fewer than it can have sessions.
 async fn send(
     stream: &mut SendStream,
     recording: &Recording,
@@ -82,11 +83,10 @@ async fn send(
     let unsendable = |error: belay_protocol::Unsendable| Ended::Broken(error.to_string());
     let (mut upload, session) = (Upload::begin(kept), recording.session.0);
     frames::write(stream, &encode_frame(&RecordingBegun { session, chunk: kept }).map_err(unsendable)?).await?;
-    let (mut finished, mut arrived) = (false, false);
     loop {
         let at = watch.borrow_and_update().clone();
-        if at.forgotten {
-            return Ok(());
+        if at.forgotten || at.kept >= at.sealed {
+            return stream.finish().map_err(Ended::lost);
         }
         match upload.next(at.sealed, at.kept) {
             Next::Send(number) => {
@@ -98,18 +98,13 @@ async fn send(
                 continue;
             }
             Next::Anew => return Err(Ended::lost("the gateway has more than this stream brought")),
-            Next::Wait if at.ended && !finished => {
-                finished = true;
-                stream.finish().map_err(Ended::lost)?;
-            }
             Next::Wait => {}
         }
         tokio::select! {
             biased;
-            stopped = stream.stopped(), if !arrived => match stopped {
-                Ok(None) => arrived = true,
-                stopped => return Err(Ended::lost(format_args!("the gateway stopped it: {stopped:?}"))),
-            },
+            stopped = stream.stopped() => {
+                return Err(Ended::lost(format_args!("the gateway stopped it: {stopped:?}")));
+            }
             changed = watch.changed() => changed.map_err(Ended::lost)?,
         }
     }

@@ -7,6 +7,7 @@ use crate::draft::Draft;
 use crate::job::Missed;
 use crate::library::Pushed;
 use crate::limits::ALONE_WEIGHT;
+use crate::recording::RecordingName;
 use crate::refusal::Refusal;
 use crate::submission::Submission;
 use belay_certs::device::{Approval, DeviceRecord};
@@ -162,6 +163,31 @@ pub enum Ask {
         /// Runs without an answer.
         unanswered: u64,
     },
+    /// The time of a recording is over.
+    DeleteRecording {
+        /// Which.
+        name: RecordingName,
+        /// Which rule says so.
+        why: String,
+    },
+    /// Nothing may delete a recording until it is let go.
+    HoldRecording {
+        /// Which.
+        name: RecordingName,
+        /// Who wants it.
+        by: PersonRef,
+        /// Why.
+        reason: String,
+    },
+    /// A recording that was held is let go.
+    ReleaseRecording {
+        /// Which.
+        name: RecordingName,
+        /// Who lets it go.
+        by: PersonRef,
+        /// Why.
+        reason: String,
+    },
     /// A device connected. The newest connection of a device wins.
     Connect {
         /// The join id in its transport certificate.
@@ -215,6 +241,9 @@ impl Ask {
             | Self::CancelJob { .. }
             | Self::StopJob { .. }
             | Self::EndJob { .. }
+            | Self::DeleteRecording { .. }
+            | Self::HoldRecording { .. }
+            | Self::ReleaseRecording { .. }
             | Self::RestartPolicy { .. }
             | Self::StartUp { .. }
             | Self::AddTenant { .. }

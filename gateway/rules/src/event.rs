@@ -11,9 +11,11 @@ use serde_json::Value;
 
 mod intents;
 mod jobs;
+mod recordings;
 
 pub use intents::{Run, Session};
 pub use jobs::{JobEnded, JobOffered, JobStopped, JobSubmitted, RunbookPushed};
+pub use recordings::{Look, RecordingCut, RecordingDeleted, RecordingHold, RecordingRead};
 
 /// What happened. The JSON members of a variant are the entry's own members; none is named as one of the envelope's
 /// (`v id type at tenant device person statement`), and numbers are whole.
@@ -411,6 +413,21 @@ pub enum What {
         /// Why.
         reason: String,
     },
+    /// Somebody is about to see what a session showed.
+    #[serde(rename = "recording.read")]
+    RecordingRead(RecordingRead),
+    /// A session is over, and its recording is a prefix.
+    #[serde(rename = "recording.cut")]
+    RecordingCut(RecordingCut),
+    /// The chunks of a recording are removed; its notes stay.
+    #[serde(rename = "recording.deleted")]
+    RecordingDeleted(RecordingDeleted),
+    /// A recording is held: nothing deletes it.
+    #[serde(rename = "recording.held")]
+    RecordingHeld(RecordingHold),
+    /// A recording is held no more.
+    #[serde(rename = "recording.released")]
+    RecordingReleased(RecordingHold),
     /// A person ran a `belay` command on the gateway.
     #[serde(rename = "command.ran")]
     CommandRan {
@@ -461,6 +478,11 @@ impl What {
             Self::RunEnded(_) => "run.ended",
             Self::RunWithheld { .. } => "run.withheld",
             Self::StatementRejected { .. } => "statement.rejected",
+            Self::RecordingRead(_) => "recording.read",
+            Self::RecordingCut(_) => "recording.cut",
+            Self::RecordingDeleted(_) => "recording.deleted",
+            Self::RecordingHeld(_) => "recording.held",
+            Self::RecordingReleased(_) => "recording.released",
             Self::CommandRan { .. } => "command.ran",
         }
     }

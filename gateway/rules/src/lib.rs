@@ -8,7 +8,7 @@
 //! | `draft.rs`, `log_name.rs` | the event around it, and the log it belongs to |
 //! | `ask.rs` | what a door may ask to be recorded, and how an ask can end |
 //! | `refusal.rs` | the reasoned no's |
-//! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs`, `library.rs`, `submission.rs` | one judge each |
+//! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs`, `library.rs`, `submission.rs`, `recording.rs` | one judge each |
 //! | `job.rs`, `job/` | an order under way: waves, stop rule, window, and whose turn it is |
 //! | `words.rs` | a command line that came over ssh, cut into words |
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -25,6 +25,7 @@ pub mod log_name;
 pub mod note;
 pub mod policy;
 pub mod presence;
+pub mod recording;
 pub mod refusal;
 pub mod statement;
 pub mod submission;
@@ -40,4 +41,5 @@ pub use device::{DeviceHeld, DeviceState};
 pub use draft::{Draft, Event};
 pub use event::What;
 pub use log_name::LogName;
+pub use recording::{RecordingHeld, RecordingName, RecordingState};
 pub use refusal::Refusal;

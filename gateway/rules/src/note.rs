@@ -16,10 +16,14 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::DeviceRefused { .. }
         | What::AccessRefused { .. }
         | What::CommandRan { .. } => Ok(()),
-        What::AccessOpened { .. } | What::AccessEnded { .. } if draft.device.is_some() && draft.person.is_some() => {
+        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_)
+            if draft.device.is_some() && draft.person.is_some() =>
+        {
             Ok(())
         }
-        What::AccessOpened { .. } | What::AccessEnded { .. } => Err(refused(draft, "names a device and a person")),
+        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_) => {
+            Err(refused(draft, "names a device and a person"))
+        }
         What::LogStarted { .. }
         | What::LogRestarted { .. }
         | What::GatewayStarted { .. }
@@ -50,6 +54,10 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::RunRefused { .. }
         | What::RunEnded(_)
         | What::RunWithheld { .. }
+        | What::RecordingCut(_)
+        | What::RecordingDeleted(_)
+        | What::RecordingHeld(_)
+        | What::RecordingReleased(_)
         | What::StatementRejected { .. } => {
             Err(refused(draft, "is judged before it is recorded, and never just noted"))
         }

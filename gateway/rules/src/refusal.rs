@@ -281,6 +281,32 @@ pub enum Refusal {
     /// More jobs than may be under way.
     #[error(transparent)]
     JobsFull(#[from] crate::job::Full),
+    /// No session of that id has a recording here.
+    #[error("session {0} has no recording here; list them with `belay sessions`")]
+    RecordingUnknown(Id),
+    /// Its chunks were removed.
+    #[error("the recording of session {0} was deleted; its notes are left")]
+    RecordingGone(Id),
+    /// Its session goes on.
+    #[error("session {0} goes on, so its recording stays")]
+    RecordingLive(Id),
+    /// Somebody holds it.
+    #[error("the recording of session {0} is held; `belay release {0}` lets it go")]
+    RecordingHeld(Id),
+    /// Nobody holds it.
+    #[error("the recording of session {0} is not held; nothing was changed")]
+    RecordingNotHeld(Id),
+    /// Its note does not name the one before.
+    #[error("chunk {chunk} of the recording of session {session} does not follow the one before it, so it is not kept")]
+    RecordingForked {
+        /// Whose recording.
+        session: Id,
+        /// Its number.
+        chunk: u64,
+    },
+    /// More comes although its session is over, and its signed end named nothing.
+    #[error("session {0} is over and its end named no recording, so nothing more of it is kept")]
+    RecordingOver(Id),
     /// The outer connection is somebody else's.
     #[error("the access belongs to {outer}, the session was asked for by {said}; use the same key on both hops")]
     PersonMismatch {

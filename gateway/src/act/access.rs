@@ -96,6 +96,10 @@ pub(crate) async fn open(gateway: &Gateway, caller: &Caller, target: &Target) ->
             return Err(sentence);
         }
     };
+    if let Err(sentence) = room(gateway, &address.tenant) {
+        note_refused(gateway, caller, &address, &person, &sentence).await;
+        return Err(sentence);
+    }
     let Some(way) = gateway.shares.way(&address.tenant) else {
         let sentence = format!(
             "{} ways to devices of {} are open, as many as one tenant may have; end some, or try again later",
@@ -146,6 +150,14 @@ pub(crate) async fn note_refused_here(gateway: &Gateway, caller: &Caller, target
     for (tenant, person) in gateway.book.tenants_of(&caller.key) {
         let what = refused(caller, target.chars().take(limits::STRANGER_CHARACTERS_MAX).collect(), sentence);
         gateway.note(Draft::new(LogName::Tenant(tenant), what).by(person)).await;
+    }
+}
+
+/// A tenant that records needs room for it: said here, early, rather than when a session must end.
+fn room(gateway: &Gateway, tenant: &TenantName) -> Result<(), String> {
+    match gateway.book.chain(tenant).is_some_and(|chain| chain.policy().recording.is_on()) {
+        true => gateway.room.begin(),
+        false => Ok(()),
     }
 }
 
@@ -227,6 +239,8 @@ async fn stream(
 ) -> Result<(SendStream, RecvStream), String> {
     let open = Open { access: id.0, person: person.to_string(), key: caller.key.fingerprint() };
     let frame = belay_protocol::encode_frame(&open).map_err(|error| error.to_string())?;
+    // Sessions through it are recorded.
+    online.quic.set_max_concurrent_uni_streams(limits::UPLOADS_PER_DEVICE_MAX.into());
     let (mut send, recv) = online.quic.open_bi().await.map_err(|error| error.to_string())?;
     send.write_all(&frame).await.map_err(|error| error.to_string())?;
     Ok((send, recv))

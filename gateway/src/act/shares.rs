@@ -87,7 +87,9 @@ impl Shares {
             | Ask::OfferRuns { .. }
             | Ask::CancelJob { .. }
             | Ask::StopJob { .. }
-            | Ask::EndJob { .. } => return,
+            | Ask::EndJob { .. }
+            | Ask::DeleteRecording { .. } => return,
+            Ask::HoldRecording { name, .. } | Ask::ReleaseRecording { name, .. } => &name.tenant,
             Ask::IssueToken { token, .. } => &token.tenant,
             Ask::Redeem { request, .. } => &request.tenant,
             Ask::AddTenant { .. }

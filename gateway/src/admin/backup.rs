@@ -2,6 +2,9 @@
 //!
 //! The file is a tar: `belay-backup.toml` (what it is), `gateway.toml`, `keys/…` and `belay.db`, a copy of the database at
 //! one moment, and `sha256` of all that. It holds the gateway's keys, so it is as secret as the gateway's directory. Read back by `restore.rs`.
+//!
+//! Not in it: what sessions showed (`recordings/`), which can be a thousand times as large and never changes once written: it
+//! is copied beside, as files. The notes that prove it are in the database, so a copy is checked by whoever reads it.
 
 use super::{
     acts::Operator,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{self, Config},
     serve,
-    store::DATABASE_FILE,
+    store::{self, DATABASE_FILE},
 };
 use anyhow::{Context, ensure};
 use belay_certs::{Timestamp, time::SECOND};
@@ -191,9 +191,13 @@ fn report(name: &str, about: &About, logs: &[(String, u64)], path: &Path, now: T
          From its first start on this gateway signs new entries under the old keys and in the numbers of what was lost: a second\n\
          history of each log, to whoever saw the first. A tenant's log has none if it begins anew before that, and then its\n\
          devices, the quiet ones too, wait for the policy that names it: belay-gateway log restart TENANT --dir {}\n\
+         What sessions showed is not in a backup, only the notes that prove it: copy the old gateway's {}, or its copy, to {};\n\
+         chunks without their files are named when somebody reads them, and those of later sessions stay where they are.\n\
          Two gateways from one backup make two histories: serve this one only if the other never serves again.\n\
          next: belay-gateway serve {}\n",
         path.display(),
+        store::RECORDINGS,
+        path.join(store::RECORDINGS).display(),
         path.display()
     );
     text

@@ -1,8 +1,8 @@
 //! Frames on one QUIC stream: whole messages out, whole messages in.
 
 use crate::limits;
-use belay_protocol::{FrameReader, Misbehaved, RawFrame, phase::Phase};
-use quinn::{RecvStream, SendStream};
+use belay_protocol::{CloseCode, FrameReader, Misbehaved, RawFrame, phase::Phase};
+use quinn::{RecvStream, SendStream, VarInt};
 
 /// Why no more frames come.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +31,11 @@ impl<P: Phase> Frames<P> {
     /// The stream, and what arrived on it behind the last frame: raw from here on.
     pub(crate) fn into_raw(self) -> (RecvStream, bytes::Bytes) {
         (self.stream, self.arrived)
+    }
+
+    /// Tells the peer that nothing more is read of it.
+    pub(crate) fn stop(&mut self) {
+        let _ = self.stream.stop(VarInt::from_u32(CloseCode::OutOfPhase.code()));
     }
 
     /// The next whole frame. Cancel-safe: what arrived is kept.

@@ -11,6 +11,7 @@ pub(crate) mod noise;
 pub(crate) mod nudge;
 mod offers;
 mod outputs;
+mod recordings;
 mod statements;
 
 use crate::{Gateway, limits, relay::presence::close};

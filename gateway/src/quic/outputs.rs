@@ -1,21 +1,26 @@
 //! What runs wrote, on its way from devices into the store: one stream a run, written at the offset it names.
 //!
+//! The streams of recordings come in here too; their first frame says what they are (`recordings.rs`).
+//!
 //! Cut off half-way, what is durable stays; the device begins a new stream behind it.
 
 use super::{
     device::{Ending, Link},
     frames::{Ended, Frames},
+    recordings,
 };
 use crate::{
     limits,
     store::{Piece, RecordError},
 };
 use belay_certs::Id;
-use belay_protocol::{CloseCode, GatewayPhase, OutputBegun, OutputKept, ToAgent, decode_frame};
+use belay_protocol::{
+    CloseCode, GatewayPhase, Message, OutputBegun, OutputKept, RecordingBegun, ToAgent, decode_frame,
+};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use quinn::{Connection, RecvStream, VarInt};
 
-/// Takes every output that the device sends until the connection is over. How many at once, QUIC limits: to one for any device,
+/// Takes every output and recording that the device sends until the connection is over. How many at once, QUIC limits: to one for any device,
 /// which may come back with what a run wrote, and to more for one that does.
 pub(super) async fn take_all(link: &Link, quic: &Connection) -> Ending {
     quic.set_max_concurrent_uni_streams(limits::OUTPUTS_AT_FIRST.into());
@@ -24,7 +29,7 @@ pub(super) async fn take_all(link: &Link, quic: &Connection) -> Ending {
         tokio::select! {
             stream = quic.accept_uni() => match stream {
                 Ok(stream) => {
-                    quic.set_max_concurrent_uni_streams(limits::OUTPUTS_PER_DEVICE_MAX.into());
+                    quic.set_max_concurrent_uni_streams(limits::UPLOADS_PER_DEVICE_MAX.into());
                     outputs.push(Box::pin(take(link, stream)));
                 }
                 Err(error) => return Ending::lost(error.to_string()),
@@ -43,6 +48,9 @@ async fn take(link: &Link, stream: RecvStream) -> Result<(), Ending> {
     let mut frames = Frames::new(stream, GatewayPhase::AwaitingUpload);
     let first = tokio::time::timeout(limits::FIRST_MESSAGE_WAIT, frames.next()).await;
     let begun: OutputBegun = match first {
+        Ok(Ok(frame)) if frame.kind == RecordingBegun::KIND => {
+            return recordings::take(link, decode_frame(&frame).map_err(Ended::from)?, frames).await;
+        }
         Ok(Ok(frame)) => decode_frame(&frame).map_err(Ended::from)?,
         Ok(Err(ended @ Ended::Misbehaved(_))) => return Err(ended.into()),
         Ok(Err(Ended::Lost(_))) => return Ok(()),

@@ -16,19 +16,33 @@ pub struct Broken {
 /// What a fault says about the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disk {
-    /// Nothing, or that it is full: what was written before is where it was.
+    /// Nothing: what was written before is where it was.
     Usable,
+    /// It has no room.
+    Full,
     /// It took a write and then did not keep it. What can be read back may not be on it (the kernel forgets such pages).
     Unsynced,
 }
 
 /// SQLite's extended codes for a sync that failed, of a file and of its directory.
 const UNSYNCED: [&str; 2] = ["1034", "1290"];
+/// SQLite's code for a disk without room.
+const FULL: &str = "13";
 
 impl Broken {
     /// With a sentence for the operator.
     pub fn new(sentence: impl Into<String>) -> Self {
         Self { sentence: sentence.into(), disk: Disk::Usable }
+    }
+
+    /// A disk without room.
+    pub(super) fn full(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), disk: Disk::Full }
+    }
+
+    /// Whether the disk has no room.
+    pub fn is_full(&self) -> bool {
+        self.disk == Disk::Full
     }
 
     /// The same with what was being done in front.
@@ -45,9 +59,12 @@ impl Broken {
 impl From<sqlx::Error> for Broken {
     fn from(error: sqlx::Error) -> Self {
         let code = error.as_database_error().and_then(|error| error.code());
-        match code.is_some_and(|code| UNSYNCED.contains(&code.as_ref())) {
-            false => Self::new(format!("database: {error}")),
-            true => Self { sentence: format!("the disk did not keep what was written: {error}"), disk: Disk::Unsynced },
+        match code {
+            Some(code) if code == FULL => Self::full(format!("database: {error}")),
+            code if code.as_ref().is_none_or(|code| !UNSYNCED.contains(&code.as_ref())) => {
+                Self::new(format!("database: {error}"))
+            }
+            _ => Self { sentence: format!("the disk did not keep what was written: {error}"), disk: Disk::Unsynced },
         }
     }
 }

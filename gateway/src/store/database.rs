@@ -133,6 +133,12 @@ impl Database {
     }
 }
 
+/// A connection to another database of ours, which `mode` opens: `rw`, or `rwc` to make it.
+pub(super) async fn connect(path: &Path, mode: &str) -> Result<AnyConnection, sqlx::Error> {
+    let options: AnyConnectOptions = format!("sqlite://{}?mode={mode}", escaped(path)).parse()?;
+    options.disable_statement_logging().connect().await
+}
+
 /// The path as it stands in a URL: every byte but the plainest as `%XX`, so that `?` or `#` in a name is only that.
 fn escaped(path: &Path) -> String {
     path.as_os_str().as_bytes().iter().fold(String::new(), |mut out, byte| {

@@ -45,6 +45,18 @@ pub(super) const PIECES_READ_MAX: i64 = 64;
 pub(super) const LIVES_MAX: u32 = 1_000;
 
 // All runs of the largest job are one read.
+/// Notes of chunks read at once, some 1.5 KiB each.
+pub const CHUNKS_READ_MAX: i64 = 256;
+/// Recordings whose time is over that are read at once; whoever deletes them asks again.
+pub(super) const RECORDINGS_DUE_MAX: i64 = 256;
+/// Recordings of one tenant that its index holds: the rest is not found until some are deleted.
+pub(super) const INDEXED_READ_MAX: i64 = 1_000_000;
+/// Lines of one recording that its index holds: a gigabyte of them. Below 2^32, for they are numbered so.
+pub(super) const INDEXED_LINES_MAX: i64 = 16_000_000;
+/// Sessions whose chunks are written at the same time: each waits for its disk, and more than a disk takes at once wait all
+/// the same.
+pub(super) const OBJECT_TURNS: usize = 256;
+
 const _: () = assert!(belay_certs::limits::ORDER_DEVICES_MAX <= ROWS_READ_MAX as usize);
 const _: () = assert!(BATCH_ASKS_MAX <= BATCH_ENTRIES_MAX && BATCH_ASKS_MAX <= QUEUE_MAX);
 

@@ -6,11 +6,13 @@
 //! |---|---|
 //! | `record.rs` | the way in: an ask is queued, and answered when it is durable |
 //! | `writer.rs` | the one writer: a batch is one transaction; what happens when it fails |
-//! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_jobs.rs`, `turn_rare.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
+//! | `turn.rs`, `turn_devices.rs`, `turn_live.rs`, `turn_jobs.rs`, `turn_recordings.rs`, `turn_rare.rs`, `turn_restart.rs` | one ask: read what bears on it, let the rules judge, stage the result |
 //! | `stage.rs`, `rows.rs`, `transaction.rs` | what a transaction writes at its end, and how |
 //! | `devices.rs`, `jobs.rs` | the devices and jobs that the writer remembers |
 //! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
 //! | `read.rs`, `sessions.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
+//! | `recordings.rs`, `objects.rs` | what sessions showed: the rows, and the bytes beside the database |
+//! | `index.rs` | what was shown, to be searched: a database for each tenant that can be made anew |
 //! | `database.rs`, `sql.rs`, `keys.rs`, `limits.rs` | the file, every SQL text, the log keys, every maximum |
 
 mod broken;
@@ -18,13 +20,16 @@ mod database;
 mod devices;
 mod export;
 mod heads;
+mod index;
 mod jobs;
 mod keys;
 mod library;
 pub mod limits;
+mod objects;
 mod proofs;
 mod read;
 mod record;
+mod recordings;
 mod rows;
 mod sessions;
 mod sql;
@@ -35,6 +40,7 @@ mod turn_devices;
 mod turn_jobs;
 mod turn_live;
 mod turn_rare;
+mod turn_recordings;
 mod turn_restart;
 mod writer;
 
@@ -43,6 +49,7 @@ mod tests;
 
 pub use broken::{Broken, RecordError};
 pub use export::Exported;
+pub use index::{Found, Index, IndexError, Indexed, IndexedSession, Wanted};
 pub use jobs::{RunEnded, RunRow};
 pub use keys::LogKeys;
 pub use library::{JobDocuments, JobRow, RunbookRow, SignedRunbook};
@@ -51,6 +58,7 @@ pub use read::{
     TenantRow, TenantStore, TokenRow,
 };
 pub use record::Recorded;
+pub use recordings::{Chunk, ChunkRow, Kept, RecordingRow};
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
 pub use turn_jobs::Piece;
 
@@ -59,9 +67,11 @@ use belay_rules::LogName;
 use database::Database;
 pub(crate) use database::FILE as DATABASE_FILE;
 use heads::{FullTiles, Heads, Shared};
+pub(crate) use objects::DIRECTORY as RECORDINGS;
+use objects::Objects;
 use sqlx::AnyPool;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +90,10 @@ struct Inner {
     shared: Arc<Shared>,
     /// Connections that read.
     readers: AnyPool,
+    /// The bytes of recordings.
+    objects: Objects,
+    /// The gateway's directory.
+    directory: PathBuf,
     /// Tells the writer to finish.
     stop: CancellationToken,
     /// The writer's task.
@@ -105,16 +119,17 @@ impl Store {
         let (heads, tiles, over) = (Heads::default(), FullTiles::default(), CancellationToken::new());
         let shared = Arc::new(Shared { database, heads, tiles, over });
         let readers = shared.database.readers()?;
+        let objects = Objects::open(directory)?;
         let writer = Writer::open(shared.clone(), keys, now).await?;
-        Ok(Self::start(shared, readers, writer))
+        Ok(Self::start(shared, readers, (objects, directory.to_owned()), writer))
     }
 
-    fn start(shared: Arc<Shared>, readers: AnyPool, writer: Writer) -> Self {
+    fn start(shared: Arc<Shared>, readers: AnyPool, (objects, directory): (Objects, PathBuf), writer: Writer) -> Self {
         let (queue, asks) = mpsc::channel(limits::QUEUE_MAX);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         tasks.spawn(writer.run(asks, stop.clone()));
         tasks.close();
-        Self(Arc::new(Inner { queue, shared, readers, stop, tasks }))
+        Self(Arc::new(Inner { queue, shared, readers, objects, directory, stop, tasks }))
     }
 
     /// Returns when the disk did not keep what was written: nothing is recorded any more, and only a new start helps.
@@ -143,6 +158,14 @@ impl Store {
 
     fn shared(&self) -> &Shared {
         &self.0.shared
+    }
+
+    fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    fn objects(&self) -> &Objects {
+        &self.0.objects
     }
 
     fn readers(&self) -> &AnyPool {

@@ -3,6 +3,7 @@
 use super::Store;
 use super::broken::{Broken, RecordError};
 use super::limits::{BYTES_PER_ENTRY, QUEUE_WAIT};
+use super::recordings::Chunk;
 use super::turn_jobs::Piece;
 use belay_certs::tlog::{Hash, leaf_hash};
 use belay_certs::{Id, Timestamp};
@@ -39,7 +40,7 @@ pub(super) struct Job {
 pub(super) enum Answered {
     /// An event is recorded.
     Recorded(Recorded),
-    /// So many bytes of a run's output are kept.
+    /// So many bytes of a run's output, or chunks of a recording, are kept.
     Kept(u64),
 }
 
@@ -57,6 +58,8 @@ pub(super) enum Work {
     },
     /// Keep a piece of a run's output: no event, for the end of the run says what all of it is.
     Keep(Box<Piece>),
+    /// Take a chunk of a recording whose bytes are durable into the tables: no event, for the session's end names all of it.
+    Chunk(Box<Chunk>),
 }
 
 impl Work {
@@ -65,6 +68,7 @@ impl Work {
         match self {
             Self::Enter(_) => 1,
             Self::Judge { ask, .. } => ask.weight(),
+            Self::Chunk(_) => 1,
             Self::Keep(piece) => piece.bytes.len().div_ceil(BYTES_PER_ENTRY).max(1),
         }
     }
@@ -119,9 +123,13 @@ impl Store {
     /// # Errors
     /// As [`Store::record`]; refused for a run that was never offered, and for more than any run may say.
     pub async fn keep(&self, piece: Piece) -> Result<u64, RecordError> {
-        match self.answered(Work::Keep(Box::new(piece))).await? {
+        self.keep_work(Work::Keep(Box::new(piece))).await
+    }
+
+    pub(super) async fn keep_work(&self, work: Work) -> Result<u64, RecordError> {
+        match self.answered(work).await? {
             Answered::Kept(kept) => Ok(kept),
-            Answered::Recorded(_) => Err(Broken::new("a piece of output was answered as an ask").into()),
+            Answered::Recorded(_) => Err(Broken::new("something to keep was answered as an ask").into()),
         }
     }
 

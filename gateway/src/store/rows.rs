@@ -216,7 +216,7 @@ impl Bound for SessionRow {
 }
 
 /// A kind of session as the table has it.
-fn kind_word(kind: belay_certs::statement::SessionKind) -> &'static str {
+pub(super) fn kind_word(kind: belay_certs::statement::SessionKind) -> &'static str {
     use belay_certs::statement::SessionKind;
     match kind {
         SessionKind::Shell => "shell",

@@ -3,8 +3,12 @@
 use super::broken::Broken;
 use super::heads::unsigned;
 use super::read::{TenantStore, rows_max};
+use super::recordings::{Kept, kept};
+use super::rows::kind_word;
 use super::sql;
+use belay_certs::statement::SessionKind;
 use belay_certs::{DeviceName, Digest, Id, PersonRef, Timestamp};
+use belay_rules::RecordingState;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -15,6 +19,8 @@ pub struct SessionFilter {
     pub device: Option<DeviceName>,
     /// Only of this person.
     pub person: Option<PersonRef>,
+    /// Only of this kind.
+    pub kind: Option<SessionKind>,
     /// Started at or after this moment.
     pub since: Timestamp,
     /// Started before this moment.
@@ -50,6 +56,16 @@ pub struct SessionRow {
     pub index: u64,
     /// Its end; none while it goes on.
     pub ended: Option<SessionEndFacts>,
+    /// What is held of its recording.
+    pub recording: Option<Kept>,
+}
+
+impl SessionRow {
+    /// Where its recording stands; none without one.
+    pub fn recording_state(&self) -> Option<RecordingState> {
+        let end = self.ended.as_ref().map(|ended| ended.recording);
+        self.recording.as_ref().map(|kept| kept.state(end))
+    }
 }
 
 /// How a session ended.
@@ -85,13 +101,14 @@ impl TenantStore {
             .bind(filter.person.as_ref().map(ToString::to_string).unwrap_or_default())
             .bind(filter.since.micros())
             .bind(filter.until.micros())
+            .bind(filter.kind.map_or("", kind_word))
             .bind(rows_max(filter.limit));
         query.fetch_all(self.store().readers()).await?.iter().map(session).collect()
     }
 }
 
-/// A row of `SESSIONS`.
-fn session(row: &AnyRow) -> Result<SessionRow, Broken> {
+/// A row of `session_shown!`.
+pub(super) fn session(row: &AnyRow) -> Result<SessionRow, Broken> {
     Ok(SessionRow {
         session: row.try_get::<&str, _>(0)?.parse()?,
         device: row.try_get::<&str, _>(1)?.parse()?,
@@ -105,6 +122,7 @@ fn session(row: &AnyRow) -> Result<SessionRow, Broken> {
         started: Timestamp::from_micros(row.try_get(9)?),
         index: unsigned(row.try_get(10)?)?,
         ended: ended(row)?,
+        recording: row.try_get::<Option<i64>, _>(19)?.map(|_| kept(row, 19)).transpose()?,
     })
 }
 

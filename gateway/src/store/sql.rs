@@ -40,6 +40,25 @@ macro_rules! devices_with_record {
     };
 }
 
+/// Columns of a recording with what its session says of it, in the order of `recordings::recording`.
+macro_rules! recording_held {
+    () => {
+        "SELECT r.device, r.session, r.begun_us, r.kept_us, r.chunks, r.bytes, r.head, r.is_last, r.readable, r.cut, r.held, \
+         r.deleted_us, s.ended_us, s.recording FROM recording r JOIN session s ON s.tenant = r.tenant \
+         AND s.device = r.device AND s.id = r.session "
+    };
+}
+
+/// Columns of a session in a list, in the order of `sessions::session`, and of its recording behind them.
+macro_rules! session_shown {
+    () => {
+        "SELECT s.id, s.device, s.access, s.person, s.account, s.kind, s.command, s.target, s.ticket, s.started_us, s.entry, \
+         s.ended_us, s.exit, s.signal, s.reason, s.bytes_in, s.bytes_out, s.recording, s.files, \
+         r.begun_us, r.kept_us, r.chunks, r.bytes, r.head, r.is_last, r.readable, r.cut, r.held, r.deleted_us \
+         FROM session s LEFT JOIN recording r ON r.tenant = s.tenant AND r.device = s.device AND r.session = s.id "
+    };
+}
+
 /// Columns of a job in a list, in the order of `library::job`.
 macro_rules! job_shown {
     () => {
@@ -184,10 +203,27 @@ texts! {
                WHERE d.tenant = $1 AND d.name > $2 AND d.state = 'pending' AND ($3 = '' OR d.token = $3) AND d.entry > $4 \
                ORDER BY d.name LIMIT $5";
     SERIAL_HIGHEST = "SELECT COALESCE(MAX(serial), 0) FROM record WHERE tenant = $1";
-    SESSIONS = "SELECT id, device, access, person, account, kind, command, target, ticket, started_us, entry, ended_us, \
-                exit, signal, reason, bytes_in, bytes_out, recording, files FROM session \
-                WHERE tenant = $1 AND ($2 = '' OR device = $2) AND ($3 = '' OR person = $3) \
-                AND started_us >= $4 AND started_us < $5 ORDER BY started_us DESC, id LIMIT $6";
+    SESSIONS = concat!(session_shown!(), "WHERE s.tenant = $1 AND ($2 = '' OR s.device = $2) AND ($3 = '' OR s.person = $3) \
+        AND s.started_us >= $4 AND s.started_us < $5 AND ($6 = '' OR s.kind = $6) ORDER BY s.started_us DESC, s.id LIMIT $7");
+    // An id is its device's own choice: of two sessions with one, the older is meant.
+    SESSION_BY_ID = concat!(session_shown!(), "WHERE s.tenant = $1 AND s.id = $2 ORDER BY s.started_us LIMIT 1");
+
+    // Recordings.
+    SESSION_OF_DEVICE = concat!(session_shown!(), "WHERE s.tenant = $1 AND s.id = $2 \
+        AND s.device IN (SELECT name FROM record WHERE join_id = $3) ORDER BY s.started_us LIMIT 1");
+    RECORDING = concat!(recording_held!(), "WHERE r.tenant = $1 AND r.device = $2 AND r.session = $3");
+    RECORDING_OF_DEVICE = concat!(recording_held!(), "WHERE r.tenant = $1 AND r.session = $2 \
+        AND r.device IN (SELECT name FROM record WHERE join_id = $3) ORDER BY r.begun_us LIMIT 1");
+    // What may be deleted: a session that goes on may stay silent for longer than recordings are kept.
+    RECORDINGS_DUE = concat!(recording_held!(), "WHERE r.tenant = $1 AND r.deleted_us IS NULL AND r.held IS NULL \
+        AND r.kept_us < $2 AND s.ended_us < $2 ORDER BY r.kept_us LIMIT $3");
+    RECORDINGS_CHANGED = concat!(recording_held!(), "WHERE r.tenant = $1 AND s.ended_us IS NOT NULL \
+        AND (r.kept_us >= $2 OR s.ended_us >= $2 OR r.deleted_us >= $2) ORDER BY r.begun_us LIMIT $3");
+    RECORDINGS_UNREADABLE = "SELECT COUNT(*) FROM recording r JOIN session s ON s.tenant = r.tenant AND s.device = r.device \
+        AND s.id = r.session WHERE r.tenant = $1 AND r.readable = 0 AND r.deleted_us IS NULL AND ($2 = '' OR s.device = $2) \
+        AND ($3 = '' OR s.person = $3) AND s.started_us >= $4 AND ($5 = '' OR s.kind = $5)";
+    CHUNKS = "SELECT number, note, signature FROM chunk WHERE tenant = $1 AND device = $2 AND session = $3 AND number >= $4 \
+              ORDER BY number LIMIT $5";
 }
 
 /// An insert of several rows at once.
@@ -260,6 +296,16 @@ pub(super) static RUN_ROWS: Insert = Insert::new(
      duration_ms = excluded.duration_ms, output = excluded.output, output_bytes = excluded.output_bytes, \
      output_dropped = excluded.output_dropped, output_kept = excluded.output_kept, changed = excluded.changed",
 );
+pub(super) static RECORDING_ROWS: Insert = Insert::new(
+    "INSERT INTO recording (tenant, device, session, begun_us, kept_us, chunks, bytes, head, is_last, readable, cut, held, \
+     deleted_us) VALUES",
+    13,
+    "ON CONFLICT (tenant, device, session) DO UPDATE SET kept_us = excluded.kept_us, chunks = excluded.chunks, \
+     bytes = excluded.bytes, head = excluded.head, is_last = excluded.is_last, readable = excluded.readable, \
+     cut = excluded.cut, held = excluded.held, deleted_us = excluded.deleted_us",
+);
+pub(super) static CHUNK_ROWS: Insert =
+    Insert::new("INSERT INTO chunk (tenant, device, session, number, note, signature) VALUES", 6, "");
 pub(super) static PIECE_ROWS: Insert = Insert::new("INSERT INTO output (tenant, job, device, at, bytes) VALUES", 5, "");
 
 #[cfg(test)]
@@ -288,6 +334,8 @@ mod tests {
             &SESSION_ROWS,
             &RUN_ROWS,
             &PIECE_ROWS,
+            &RECORDING_ROWS,
+            &CHUNK_ROWS,
         ];
         for insert in inserts {
             for rows in ROWS {

@@ -7,6 +7,7 @@ use super::broken::{Broken, RecordError};
 use super::heads::{Head, Shared, signed};
 use super::jobs::{PieceWritten, RunWritten};
 use super::record::Ready;
+use super::recordings::{ChunkWritten, RecordingWritten};
 use super::rows::{
     AccessEnd, AccessRow, EntryRow, LogRow, ObjectRow, PresenceRow, SaidRow, SessionEnd, SessionRow, TileRow,
 };
@@ -15,7 +16,7 @@ use super::transaction::{Script, Transaction};
 use belay_certs::policy::LogIdentity;
 use belay_certs::tlog::{Checkpoint, CompletedTile, Edge, NoteSigner};
 use belay_certs::{DeviceName, Digest, Id, TenantName, Timestamp};
-use belay_rules::{Event, LogName, Refusal, What};
+use belay_rules::{Event, LogName, RecordingName, Refusal, What};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -71,6 +72,9 @@ pub(super) struct Stage {
     /// Each run's newest row.
     runs: HashMap<(TenantName, Id, DeviceName), RunWritten>,
     pieces: Vec<PieceWritten>,
+    /// Each recording's newest row.
+    recordings: HashMap<RecordingName, RecordingWritten>,
+    chunks: Vec<ChunkWritten>,
 }
 
 impl Stage {
@@ -150,7 +154,27 @@ impl Stage {
 
     /// Whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.runs.is_empty() && self.pieces.is_empty()
+        self.entries.is_empty() && self.runs.is_empty() && self.pieces.is_empty() && self.recordings.is_empty()
+    }
+
+    /// Where a recording stands now.
+    pub(super) fn recording(&mut self, row: RecordingWritten) {
+        self.recordings.insert(row.name.clone(), row);
+    }
+
+    /// Whether rows of recordings wait to be written.
+    pub(super) fn has_recordings(&self) -> bool {
+        !self.recordings.is_empty()
+    }
+
+    /// A recording as this transaction has left it so far.
+    pub(super) fn recording_staged(&self, name: &RecordingName) -> Option<&RecordingWritten> {
+        self.recordings.get(name)
+    }
+
+    /// The note of a chunk whose bytes are durable.
+    pub(super) fn chunk(&mut self, row: ChunkWritten) {
+        self.chunks.push(row);
     }
 
     /// Where a run stands now.
@@ -235,6 +259,11 @@ impl Stage {
             | What::RunEnded(_)
             | What::RunWithheld { .. }
             | What::StatementRejected { .. }
+            | What::RecordingRead(_)
+            | What::RecordingCut(_)
+            | What::RecordingDeleted(_)
+            | What::RecordingHeld(_)
+            | What::RecordingReleased(_)
             | What::CommandRan { .. } => {}
         }
     }
@@ -257,6 +286,8 @@ impl Stage {
         self.said.clear();
         self.runs.clear();
         self.pieces.clear();
+        self.recordings.clear();
+        self.chunks.clear();
         Ok(())
     }
 
@@ -268,6 +299,8 @@ impl Stage {
         script.insert(&sql::SAID_ROWS, &self.said);
         script.insert(&sql::RUN_ROWS, self.runs.values());
         script.insert(&sql::PIECE_ROWS, &self.pieces);
+        script.insert(&sql::RECORDING_ROWS, self.recordings.values());
+        script.insert(&sql::CHUNK_ROWS, &self.chunks);
         self.access_ends.iter().for_each(|end| script.write(sql::ACCESS_END, end));
         self.session_ends.iter().for_each(|end| script.write(sql::SESSION_END, end));
     }

@@ -13,6 +13,7 @@ use super::rows::{policy_held, token_held};
 use super::sql;
 use super::stage::{Entered, Stage};
 use super::transaction::Transaction;
+use super::turn_recordings::Said;
 use belay_certs::policy::Chain;
 use belay_certs::token::Token;
 use belay_certs::{Digest, PersonRef, Signed, TenantName, Timestamp};
@@ -38,7 +39,7 @@ pub(super) enum Answer {
         /// How.
         outcome: Outcome,
     },
-    /// So many bytes of a run's output are there.
+    /// So many bytes of a run's output, or chunks of a recording, are there.
     Kept(u64),
 }
 
@@ -64,6 +65,7 @@ impl Turn<'_> {
             Work::Enter(ready) => Ok(Answer::New(self.enter(*ready)?, Outcome::Recorded)),
             Work::Judge { ask, seen, now } => self.judge(*ask, seen, now).await,
             Work::Keep(piece) => Ok(Answer::Kept(self.keep(*piece).await?)),
+            Work::Chunk(chunk) => Ok(Answer::Kept(self.chunk(*chunk).await?)),
         }
     }
 
@@ -90,6 +92,13 @@ impl Turn<'_> {
             Ask::CancelJob { tenant, job, by } => self.cancel_job(&tenant, job, &by, now).await,
             Ask::StopJob { tenant, job, missed } => self.stop_job(&tenant, job, missed, now).await,
             Ask::EndJob { tenant, job, runs, unanswered } => self.end_job(&tenant, job, runs, unanswered, now).await,
+            Ask::DeleteRecording { name, why } => self.delete_recording(&name, &why, now).await,
+            Ask::HoldRecording { name, by, reason } => {
+                self.hold_recording(&name, Said { by: &by, reason: &reason }, now).await
+            }
+            Ask::ReleaseRecording { name, by, reason } => {
+                self.release_recording(&name, Said { by: &by, reason: &reason }, now).await
+            }
             Ask::Connect { join, connection, address, version, held } => {
                 self.connect(join, Line { connection, address, version }, held, now).await
             }

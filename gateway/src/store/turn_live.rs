@@ -133,8 +133,11 @@ impl Turn<'_> {
             judgement => written(&case, judgement, now)?,
         };
         let entered = self.enter(ready)?;
-        if let (Body::SessionEnded { .. }, Outcome::Recorded) = (&said.body, &judgement) {
+        if let (Body::SessionEnded { session, recording, .. }, Outcome::Recorded) = (&said.body, &judgement) {
             self.stage.ended_by(join);
+            if recording.is_none() {
+                self.cut_off(&known.caller.tenant, join, *session, now).await?;
+            }
         }
         match judgement {
             Outcome::Rejected(_) => {

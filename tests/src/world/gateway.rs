@@ -10,6 +10,7 @@ use crate::{
 use anyhow::{Context, Result, bail};
 use std::{
     ffi::OsStr,
+    fs,
     net::TcpStream,
     process::{Command, ExitStatus},
 };
@@ -20,7 +21,24 @@ impl World {
         let mut init = programs()?.gateway();
         init.arg("init").arg(self.gateway_dir()).args(["--name", GATEWAY_NAME]);
         init.args(["--ssh", &ssh, "--quic", &quic, "--public-ssh", &ssh, "--public-quic", &quic]);
-        run(&mut init, b"")?.succeeded().map(drop)
+        run(&mut init, b"")?.succeeded()?;
+        // Some worlds are on small disks, and all of them are small.
+        self.keep_free(0, 0)
+    }
+
+    /// Writes into the configuration how much of the disk is not for recordings; a start goes by it.
+    ///
+    /// # Errors
+    /// There is no configuration.
+    pub fn keep_free(&self, mib: u64, percent: u64) -> Result<()> {
+        let path = self.gateway_dir().join("gateway.toml");
+        let lines = fs::read_to_string(&path)?;
+        let line = |line: &str| match line.split_once(" = ") {
+            Some(("free_mib_min", _)) => format!("free_mib_min = {mib}\n"),
+            Some(("free_percent_min", _)) => format!("free_percent_min = {percent}\n"),
+            _ => format!("{line}\n"),
+        };
+        Ok(fs::write(&path, lines.lines().map(line).collect::<String>())?)
     }
 
     /// Runs the operator's command on this gateway.

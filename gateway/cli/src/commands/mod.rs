@@ -7,6 +7,7 @@ mod device;
 mod devices;
 mod draft;
 mod evidence;
+mod hold;
 mod init;
 mod jobs;
 mod log;
@@ -89,6 +90,10 @@ pub enum Command {
     Evidence(evidence::Args),
     /// Replay a session or a run in this terminal, harmlessly
     Replay(replay::Args),
+    /// Keep a recording whatever the policy says
+    Hold(hold::Args),
+    /// Let a recording go that is held
+    Release(hold::Args),
     /// Verify a tenant's log
     #[command(subcommand)]
     Log(log::Command),
@@ -126,6 +131,8 @@ impl Command {
             Self::Search(args) => search::run(home, &args),
             Self::Evidence(args) => evidence::run(home, &args),
             Self::Replay(args) => replay::run(home, &args),
+            Self::Hold(args) => hold::hold(home, &args),
+            Self::Release(args) => hold::release(home, &args),
             Self::Log(command) => log::run(home, command),
         }
     }

@@ -7,7 +7,7 @@ use crate::{
     screen::{json, say},
     trusted::Trusted,
 };
-use belay_certs::{DeviceAddress, TenantName};
+use belay_certs::{DeviceAddress, PersonRef, TenantName};
 use serde_json::Value;
 
 /// `belay sessions`.
@@ -19,6 +19,15 @@ pub struct Args {
     /// Only sessions on this device
     #[arg(long)]
     device: Option<DeviceAddress>,
+    /// Only sessions of this person
+    #[arg(long)]
+    person: Option<PersonRef>,
+    /// Only sessions begun since: 24h, 7d, or a moment as 2026-11-21T09:00:00Z
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<String>,
+    /// Only sessions of this kind
+    #[arg(long, value_parser = ["shell", "exec", "sftp", "forward"])]
+    kind: Option<String>,
     /// At most so many, the newest first
     #[arg(long, value_name = "N")]
     limit: Option<u32>,
@@ -34,14 +43,17 @@ pub struct Args {
 pub fn run(home: &Home, args: &Args) -> Outcome {
     let trusted = Trusted::load(home)?;
     let mut words = vec!["sessions".to_owned()];
-    if let Some(tenant) = &args.tenant {
-        words.extend(["--tenant".to_owned(), tenant.to_string()]);
-    }
-    if let Some(device) = &args.device {
-        words.extend(["--device".to_owned(), device.to_string()]);
-    }
-    if let Some(limit) = args.limit {
-        words.extend(["--limit".to_owned(), limit.to_string()]);
+    let options = [
+        ("--tenant", args.tenant.as_ref().map(ToString::to_string)),
+        ("--device", args.device.as_ref().map(ToString::to_string)),
+        ("--person", args.person.as_ref().map(ToString::to_string)),
+        ("--since", args.since.clone()),
+        ("--kind", args.kind.clone()),
+        ("--limit", args.limit.map(|limit| limit.to_string())),
+    ];
+    for (option, value) in options {
+        // One word: a value that begins with a dash stays a value.
+        words.extend(value.map(|value| format!("{option}={value}")));
     }
     words.push("--json".to_owned());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();

@@ -112,6 +112,13 @@ fn every_event() -> Vec<What> {
         What::CommandRan { words: vec![text()] },
     ];
     all.extend(device_events());
+    all.extend([
+        What::RecordingRead(RecordingRead { session: ID, kind: Look::Search }),
+        What::RecordingCut(RecordingCut { session: ID, chunks: 2, head: digest }),
+        What::RecordingDeleted(RecordingDeleted { session: ID, chunks: 2, bytes: 3, head: digest, why: text() }),
+        What::RecordingHeld(RecordingHold { session: ID, reason: text() }),
+        What::RecordingReleased(RecordingHold { session: ID, reason: text() }),
+    ]);
     all
 }
 

@@ -89,7 +89,7 @@ impl Bench {
 
 /// A control stream as the device has it.
 pub(in crate::quic) struct Line {
-    connection: Connection,
+    pub(in crate::quic) connection: Connection,
     send: SendStream,
     frames: Frames<AgentPhase>,
 }

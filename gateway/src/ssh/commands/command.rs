@@ -3,15 +3,15 @@
 //! Only what is said, never whether it is allowed or true.
 
 mod orders;
+mod recordings;
 mod said;
 
-use super::{jobs::Wanted, proof::Which, show::Form};
-use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, SESSIONS_MAX, TAIL_MAX};
+use super::{jobs::Wanted, proof::Which, recording::Hold, show::Form};
+use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, TAIL_MAX};
 use belay_certs::{DeviceAddress, DeviceName, Digest, Id, RunbookName, TenantName};
+pub(super) use recordings::Sought;
 use said::Rest;
 
-/// Sessions shown when nobody says how many.
-const SESSIONS_DEFAULT: u64 = 100;
 /// Entries shown when nobody says how many.
 const TAIL_DEFAULT: u64 = 20;
 
@@ -40,7 +40,14 @@ Commands of this gateway, as `ssh gw COMMAND`:
   job JOB [--device D] [--follow] [--json|--csv]             one job, run by run
   job JOB --device D --output                                what one run wrote
   cancel JOB                                                 call a job off
-  sessions [--tenant T] [--device D] [--limit N] [--json]    who had which session
+  sessions [--tenant T] [--person P] [--device D] [--since M] [--kind K] [--limit N] [--json]
+                                                             who had which session; M is 24h, 7d or a moment
+  recording SESSION [--from N]                               what a session showed, with its notes, as a tar
+  recording SESSION --json                                   what there is of it
+  search TEXT [--tenant T] [--person P] [--device D] [--since M] [--kind K] [--limit N] [--json]
+                                                             lines that sessions showed
+  hold SESSION --reason TEXT                                 keep a recording whatever the policy says
+  release SESSION --reason TEXT                              let it go again
   log tail TENANT [--limit N] [--json]                       the newest entries of the log
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
@@ -103,7 +110,13 @@ pub(super) enum Command {
     /// A job is called off.
     Cancel { id: Id },
     /// Sessions, the newest first.
-    Sessions { tenant: Option<TenantName>, device: Option<DeviceAddress>, limit: u64, form: Form },
+    Sessions { sought: Sought, form: Form },
+    /// What a session showed.
+    Recording { id: Id, from: u64, form: Form },
+    /// Lines that sessions showed.
+    Search { text: String, sought: Sought, form: Form },
+    /// A recording is held, or let go.
+    Hold { id: Id, reason: String, wanted: Hold },
     /// The newest entries of a log.
     LogTail { tenant: TenantName, limit: u64, form: Form },
     /// A whole log, or an earlier life of it.
@@ -136,7 +149,11 @@ pub(super) fn parse(words: &[String]) -> Result<Command, String> {
         "jobs" => orders::jobs(rest),
         "job" => orders::job(rest),
         "cancel" => orders::cancel(rest),
-        "sessions" => sessions(rest),
+        "sessions" => recordings::sessions(rest),
+        "recording" => recordings::recording(rest),
+        "search" => recordings::search(rest),
+        "hold" => recordings::hold(rest, Hold::Lay),
+        "release" => recordings::hold(rest, Hold::Lift),
         "log" => log(rest),
         other => Err(format!("there is no command {other:?}; `ssh gw help` lists them")),
     }
@@ -185,18 +202,6 @@ fn recertify(rest: Rest<'_>) -> Result<Command, String> {
 fn approve(rest: Rest<'_>) -> Result<Command, String> {
     let said = rest.read("approve TENANT [--json]", 1, &["--json"])?;
     Ok(Command::Approve { form: said.form, tenant: said.one_tenant("approve TENANT [--json]")? })
-}
-
-fn sessions(rest: Rest<'_>) -> Result<Command, String> {
-    let usage = "sessions [--tenant T] [--device D] [--limit N] [--json]";
-    let said = rest.read(usage, 0, &["--tenant", "--device", "--limit", "--json"])?;
-    if let (Some(tenant), Some(device)) = (&said.tenant, &said.device)
-        && device.tenant != *tenant
-    {
-        return Err(format!("{device} is not a device of {tenant}; leave --tenant out"));
-    }
-    let limit = said.limit.unwrap_or(SESSIONS_DEFAULT).min(SESSIONS_MAX);
-    Ok(Command::Sessions { tenant: said.tenant, device: said.device, limit, form: said.form })
 }
 
 fn policy(mut rest: Rest<'_>) -> Result<Command, String> {

@@ -15,9 +15,11 @@ mod log;
 mod pending;
 mod policy;
 mod proof;
+mod recording;
 mod records;
 mod run;
 mod runbook;
+mod search;
 mod sessions;
 mod show;
 mod token;
@@ -165,9 +167,10 @@ impl Call<'_> {
             Command::Jobs { tenant, limit, form } => jobs::list(self, tenant.as_ref(), limit, form).await?,
             Command::Job { id, device, wanted } => jobs::one(self, id, device.as_ref(), wanted, stdout).await?,
             Command::Cancel { id } => run::cancel(self, id).await?,
-            Command::Sessions { tenant, device, limit, form } => {
-                sessions::run(self, tenant.as_ref(), device.as_ref(), limit, form).await?
-            }
+            Command::Sessions { sought, form } => sessions::run(self, &sought, form).await?,
+            Command::Recording { id, from, form } => recording::run(self, id, from, form, stdout).await?,
+            Command::Search { text, sought, form } => search::run(self, &text, &sought, form).await?,
+            Command::Hold { id, reason, wanted } => recording::hold(self, id, reason, wanted).await?,
             Command::LogTail { tenant, limit, form } => log::tail(self, &tenant, limit, form, stdout).await?,
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
             Command::LogProof { tenant, which } => proof::run(self, &tenant, which).await?,

@@ -2,10 +2,12 @@
 
 use super::{
     Call, Failure, Place,
+    command::Sought,
     show::{self, Form, or_empty},
 };
 use crate::store::{SessionFilter, SessionRow};
-use belay_certs::{DeviceAddress, Id, PersonRef, TenantName, Timestamp, policy::ActionKind};
+use belay_certs::{Id, PersonRef, TenantName, Timestamp, policy::ActionKind};
+use belay_rules::RecordingState;
 use serde::Serialize;
 
 /// One session, as JSON.
@@ -26,19 +28,27 @@ struct Row {
     /// What a file session did, in numbers; its paths are in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     files: Option<String>,
+    /// None where nothing was recorded.
+    recording: Option<Recorded>,
 }
 
-pub(super) async fn run(
-    call: &Call<'_>,
-    tenant: Option<&TenantName>,
-    device: Option<&DeviceAddress>,
-    limit: u64,
-    form: Form,
-) -> Result<String, Failure> {
-    let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+/// What there is of a session's recording, as JSON.
+#[derive(Serialize)]
+struct Recorded {
+    state: &'static str,
+    chunks: u64,
+    bytes: u64,
+    /// Whether the gateway can read it.
+    readable: bool,
+    held: bool,
+}
+
+pub(super) async fn run(call: &Call<'_>, sought: &Sought, form: Form) -> Result<String, Failure> {
+    let limit = u32::try_from(sought.limit).unwrap_or(u32::MAX);
+    let tenant = sought.tenant.as_ref().or(sought.device.as_ref().map(|device| &device.tenant));
     let mut rows = Vec::new();
-    for place in call.granted(tenant.or(device.map(|device| &device.tenant))).await? {
-        rows.extend(of_tenant(call, &place, device, limit).await?);
+    for place in call.granted(tenant).await? {
+        rows.extend(of_tenant(call, &place, sought, limit).await?);
         // Never more than one tenant's worth beyond the limit, however many tenants there are.
         rows.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
         rows.truncate(limit as usize);
@@ -52,18 +62,19 @@ pub(super) async fn run(
     }
 }
 
-async fn of_tenant(
-    call: &Call<'_>,
-    place: &Place,
-    device: Option<&DeviceAddress>,
-    limit: u32,
-) -> Result<Vec<Row>, Failure> {
+async fn of_tenant(call: &Call<'_>, place: &Place, sought: &Sought, limit: u32) -> Result<Vec<Row>, Failure> {
     let Some(store) = call.gateway.store.tenant(&place.tenant) else { return Ok(Vec::new()) };
-    let everybody = call.holds(place, ActionKind::Audit);
+    let own = (!call.holds(place, ActionKind::Audit)).then(|| place.person.clone());
+    if let (Some(own), Some(person)) = (&own, &sought.person)
+        && own != person
+    {
+        return Ok(Vec::new());
+    }
     let filter = SessionFilter {
-        device: device.map(|device| device.device.clone()),
-        person: (!everybody).then(|| place.person.clone()),
-        since: Timestamp::from_micros(0),
+        device: sought.device.as_ref().map(|device| device.device.clone()),
+        person: own.or_else(|| sought.person.clone()),
+        kind: sought.kind,
+        since: sought.since.map_or(Timestamp::from_micros(0), |since| since.before(call.now())),
         until: Timestamp::from_micros(i64::MAX),
         limit,
     };
@@ -71,7 +82,16 @@ async fn of_tenant(
 }
 
 fn row(tenant: &TenantName, session: SessionRow) -> Row {
+    let state = session.recording_state().map_or("", RecordingState::as_str);
+    let recording = session.recording.as_ref().map(|kept| Recorded {
+        state,
+        chunks: kept.chunks,
+        bytes: kept.bytes,
+        readable: kept.is_readable,
+        held: kept.hold.is_some(),
+    });
     Row {
+        recording,
         id: session.session,
         device: format!("{}.{tenant}", session.device),
         person: session.person,
@@ -86,7 +106,7 @@ fn row(tenant: &TenantName, session: SessionRow) -> Row {
 }
 
 fn cells(row: Row) -> [String; 8] {
-    let Row { id: _, device, person, account, kind, command, started, ended, exit, files } = row;
+    let Row { id: _, device, person, account, kind, command, started, ended, exit, files, recording: _ } = row;
     let (started, ended) = (started.whole_second().to_string(), or_empty(ended.map(Timestamp::whole_second)));
     [started, ended, device, person.to_string(), account, kind, or_empty(exit), command.or(files).unwrap_or_default()]
 }

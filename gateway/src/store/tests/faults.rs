@@ -143,6 +143,8 @@ fn stuck(world: &World) -> (Store, mpsc::Receiver<Job>) {
         queue,
         shared: inner.shared.clone(),
         readers: inner.readers.clone(),
+        objects: super::super::Objects::open(&inner.directory).unwrap(),
+        directory: inner.directory.clone(),
         stop: inner.stop.clone(),
         tasks: inner.tasks.clone(),
     }));

@@ -46,7 +46,7 @@ fn disconnect(join: Id, connection: u8) -> Ask {
 
 fn filter() -> SessionFilter {
     let (since, until) = (Timestamp::from_seconds(0), now().plus(1));
-    SessionFilter { device: None, person: None, since, until, limit: 10 }
+    SessionFilter { device: None, person: None, kind: None, since, until, limit: 10 }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod fixtures;
 mod jobs;
 mod live;
 mod log;
+mod recordings;
 mod restart;
 
 use super::broken::Broken;
@@ -102,7 +103,8 @@ async fn open(directory: &TempDir) -> Result<(Store, Arc<Faults>), Broken> {
     let readers = shared.database.readers()?;
     let writer = super::Writer::open(shared.clone(), keys, now()).await?;
     let faults = writer.faults.clone();
-    Ok((Store::start(shared, readers, writer), faults))
+    let objects = super::Objects::open(directory.path())?;
+    Ok((Store::start(shared, readers, (objects, directory.path().to_owned()), writer), faults))
 }
 
 /// An archive in memory.

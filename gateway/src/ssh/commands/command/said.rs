@@ -1,7 +1,8 @@
 //! A command's words, sorted into options and the rest.
 
 use super::super::show::Form;
-use belay_certs::{DeviceAddress, DeviceName, Id, RunbookName, TenantName};
+use super::recordings::{KindWord, Since};
+use belay_certs::{DeviceAddress, DeviceName, Id, PersonRef, RunbookName, TenantName};
 use std::{iter::Peekable, slice::Iter, str::FromStr};
 
 /// The words that were not looked at yet.
@@ -22,6 +23,10 @@ pub(super) struct Said {
     pub(super) token: Option<Id>,
     pub(super) beyond: Option<u64>,
     pub(super) wait: Option<u64>,
+    pub(super) person: Option<PersonRef>,
+    pub(super) since: Option<Since>,
+    pub(super) kind: Option<KindWord>,
+    pub(super) reason: Option<String>,
     pub(super) form: Form,
     /// A device by its name, with or without its tenant.
     pub(super) run_of: Option<DeviceName>,
@@ -77,6 +82,10 @@ impl Rest<'_> {
                 "--after" => once(&mut said.after, name, &value)?,
                 "--token" => once(&mut said.token, name, &value)?,
                 "--beyond" => once(&mut said.beyond, name, &value)?,
+                "--person" => once(&mut said.person, name, &value)?,
+                "--since" => once(&mut said.since, name, &value)?,
+                "--kind" => once(&mut said.kind, name, &value)?,
+                "--reason" => once(&mut said.reason, name, &value)?,
                 "--wait" => once(&mut said.wait, name, &value)?,
                 _ => return Err(format!("{name} takes no value; write `{usage}`")),
             }

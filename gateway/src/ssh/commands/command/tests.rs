@@ -1,7 +1,7 @@
 //! Every command as it is written, and as it is written wrongly.
 
 use super::*;
-use crate::limits::JOBS_SHOWN_MAX;
+use crate::limits::{HOLD_REASON_BYTES_MAX, JOBS_SHOWN_MAX, SEARCH_SHOWN_MAX, SESSIONS_MAX};
 use crate::seeded::Seeded;
 
 fn read(line: &str) -> Result<Command, String> {
@@ -58,11 +58,6 @@ fn every_command_is_read_as_it_is_written() {
         ("policy show --from 3 acme --json", Command::PolicyShow { tenant: acme(), from: 3, form: Form::Json }),
         ("policy push acme", Command::PolicyPush { tenant: acme() }),
         ("policy fetch", Command::PolicyFetch),
-        ("sessions", Command::Sessions { tenant: None, device: None, limit: SESSIONS_DEFAULT, form: Form::Table }),
-        (
-            "sessions --device web1.acme --limit 5",
-            Command::Sessions { tenant: None, device: Some("web1.acme".parse().unwrap()), limit: 5, form: Form::Table },
-        ),
         ("log tail acme --limit 99999999", Command::LogTail { tenant: acme(), limit: TAIL_MAX, form: Form::Table }),
         ("log export acme", Command::LogExport { tenant: acme(), life: None }),
         ("log export acme/1", Command::LogExport { tenant: acme(), life: Some(1) }),
@@ -188,6 +183,10 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
         "log export acme/1",
         "log proof acme 01010101010101010101010101010101",
         "approve \"acme\" --json",
+        "sessions --person tech --since 24h --kind exec --json",
+        "search 'rm -rf' --tenant acme --since 2026-11-21T09:00:00Z --limit 99999",
+        "recording 00000000000000000000000000000001 --from 3",
+        "hold 00000000000000000000000000000001 --reason 'case 7'",
     ];
     let (mut seeded, mut taken, mut refused) = (Seeded::new(0xc0de), 0, 0);
     for turn in 0..20_000 {
@@ -198,11 +197,14 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
                 let bounded = match &command {
                     Command::Pending { wanted, .. } => wanted.wait_seconds <= PENDING_WAIT_SECONDS_MAX,
                     Command::Records { limit, .. } => *limit <= RECORDS_MAX,
-                    Command::Sessions { limit, .. } => *limit <= SESSIONS_MAX,
+                    Command::Sessions { sought, .. } => sought.limit <= SESSIONS_MAX,
+                    Command::Search { sought, .. } => sought.limit <= SEARCH_SHOWN_MAX,
+                    Command::Hold { reason, .. } => reason.len() <= HOLD_REASON_BYTES_MAX,
                     Command::LogTail { limit, .. } => *limit <= TAIL_MAX,
                     Command::Jobs { limit, .. } => *limit <= JOBS_SHOWN_MAX,
                     Command::Help
                     | Command::Devices { .. }
+                    | Command::Recording { .. }
                     | Command::Recertify { .. }
                     | Command::Token { .. }
                     | Command::Approve { .. }

@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 24] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -20,6 +20,12 @@ const COMMANDS: [(&str, &[&str]); 18] = [
     ("policy push acme", &["acme"]),
     ("sessions", &["acme", "globex"]),
     ("sessions --device web1.acme", &["acme"]),
+    ("sessions --person tech --since 24h --kind exec", &["acme", "globex"]),
+    ("search passwd --tenant acme", &["acme"]),
+    ("search passwd --json", &["acme", "globex"]),
+    ("recording 00000000000000000000000000000001", &["acme", "globex"]),
+    ("hold 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
+    ("release 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
     ("log tail acme", &["acme"]),
     ("log tail acme --json", &["acme"]),
     ("log export acme", &["acme"]),

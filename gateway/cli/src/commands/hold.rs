@@ -1,0 +1,57 @@
+//! `belay hold` and `belay release`: a recording stays whatever the policy's `keep` says, or goes by it again.
+
+use crate::{
+    failure::{Failure, Outcome, refused},
+    gateway,
+    home::Home,
+    screen::say,
+    trusted::Trusted,
+};
+use belay_certs::Id;
+
+/// `belay hold` and `belay release`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The session's id, as `belay sessions --json` shows it
+    #[arg(value_name = "SESSION")]
+    session: Id,
+    /// Why: it stands in the tenant's log
+    #[arg(long, value_name = "TEXT")]
+    reason: String,
+}
+
+/// Holds a recording.
+///
+/// # Errors
+/// The gateway refuses, or none shows such a recording.
+pub fn hold(home: &Home, args: &Args) -> Outcome {
+    tell(home, "hold", args)
+}
+
+/// Lets one go.
+///
+/// # Errors
+/// As [`hold`].
+pub fn release(home: &Home, args: &Args) -> Outcome {
+    tell(home, "release", args)
+}
+
+/// Every gateway is told: a session is known to one of them, and the others say that they have none.
+fn tell(home: &Home, word: &str, args: &Args) -> Outcome {
+    let trusted = Trusted::load(home)?;
+    let gateways = trusted.gateways(home)?;
+    let (session, reason) = (args.session.to_string(), format!("--reason={}", args.reason));
+    let mut why = None;
+    for answer in gateway::at_once(&gateways, |gateway| gateway.run(&[word, &session, &reason], &[])) {
+        match answer {
+            Ok(said) => {
+                say(String::from_utf8_lossy(&said).trim_end());
+                return Ok(());
+            }
+            // A gateway that could not be asked may have it: that is said rather than that another has not.
+            Err(failure) if !matches!(why, Some(Failure::Unreachable(_))) => why = Some(failure),
+            Err(_) => {}
+        }
+    }
+    Err(why.unwrap_or_else(|| refused("no gateway is known")))
+}

@@ -1,0 +1,74 @@
+//! Recordings that were kept for as long as their tenant's policy says are deleted: recorded first, then removed.
+//!
+//! A hold wins: the store judges that in the same transaction. The notes stay, so that whoever has a copy can still prove it.
+
+use crate::{
+    Gateway, limits,
+    store::{Broken, RecordError, RecordingRow},
+};
+use belay_certs::{TenantName, Timestamp, time::DAY};
+use belay_rules::Ask;
+use std::sync::Arc;
+
+/// Deletes what is due, again and again until the gateway stops; and first the rest of what a crash left half deleted.
+///
+/// Cut off half-way: a deletion that is recorded is finished at the next start.
+pub(crate) async fn keep_to_it(gateway: Arc<Gateway>) {
+    let deleting = async {
+        match gateway.store.sweep_chunks().await {
+            Ok(0) => {}
+            Ok(objects) => tracing::info!(objects, "the rest of recordings whose deletion was cut off is removed"),
+            Err(error) => tracing::error!("recordings whose deletion was cut off are not all removed: {error}"),
+        }
+        let mut changes = gateway.book.changes();
+        loop {
+            // Changes from here on make another look.
+            changes.mark_unchanged();
+            for tenant in gateway.book.tenants() {
+                if let Err(error) = of_tenant(&gateway, &tenant).await {
+                    tracing::error!(%tenant, "recordings that are due were not deleted: {error}");
+                }
+            }
+            let _ = tokio::time::timeout(limits::RETENTION_EVERY, changes.changed()).await;
+        }
+    };
+    gateway.stop.run_until_cancelled(deleting).await;
+}
+
+/// What of one tenant is due; how many recordings were deleted.
+pub(crate) async fn of_tenant(gateway: &Gateway, tenant: &TenantName) -> Result<u64, Broken> {
+    let Some(days) = gateway.book.chain(tenant).and_then(|chain| chain.policy().recording.keep_days) else {
+        return Ok(0);
+    };
+    let Some(store) = gateway.store.tenant(tenant) else { return Ok(0) };
+    let before = Timestamp::from_micros(gateway.now().micros().saturating_sub(DAY.saturating_mul(i64::from(days))));
+    let why = format!("the policy says `keep = \"{days}d\"`");
+    let mut deleted = 0;
+    loop {
+        let due = store.recordings_due(before).await?;
+        let mut now = 0;
+        for recording in &due {
+            now += u64::from(delete(gateway, recording, &why).await?);
+        }
+        deleted += now;
+        // What was held or came to life meanwhile is asked for again in a while, not at once.
+        if now == 0 {
+            return Ok(deleted);
+        }
+    }
+}
+
+/// Whether it was deleted; one that was held a moment ago is not.
+async fn delete(gateway: &Gateway, recording: &RecordingRow, why: &str) -> Result<bool, Broken> {
+    let ask = Ask::DeleteRecording { name: recording.name.clone(), why: why.to_owned() };
+    match gateway.record(ask).await {
+        Ok(_) => {}
+        Err(RecordError::Refused(refusal)) => {
+            tracing::info!(session = %recording.name.session, "a recording stays: {refusal}");
+            return Ok(false);
+        }
+        Err(RecordError::Broken(broken)) => return Err(broken),
+    }
+    gateway.store.remove_chunks(&recording.name).await?;
+    Ok(true)
+}

@@ -1,0 +1,147 @@
+//! `search`: the lines that sessions showed or were told, in recordings that the gateway can read. For auditors only.
+
+use super::{
+    Call, Failure, Place,
+    command::Sought,
+    recording::note_looks,
+    show::{self, Form},
+};
+use crate::{
+    act::index::catch_up,
+    limits,
+    store::{Found, IndexError, TenantStore, Wanted},
+};
+use belay_certs::{Id, PersonRef, TenantName, Timestamp, policy::ActionKind};
+use belay_rules::event::Look;
+use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// One line that was found, as JSON.
+#[derive(Serialize)]
+struct Row {
+    tenant: TenantName,
+    session: Id,
+    /// `web1.acme`.
+    device: String,
+    person: PersonRef,
+    kind: String,
+    started: Timestamp,
+    at_ms: u64,
+    line: String,
+}
+
+/// The whole answer, as JSON.
+#[derive(Serialize)]
+struct Answer {
+    found: Vec<Row>,
+    /// Recordings that fit, and that only the auditors can read.
+    unreadable: u64,
+    /// Recordings that are not in the index yet, or more.
+    waiting: u64,
+}
+
+pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form) -> Result<String, Failure> {
+    let tenant = sought.tenant.as_ref().or(sought.device.as_ref().map(|device| &device.tenant));
+    let places = call.granted(tenant).await?;
+    let auditing: Vec<Place> = places.into_iter().filter(|place| call.holds(place, ActionKind::Audit)).collect();
+    if auditing.is_empty() {
+        return Err(call.lacks(tenant, ActionKind::Audit));
+    }
+    let since = sought.since.map_or(Timestamp::from_micros(0), |since| since.before(call.now()));
+    let limit = u32::try_from(sought.limit).unwrap_or(u32::MAX);
+    let wanted = Wanted {
+        text: text.to_owned(),
+        person: sought.person.clone(),
+        device: sought.device.as_ref().map(|device| device.device.clone()),
+        since,
+        kind: sought.kind,
+        limit,
+    };
+    let mut answer = Answer { found: Vec::new(), unreadable: 0, waiting: 0 };
+    let mut looks = Vec::new();
+    for place in auditing {
+        let Some(store) = call.gateway.store.tenant(&place.tenant) else { continue };
+        answer.waiting += catch_up(call.gateway, &place.tenant, limits::INDEX_WAIT).await?;
+        answer.unreadable += store.unreadable(&wanted).await?;
+        let found = found(call, &store, &wanted).await?;
+        answer.found.extend(found.into_iter().map(|found| row(&place.tenant, found)));
+        // Never more than one tenant's worth beyond the limit.
+        answer
+            .found
+            .sort_by(|a, b| b.started.cmp(&a.started).then_with(|| (a.session, a.at_ms).cmp(&(b.session, b.at_ms))));
+        answer.found.truncate(limit as usize);
+        looks.push(place);
+    }
+    for place in &looks {
+        let shown = answer.found.iter().filter(|row| row.tenant == place.tenant);
+        let sessions: BTreeSet<_> = shown.map(|row| (row.device.clone(), row.session)).collect();
+        let named = sessions.into_iter().filter_map(|(device, session)| {
+            let (device, _) = device.split_once('.')?;
+            Some((device.parse().ok()?, session))
+        });
+        note_looks(call, place, Look::Search, named).await?;
+    }
+    match form {
+        Form::Json => Ok(show::json(&answer)?),
+        Form::Table => Ok(table(answer)),
+    }
+}
+
+/// What the index of one tenant says. One that is found damaged here is made anew behind this.
+async fn found(call: &Call<'_>, store: &TenantStore, wanted: &Wanted) -> Result<Vec<Found>, Failure> {
+    for _ in 0..2 {
+        let searched = match call.gateway.store.index(store.name()).await {
+            Ok(mut index) => {
+                let searched = index.search(wanted).await;
+                index.close().await;
+                searched
+            }
+            Err(error) => Err(error),
+        };
+        match searched {
+            Ok(found) => return Ok(found),
+            Err(IndexError::Broken(why)) => return Err(why.into()),
+            Err(IndexError::Damaged(why)) => {
+                tracing::warn!(tenant = %store.name(), "the index is damaged and is made anew: {why}");
+                call.gateway.indexes.make_anew(call.gateway, store.name()).await?;
+                catch_up(call.gateway, store.name(), limits::INDEX_WAIT).await?;
+            }
+        }
+    }
+    Err(Failure::Refused("the index of this tenant is being made anew; search again in a while".to_owned()))
+}
+
+fn row(tenant: &TenantName, found: Found) -> Row {
+    Row {
+        tenant: tenant.clone(),
+        session: found.session,
+        device: format!("{}.{tenant}", found.device),
+        person: found.person,
+        kind: found.kind,
+        started: found.started,
+        at_ms: found.at_ms,
+        line: found.line,
+    }
+}
+
+fn table(answer: Answer) -> String {
+    let cells: Vec<_> = answer.found.into_iter().map(cells).collect();
+    let mut text = show::table(["SESSION", "STARTED", "AT", "DEVICE", "PERSON", "LINE"], &cells);
+    if answer.unreadable > 0 {
+        let unreadable = answer.unreadable;
+        text.push_str(&format!(
+            "{unreadable} recordings are encrypted to the auditors: `belay search` looks into them on your own machine\n"
+        ));
+    }
+    if answer.waiting > 0 {
+        text.push_str("the newest recordings are not searched yet; search again in a while\n");
+    }
+    text
+}
+
+fn cells(row: Row) -> [String; 6] {
+    let seconds = row.at_ms / 1_000;
+    let at = format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    let started = row.started.whole_second().to_string();
+    [row.session.to_string(), started, at, row.device, row.person.to_string(), row.line]
+}
