@@ -50,7 +50,7 @@ const CRATES: &[CrateRule] = &[
     ("belay-agent-rules", &["belay-protocol", "belay-certs"], &[RUNTIMES, SOCKETS, SQL, WEB, SSH_SERVER]),
     ("belay-agent", &["belay-protocol", "belay-certs", "belay-agent-rules"], &[SQL, WEB]),
     ("belay-gateway", &["belay-protocol", "belay-certs", "belay-rules"], &[]),
-    ("belay-cli", &["belay-protocol", "belay-certs"], &[RUNTIMES, SOCKETS, SQL, WEB, SSH_SERVER]),
+    ("belay-cli", &["belay-protocol", "belay-certs"], &[RUNTIMES, SOCKETS, WEB, SSH_SERVER]),
     (
         "belay-fuzz",
         &["belay-protocol", "belay-certs", "belay-rules", "belay-agent-rules"],

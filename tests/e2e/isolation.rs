@@ -44,7 +44,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 53] = [
+const COMMANDS: [(&str, Fed); 59] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -102,6 +102,8 @@ const COMMANDS: [(&str, Fed); 53] = [
     ("log tail TENANT --follow --from 0 --json", Fed::Nothing),
     ("log export TENANT", Fed::Nothing),
     ("log checkpoint TENANT", Fed::Nothing),
+    ("log proof TENANT 0", Fed::Nothing),
+    ("log proof TENANT 00000000000000000000000000000001", Fed::Nothing),
 ];
 /// Every command that names a job, which JOB stands for: it is looked for among the caller's own tenants.
 const JOB_COMMANDS: [&str; 5] =

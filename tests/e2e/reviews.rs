@@ -93,6 +93,7 @@ fn a_job_of_high_risk_waits_and_neither_who_signed_nor_who_brought_it_reviews_it
     jobs::order(&tech, &["noop", "--on", "acme/*"]).must();
     jobs::order(&tech, &["wipe", "--on", "web1.acme"]).must();
     let id = jobs::newest(&tech);
+    assert!(jobs::states(&jobs::job(&tech, &id)).iter().all(|(_, state)| state == "succeeded"));
     let rows = listed(&author, "waiting");
     assert_eq!((rows.len(), &rows[0]["subject"], &rows[0]["kind"]), (1, &Value::from(id.clone()), &"job".into()));
     assert!(rows[0]["why"].as_str().unwrap().contains("wipe is of high risk"), "{rows:#?}");

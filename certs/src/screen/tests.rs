@@ -1,3 +1,5 @@
+//! What a terminal showed, line by line, and what of it may be shown again; hostile output included.
+
 use super::*;
 use crate::limits::SCREEN_LINE_BYTES_MAX;
 

@@ -94,6 +94,14 @@ pub fn cached(home: &Home, tenant: &TenantName, pin: &Digest) -> Outcome<Option<
     Ok(Some(held))
 }
 
+/// All versions that are kept of a tenant's policy, from 0 on, with the signatures that count.
+///
+/// # Errors
+/// A file of the cache cannot be read.
+pub fn documents(home: &Home, tenant: &TenantName) -> Outcome<Vec<Signed>> {
+    read_dir(&home.policies(tenant))
+}
+
 /// The device CAs that earlier versions in the cache named and `now` does not. Every document there was verified when it came.
 pub fn device_cas_gone(home: &Home, tenant: &TenantName, now: &[PublicKey]) -> Vec<PublicKey> {
     let documents = read_dir(&home.policies(tenant)).unwrap_or_default();

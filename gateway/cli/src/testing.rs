@@ -1,5 +1,6 @@
 //! Tenants for the tests of this crate: keys, an invite, and signed versions of a policy that follow each other.
 
+pub mod recorded;
 pub mod stage;
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct Customer {
     pub device_ca: PrivateKey,
     pub person: PrivateKey,
     pub gateway_key: PrivateKey,
+    /// The private key of its log.
+    pub log: NoteSigner,
     pub versions: Vec<Signed>,
 }
 
@@ -48,6 +51,7 @@ impl Customer {
             device_ca: key("device-ca"),
             person: key("alice"),
             gateway_key: key("gateway"),
+            log: NoteSigner::generate(&format!("gw.example/{name}")).unwrap(),
             versions: Vec::new(),
         };
         let beginning = Beginning {
@@ -77,7 +81,6 @@ impl Customer {
 
     /// The same as its file.
     pub fn invite_text(&self) -> String {
-        let log = NoteSigner::generate(&format!("gw.example/{}", self.name)).unwrap();
         format!(
             "format = 1\ntenant = \"{}\"\ngateway = \"gw.example\"\nssh = \"gw.example:2222\"\nssh_host_keys = [\"{}\"]\n\
              addresses = [\"gw.example:4433\"]\ntransport_ca = [\"{}\"]\norigin = \"gw.example/{}\"\nvkey = \"{}\"\n",
@@ -85,7 +88,7 @@ impl Customer {
             self.gateway_key.public().line(),
             Digest::of(b"ca"),
             self.name,
-            log.vkey()
+            self.log.vkey()
         )
     }
 

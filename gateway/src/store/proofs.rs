@@ -30,6 +30,22 @@ impl Store {
         self.prove(&head, index, row.try_get(0)?, consistency_from).await
     }
 
+    /// The receipts for several entries of `log`, all against one head; no consistency proof.
+    ///
+    /// # Errors
+    /// As [`Store::receipt`].
+    pub async fn receipts(&self, log: &LogName, indices: &[u64]) -> Result<Vec<Receipt>, Broken> {
+        let head = self.head(log)?;
+        let mut receipts = Vec::with_capacity(indices.len());
+        for index in indices {
+            let query = sqlx::query(sql::ENTRY).bind(head.id).bind(signed(*index)?);
+            let row = query.fetch_optional(self.readers()).await?;
+            let row = row.ok_or_else(|| Broken::new(format!("log {log} has no entry {index}")))?;
+            receipts.push(self.prove(&head, *index, row.try_get(0)?, 0).await?);
+        }
+        Ok(receipts)
+    }
+
     /// The receipt for what was just recorded: as [`Store::receipt`], without reading the entry again.
     ///
     /// # Errors

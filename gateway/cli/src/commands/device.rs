@@ -25,7 +25,7 @@ use belay_certs::{
     device::DeviceRecord,
     policy::{Action, DeviceFacts, Question, decide},
 };
-use held::HeldRecord;
+pub(crate) use held::HeldRecord;
 use std::{collections::BTreeSet, path::PathBuf};
 
 /// `belay device …`.

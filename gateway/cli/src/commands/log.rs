@@ -3,6 +3,7 @@
 //! `belay log tail` is in `log/tail.rs`.
 
 mod archive;
+mod proof;
 mod tail;
 
 use crate::{
@@ -36,6 +37,8 @@ pub enum Command {
     Verify(Verify),
     /// Show a tenant's newest events, or keep all of them in a file as they come
     Tail(tail::Tail),
+    /// Show entries with the verified proof that they are in the log
+    Proof(proof::Args),
 }
 
 /// `belay log verify`.
@@ -65,6 +68,7 @@ pub fn run(home: &Home, command: Command) -> Outcome {
     match command {
         Command::Verify(args) => verify(home, &args),
         Command::Tail(args) => tail::run(home, &args),
+        Command::Proof(args) => proof::run(home, &args),
     }
 }
 

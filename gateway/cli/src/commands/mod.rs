@@ -2,9 +2,11 @@
 
 mod approve;
 mod config;
+mod desk;
 mod device;
 mod devices;
 mod draft;
+mod evidence;
 mod hold;
 mod init;
 mod jobs;
@@ -13,11 +15,14 @@ mod pending;
 mod person;
 mod policy;
 mod provider;
+mod recording;
 mod renew;
+mod replay;
 mod retry;
 mod review;
 mod run;
 mod runbook;
+mod search;
 mod sessions;
 mod ssh;
 mod stops;
@@ -79,6 +84,14 @@ pub enum Command {
     Retry(retry::Args),
     /// List sessions
     Sessions(sessions::Args),
+    /// Write a session's recording to a file, verified and decrypted
+    Recording(recording::Args),
+    /// Find what sessions showed
+    Search(search::Args),
+    /// Pack all that proves a session, or check such a pack without any gateway
+    Evidence(evidence::Args),
+    /// Replay a session or a run in this terminal, harmlessly
+    Replay(replay::Args),
     /// Keep a recording whatever the policy says
     Hold(hold::Args),
     /// Let a recording go that is held
@@ -126,6 +139,10 @@ impl Command {
             Self::Cancel(args) => jobs::cancel(home, &args),
             Self::Retry(args) => retry::run(home, &args),
             Self::Sessions(args) => sessions::run(home, &args),
+            Self::Recording(args) => recording::run(home, &args),
+            Self::Search(args) => search::run(home, &args),
+            Self::Evidence(args) => evidence::run(home, &args),
+            Self::Replay(args) => replay::run(home, &args),
             Self::Hold(args) => hold::hold(home, &args),
             Self::Release(args) => hold::release(home, &args),
             Self::Review(args) => review::run(home, &args),

@@ -11,6 +11,7 @@ mod stops;
 use super::{
     jobs::Wanted,
     log::{Begin, Until},
+    proof::Which,
     recording::Hold,
     show::Form,
 };
@@ -69,6 +70,7 @@ Commands of this gateway, as `ssh gw COMMAND`:
   log tail TENANT [--from N] [--follow] [--json]             entries from N on as JSON Lines (OCSF), as they come
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
+  log proof TENANT ENTRY|EVENT|SESSION|JOB                   entries with the proof that they are in the log (JSON)
 A device's shell: `ssh ACCOUNT@DEVICE.TENANT`. On your own machine `belay` does all this, checks it and signs.
 ";
 
@@ -152,6 +154,8 @@ pub(super) enum Command {
     LogStream { tenant: TenantName, begin: Begin, until: Until, form: Form },
     /// A whole log, or an earlier life of it.
     LogExport { tenant: TenantName, life: Option<u32> },
+    /// Entries of a log with their proofs.
+    LogProof { tenant: TenantName, which: Which },
     /// A log's head.
     LogCheckpoint { tenant: TenantName },
 }
@@ -260,7 +264,8 @@ fn log(mut rest: Rest<'_>) -> Result<Command, String> {
         Some("tail") => log_tail(rest, usage),
         Some("export") => log_export(rest),
         Some("checkpoint") => alone(rest, "log checkpoint TENANT", |tenant| Command::LogCheckpoint { tenant }),
-        _ => Err(format!("write `{usage}`, `log export TENANT` or `log checkpoint TENANT`")),
+        Some("proof") => log_proof(rest),
+        _ => Err(format!("write `{usage}`, `log export TENANT`, `log checkpoint TENANT` or `log proof TENANT ENTRY`")),
     }
 }
 
@@ -293,6 +298,14 @@ fn log_export(mut rest: Rest<'_>) -> Result<Command, String> {
         (Ok(tenant), Ok(life), None) => Ok(Command::LogExport { tenant, life: Some(life) }),
         _ => Err(format!("write `{usage}`, or `{usage}/1` for the first life of a log that was restarted")),
     }
+}
+
+fn log_proof(rest: Rest<'_>) -> Result<Command, String> {
+    let usage = "log proof TENANT ENTRY|EVENT|SESSION|JOB [--json]";
+    let mut said = rest.read(usage, 2, &["--json"])?;
+    let which = said.plain.pop().filter(|_| !said.plain.is_empty());
+    let which = which.ok_or_else(|| format!("which entry? write `{usage}`"))?.parse()?;
+    Ok(Command::LogProof { which, tenant: said.one_tenant(usage)? })
 }
 
 /// A command that takes a tenant and nothing else.

@@ -16,6 +16,7 @@ mod kill;
 mod log;
 mod pending;
 mod policy;
+mod proof;
 mod recording;
 mod records;
 mod review;
@@ -189,6 +190,7 @@ impl Call<'_> {
                 String::new()
             }
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
+            Command::LogProof { tenant, which } => proof::run(self, &tenant, which).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,
         };
         stdout.write_all(text.as_bytes()).await?;

@@ -59,7 +59,7 @@ pub(super) fn each(gateway: &Gateway<'_>, tenant: &TenantName, mut take: impl Fn
 
 /// A record whose name, host key and serial a device CA vouches for.
 #[derive(Debug)]
-pub(super) struct HeldRecord {
+pub(crate) struct HeldRecord {
     /// Its labels are the gateway's word: see [`HeldRecord::labels`].
     pub(super) record: DeviceRecord,
     /// The device CA that signed the certificate.
@@ -74,7 +74,7 @@ impl HeldRecord {
     ///
     /// # Errors
     /// There is none, it cannot be had, or no device CA vouches for it.
-    pub(super) fn of(home: &Home, trusted: &Trusted, device: &DeviceAddress) -> Outcome<Self> {
+    pub(crate) fn of(home: &Home, trusted: &Trusted, device: &DeviceAddress) -> Outcome<Self> {
         let held = trusted.tenant(&device.tenant)?;
         let gateway = Gateway::new(home, Route::of(held.policy())?);
         let words = ["records", device.tenant.as_str(), "--device", &device.to_string(), "--json"];
@@ -90,6 +90,16 @@ impl HeldRecord {
             newest.keep([&row.record])?;
         }
         Ok(row)
+    }
+
+    /// The record.
+    pub(crate) fn record(&self) -> &DeviceRecord {
+        &self.record
+    }
+
+    /// The approval with its certificate, for whoever takes the proof away.
+    pub(crate) fn approval(&self) -> &Approval {
+        &self.approval
     }
 
     /// Checks a row.
@@ -124,7 +134,7 @@ impl HeldRecord {
     ///
     /// # Errors
     /// Nobody vouches for it any more: it must be approved anew, by somebody who compares the host key.
-    pub(super) fn check_approved(&self, policies: &Policies<'_>, now: Timestamp) -> Outcome {
+    pub(crate) fn check_approved(&self, policies: &Policies<'_>, now: Timestamp) -> Outcome {
         let checked = check_approval(policies, &self.approval, &self.record.host_key, None, now);
         checked.map(drop).map_err(|invalid| {
             let (device, key) = (&self.record.address, self.record.host_key.fingerprint());

@@ -163,6 +163,7 @@ fn help_names_every_command() {
         "log tail",
         "log export",
         "log checkpoint",
+        "log proof",
     ] {
         assert!(HELP.lines().any(|line| line.trim_start().starts_with(word)), "{word}");
     }
@@ -187,6 +188,7 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
         "log tail acme --from 3 --follow --json",
         "log tail acme --follow --limit 99999999",
         "log export acme/1",
+        "log proof acme 01010101010101010101010101010101",
         "approve \"acme\" --json",
         "sessions --person tech --since 24h --kind exec --json",
         "search 'rm -rf' --tenant acme --since 2026-11-21T09:00:00Z --limit 99999",
@@ -231,6 +233,7 @@ fn a_changed_line_is_refused_in_one_line_or_asks_for_no_more_than_is_given() {
                     | Command::ReviewGive { .. }
                     | Command::LogStream { begin: Begin::At(_), .. }
                     | Command::LogExport { .. }
+                    | Command::LogProof { .. }
                     | Command::LogCheckpoint { .. } => true,
                 };
                 assert!(bounded, "{command:?}");

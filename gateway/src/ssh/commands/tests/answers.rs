@@ -123,6 +123,29 @@ async fn a_log_is_tailed_exported_and_its_head_given() {
     assert!(checkpoint.starts_with(size.as_bytes()), "the export is recorded before it begins, so it is in it");
 }
 
+#[tokio::test]
+async fn an_entry_is_proved_by_its_number_its_id_and_what_it_is_about() {
+    let world = World::new().await;
+    let host_keys = world.devices(&["web2"], &[]).await;
+    open_session(&world, &host_keys[0], "tech", "uptime").await;
+    let session = world.run(&world.audit, "sessions --json").await.json()[0]["id"].as_str().unwrap().to_owned();
+    let opened = world.run(&world.audit, &format!("log proof acme {session}")).await.json();
+    let entry: serde_json::Value = serde_json::from_str(opened["proofs"][0]["entry"].as_str().unwrap()).unwrap();
+    assert_eq!((&entry["type"], &entry["session"]), (&"session.opened".into(), &session.as_str().into()));
+    assert_eq!(opened["proofs"].as_array().unwrap().len(), 1, "not who asked about it");
+    for which in [entry["id"].as_str().unwrap().to_owned(), opened["proofs"][0]["index"].to_string()] {
+        let again = world.run(&world.audit, &format!("log proof acme {which} --json")).await.json();
+        assert_eq!(again["proofs"][0]["entry"], opened["proofs"][0]["entry"], "{which}");
+        assert!(again["checkpoint"].as_str().unwrap().starts_with("gw.example/acme\n"), "{again}");
+    }
+    for (line, why) in [("log proof acme 100000", "there is no entry"), ("log proof acme", "which entry")] {
+        assert!(world.run(&world.audit, line).await.err.contains(why), "{line}");
+    }
+    let unknown = world.run(&world.audit, &format!("log proof acme {}", "0".repeat(32))).await;
+    assert!(unknown.status == 1 && unknown.err.contains("has this id"), "{unknown:?}");
+    assert_eq!(world.run(&world.guest, "log proof acme 0").await.status, 1, "without `audit`");
+}
+
 /// `guest` opened a session on web2.
 async fn open_session(world: &World, host_key: &PrivateKey, person: &str, command: &str) {
     let access = Id::random().unwrap();

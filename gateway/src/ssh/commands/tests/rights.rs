@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 29] = [
+const COMMANDS: [(&str, &[&str]); 30] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -36,6 +36,7 @@ const COMMANDS: [(&str, &[&str]); 29] = [
     ("log tail acme --from 0 --json", &["acme"]),
     ("log export acme", &["acme"]),
     ("log checkpoint acme", &["acme"]),
+    ("log proof acme 0", &["acme"]),
 ];
 
 /// The words of the `command.ran` entries, with who ran them.

@@ -1,0 +1,77 @@
+//! `belay recording`: a session's recording as an asciicast file, when every chunk of it is what the device recorded.
+
+use super::desk::{
+    case::Case,
+    stream,
+    taken::{Extent, Taken},
+};
+use crate::{
+    failure::{Outcome, While, usage},
+    home::Home,
+    screen::note,
+    trusted::Trusted,
+};
+use belay_certs::Id;
+use std::{
+    io::{BufWriter, IsTerminal, Write},
+    path::{Path, PathBuf},
+};
+
+/// `belay recording`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The session, as `belay sessions --json` names it
+    session: Id,
+    /// Where to write it: FILE.cast for `asciinema`, or - for standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// The auditor's age identity [default: auditor.age among the tenant's keys of the home]
+    #[arg(long, value_name = "FILE")]
+    age_identity: Option<PathBuf>,
+}
+
+/// Writes it.
+///
+/// # Errors
+/// The recording cannot be had, is cut off or altered, or cannot be opened: then no file is there.
+pub fn run(home: &Home, args: &Args) -> Outcome {
+    let to_stdout = args.output == Path::new("-");
+    if to_stdout && std::io::stdout().is_terminal() {
+        return Err(usage("what a device recorded is not written to a terminal: see `belay replay`, or give -o FILE"));
+    }
+    let case = Case::open(home, &Trusted::load(home)?, &args.session)?;
+    let identities = stream::identities(home, &case.about.tenant, args.age_identity.as_deref())?;
+    let taken = Taken::fetch(&case)?;
+    let doing = || format!("cannot write {}", args.output.display());
+    let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(if to_stdout { Path::new("/tmp") } else { dir }).during(doing)?;
+    let mut writer = BufWriter::new(file.as_file_mut());
+    let extent = taken.text(identities.as_ref(), &mut |_, text| writer.write_all(text).during(doing))?;
+    writer.flush().during(doing)?;
+    drop(writer);
+    if to_stdout {
+        let mut whole = file.reopen().during(doing)?;
+        std::io::copy(&mut whole, &mut std::io::stdout()).during(doing)?;
+    } else {
+        file.as_file().sync_all().during(doing)?;
+        file.persist(&args.output).during(doing)?;
+    }
+    tell(&case, extent);
+    Ok(())
+}
+
+/// Says how far a recording goes that was checked.
+pub fn tell(case: &Case<'_>, extent: Extent) {
+    match extent {
+        Extent::Whole(chunks) => {
+            note(&format!("belay: the recording is whole: {chunks} chunks, each signed by {}", case.whose.device));
+        }
+        Extent::Beginning(chunks) => {
+            let why = if case.said.is_over { "its end names no recording" } else { "the session has not ended" };
+            note(&format!("belay: these {chunks} chunks are the recording's proved beginning: {why}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+//! `belay replay`: a session or a run as it went, in this terminal, with nothing in it that could act on this terminal.
+
+use super::{
+    desk::{case::Case, play, stream, taken::Taken},
+    jobs,
+    recording::tell,
+};
+use crate::{
+    failure::{Outcome, refused, usage},
+    home::Home,
+    interrupt,
+    runs::output,
+    screen::note,
+    trusted::Trusted,
+};
+use belay_certs::{
+    DeviceAddress, DeviceName, Id,
+    output::{Line, read_cut_off},
+    recording::cast::{EventKind, Reader},
+};
+use play::{Player, Shown};
+use std::{io::IsTerminal, path::PathBuf, str::FromStr, sync::mpsc, time::Duration};
+
+/// `belay replay`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// A session, or JOB/DEVICE for what a run printed
+    #[arg(value_name = "SESSION|JOB/DEVICE")]
+    what: What,
+    /// Begin there: 3m20s
+    #[arg(long, value_name = "OFFSET", default_value = "0s", value_parser = play::offset)]
+    at: Duration,
+    /// So many times as fast, 0.1 to 100
+    #[arg(long, value_name = "N", default_value_t = 1.0)]
+    speed: f64,
+    /// No pause is longer: 1s
+    #[arg(long, value_name = "PAUSE", value_parser = play::offset)]
+    idle: Option<Duration>,
+    /// The auditor's age identity [default: auditor.age among the tenant's keys of the home]
+    #[arg(long, value_name = "FILE")]
+    age_identity: Option<PathBuf>,
+}
+
+/// What is replayed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum What {
+    Session(Id),
+    Run(Id, DeviceName),
+}
+
+impl FromStr for What {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sentence = |invalid: belay_certs::Invalid| invalid.sentence;
+        let Some((job, device)) = text.split_once('/') else {
+            return text.parse().map(Self::Session).map_err(sentence);
+        };
+        let short = device.split_once('.').map_or(device, |(device, _)| device);
+        Ok(Self::Run(job.parse().map_err(sentence)?, short.parse().map_err(sentence)?))
+    }
+}
+
+/// Replays it.
+///
+/// # Errors
+/// It cannot be had, is cut off or altered, or cannot be opened: then nothing of it was shown.
+pub fn run(home: &Home, args: &Args) -> Outcome {
+    if !(0.1..=100.0).contains(&args.speed) {
+        return Err(usage("--speed is 0.1 to 100"));
+    }
+    let trusted = Trusted::load(home)?;
+    match &args.what {
+        What::Session(session) => replay_session(home, &trusted, args, session),
+        What::Run(job, device) => replay_run(home, &trusted, args, job, device),
+    }
+}
+
+fn replay_session(home: &Home, trusted: &Trusted, args: &Args, session: &Id) -> Outcome {
+    let case = Case::open(home, trusted, session)?;
+    let identities = stream::identities(home, &case.about.tenant, args.age_identity.as_deref())?;
+    let taken = Taken::fetch(&case)?;
+    // All of it is checked before the first of it is shown.
+    let extent = taken.text(identities.as_ref(), &mut |_, _| Ok(()))?;
+    tell(&case, extent);
+    let mut player = player(args)?;
+    let mut reader = Reader::default();
+    taken
+        .text(identities.as_ref(), &mut |_, text| {
+            let is_first = reader.header().is_none();
+            let events = reader.read(text)?;
+            if let Some(header) = reader.header().filter(|_| is_first) {
+                play::compare_size(header.width, header.height);
+            }
+            for event in events {
+                let shown = match &event.kind {
+                    EventKind::Output(bytes) => Shown::Output(bytes),
+                    EventKind::Marker(words) => Shown::Words(words),
+                    EventKind::Resize { columns, rows } => {
+                        play::compare_size(*columns, *rows);
+                        continue;
+                    }
+                    EventKind::Input(_) => continue,
+                };
+                player.show(Duration::from_micros(event.at), shown)?;
+            }
+            Ok(())
+        })
+        .map(drop)
+        .or_else(|failure| if player.was_stopped() { Ok(()) } else { Err(failure) })
+}
+
+fn replay_run(home: &Home, trusted: &Trusted, args: &Args, job: &Id, device: &DeviceName) -> Outcome {
+    let (gateway, job) = jobs::find(home, trusted, job)?;
+    let run = job.runs.get(device).ok_or_else(|| refused(format!("the job {} is not for {device}", job.id)))?;
+    let address = DeviceAddress { device: device.clone(), tenant: job.head.tenant.clone() };
+    let (file, missing) = output::file(&gateway, &job.id, &address, run)?;
+    if missing > 0 {
+        note(&format!("belay: {address}: this is not all, and not proved: {missing} bytes are still with the device"));
+    }
+    let read = read_cut_off(&file).map_err(|invalid| invalid.of(&address))?;
+    let mut player = player(args)?;
+    for line in read.lines {
+        let at = Duration::from_millis(line.at());
+        let shown = match line {
+            Line::Piece { bytes, .. } => player.show(at, Shown::Output(&bytes)),
+            Line::Cut { dropped, .. } => player.show(at, Shown::Words(&format!("{dropped} bytes were not kept"))),
+        };
+        match shown {
+            Err(_) if player.was_stopped() => return Ok(()),
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// A player that a Ctrl-C stops. Where nobody looks there are no pauses.
+fn player(args: &Args) -> Outcome<Player<std::io::Stdout>> {
+    let (stop, stopped) = mpsc::sync_channel(1);
+    interrupt::listen(move || _ = stop.try_send(()))?;
+    let pace = std::io::stdout().is_terminal().then_some(args.speed);
+    Ok(Player::new(std::io::stdout(), stopped, play::Pace { at: args.at, speed: pace, idle: args.idle }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_or_a_run_is_replayed() {
+        let id = "0123456789abcdef0123456789abcdef";
+        assert_eq!(id.parse(), Ok(What::Session(id.parse().unwrap())));
+        for run in ["/web1", "/web1.acme"] {
+            assert_eq!(format!("{id}{run}").parse(), Ok(What::Run(id.parse().unwrap(), "web1".parse().unwrap())));
+        }
+        assert!("web1".parse::<What>().is_err() && format!("{id}/").parse::<What>().is_err());
+    }
+}

@@ -1,0 +1,280 @@
+//! `belay search`: what a terminal showed, found by its text. The gateway looks where it may read; here it is looked where only
+//! the auditor may.
+
+use super::{
+    cell,
+    desk::{
+        case::{About, Case},
+        index::Index,
+        stream,
+        taken::Taken,
+    },
+};
+use crate::{
+    failure::{Outcome, refused, usage},
+    gateway::{Gateway, quoted},
+    home::Home,
+    screen::{json, note, say, table},
+    trusted::Trusted,
+};
+use belay_certs::{
+    DeviceAddress, Id, TenantName,
+    recording::{
+        blob::Identities,
+        cast::{EventKind, Reader},
+    },
+    screen::{Line, Lines},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+/// Lines shown when nobody says how many.
+const FOUND_DEFAULT: usize = 100;
+/// Lines shown at most.
+const FOUND_MAX: usize = 10_000;
+/// Sessions that are looked into at most, the newest: as many as a gateway lists.
+const SESSIONS_MAX: &str = "10000";
+/// Lines that are kept of one session: weeks of reading.
+const LINES_MAX: usize = 1_000_000;
+
+/// `belay search`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// What was shown: any part of a line
+    text: String,
+    /// Only sessions of this tenant
+    #[arg(long)]
+    tenant: Option<TenantName>,
+    /// Only sessions of this person
+    #[arg(long)]
+    person: Option<String>,
+    /// Only sessions on this device
+    #[arg(long)]
+    device: Option<DeviceAddress>,
+    /// Only sessions that began then or later: a moment, 24h, 7d
+    #[arg(long, value_name = "MOMENT")]
+    since: Option<String>,
+    /// Only sessions of this kind: shell, exec, sftp
+    #[arg(long)]
+    kind: Option<String>,
+    /// At most so many lines
+    #[arg(long, value_name = "N", default_value_t = FOUND_DEFAULT)]
+    limit: usize,
+    /// The auditor's age identity [default: auditor.age among each tenant's keys of the home]
+    #[arg(long, value_name = "FILE")]
+    age_identity: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a gateway answers to `search`.
+#[derive(Deserialize)]
+struct Answer {
+    found: Vec<Value>,
+    /// Recordings that fit, and that only the auditors can read.
+    unreadable: u64,
+    /// Recordings that are not in its index yet.
+    #[serde(default)]
+    waiting: u64,
+}
+
+/// A row of `sessions`, as far as it is needed.
+#[derive(Deserialize)]
+struct Row {
+    id: Id,
+    device: DeviceAddress,
+    recording: Option<Kept>,
+}
+
+#[derive(Deserialize)]
+struct Kept {
+    state: String,
+    chunks: u64,
+    readable: bool,
+}
+
+/// Finds it.
+///
+/// # Errors
+/// A gateway cannot be asked; what the others have is shown.
+pub fn run(home: &Home, args: &Args) -> Outcome {
+    if args.text.is_empty() {
+        return Err(usage("what is to be found? give a part of a line"));
+    }
+    let limit = args.limit.min(FOUND_MAX);
+    let trusted = Trusted::load(home)?;
+    let mut found = Vec::new();
+    let mut outcome = Ok(());
+    for gateway in trusted.gateways(home)? {
+        match of_gateway(home, &trusted, args, &gateway, limit) {
+            Ok(lines) => found.extend(lines),
+            Err(failure) => outcome = Err(failure),
+        }
+    }
+    // The newest session first, and in it as it went.
+    let place = |row: &Value| (cell(row, "session"), row.get("at_ms").and_then(Value::as_u64));
+    found.sort_by_cached_key(|row| (Reverse(cell(row, "started")), place(row)));
+    found.truncate(limit);
+    if args.json {
+        json(&Value::Array(found));
+    } else if !found.is_empty() {
+        let rows: Vec<Vec<String>> = found.iter().map(cells).collect();
+        say(table(&["SESSION", "DEVICE", "PERSON", "AT", "LINE"], &rows).trim_end());
+    }
+    outcome
+}
+
+fn of_gateway(home: &Home, trusted: &Trusted, args: &Args, gateway: &Gateway<'_>, limit: usize) -> Outcome<Vec<Value>> {
+    let filter = filter(args);
+    let text = quoted(&args.text)?;
+    let limit_word = limit.to_string();
+    let words = ["search", text.as_str(), "--limit", limit_word.as_str(), "--json"];
+    let words: Vec<&str> = words.into_iter().chain(filter.iter().map(String::as_str)).collect();
+    let Answer { mut found, unreadable, waiting } = gateway.ask(&words)?;
+    if waiting > 0 {
+        note("belay: the gateway has not read its newest recordings yet: search again in a while");
+    }
+    if unreadable > 0 {
+        let sessions = ["sessions", "--json", "--limit", SESSIONS_MAX];
+        let words: Vec<&str> = sessions.into_iter().chain(filter.iter().map(String::as_str)).collect();
+        let rows: Vec<Value> = gateway.ask(&words)?;
+        found.extend(here(home, trusted, args, gateway, &rows, limit)?);
+    }
+    Ok(found)
+}
+
+/// The words that say which sessions are meant: the same for `search` and `sessions`.
+fn filter(args: &Args) -> Vec<String> {
+    let named = [
+        ("--tenant", args.tenant.as_ref().map(ToString::to_string)),
+        ("--person", args.person.clone()),
+        ("--device", args.device.as_ref().map(ToString::to_string)),
+        ("--since", args.since.clone()),
+        ("--kind", args.kind.clone()),
+    ];
+    named.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
+}
+
+/// What is found in the recordings that the gateway may not read. One that cannot be had is told and left out.
+fn here(
+    home: &Home,
+    trusted: &Trusted,
+    args: &Args,
+    gateway: &Gateway<'_>,
+    rows: &[Value],
+    limit: usize,
+) -> Outcome<Vec<Value>> {
+    let mut index = Index::open(home)?;
+    let mut keys: BTreeMap<TenantName, Option<Identities>> = BTreeMap::new();
+    let (mut sessions, mut locked) = (BTreeMap::new(), BTreeSet::new());
+    for raw in rows {
+        let Ok(Row { id, device, recording: Some(kept) }) = serde_json::from_value(raw.clone()) else { continue };
+        if kept.readable || kept.state == "deleted" || kept.chunks == 0 {
+            continue;
+        }
+        if !index.has(&id, kept.chunks)? {
+            let tenant = device.tenant.clone();
+            if !keys.contains_key(&tenant) {
+                keys.insert(tenant.clone(), stream::identities(home, &tenant, args.age_identity.as_deref())?);
+            }
+            let Some(key) = keys.get(&tenant).and_then(Option::as_ref) else {
+                locked.insert(id);
+                continue;
+            };
+            let about = About::of(id, &device, kept.state);
+            let taken = Case::of(home, trusted, gateway.clone(), about)
+                .and_then(|case| take_in(&mut index, &case, key, kept.chunks));
+            if let Err(failure) = taken {
+                note(&format!("belay: session {id} on {device} is left out: {}", failure.sentence()));
+                continue;
+            }
+        }
+        sessions.insert(id, raw);
+    }
+    if !locked.is_empty() {
+        note(&format!(
+            "belay: {} recordings are encrypted, and no auditor's key is here: give --age-identity FILE",
+            locked.len()
+        ));
+    }
+    let ids: Vec<Id> = sessions.keys().copied().collect();
+    let lines = index.find(&args.text, &ids, limit)?;
+    let shown = lines.into_iter().filter_map(|line| {
+        let row = sessions.get(&line.session.parse::<Id>().ok()?)?;
+        let field = |name: &str| row.get(name).cloned().unwrap_or(Value::Null);
+        Some(json!({
+            "tenant": tenant_of(row), "session": line.session, "device": field("device"), "person": field("person"), "kind": field("kind"),
+            "started": field("started"), "at_ms": line.at_ms, "line": line.text,
+        }))
+    });
+    Ok(shown.collect())
+}
+
+fn tenant_of(row: &Value) -> Option<String> {
+    row.get("device")?.as_str()?.split_once('.').map(|(_, tenant)| tenant.to_owned())
+}
+
+/// Fetches, verifies, decrypts and indexes one recording.
+fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, chunks: u64) -> Outcome {
+    let taken = Taken::fetch(case)?;
+    index.put(&case.about.session, chunks, |keep| {
+        let mut reader = Reader::default();
+        let mut terminal: Option<Lines> = None;
+        let mut kept = 0_usize;
+        let mut keep = |lines: Vec<Line>| {
+            kept = kept.saturating_add(lines.len());
+            if kept > LINES_MAX {
+                return Err(refused(format!("it shows more than {LINES_MAX} lines: use `belay recording` and grep")));
+            }
+            lines.into_iter().try_for_each(&mut *keep)
+        };
+        taken.text(Some(key), &mut |_, text| {
+            let events = reader.read(text)?;
+            let size = reader.header().map_or((80, 24), |header| (header.width as usize, header.height as usize));
+            let terminal = terminal.get_or_insert_with(|| Lines::new(size.0, size.1));
+            for event in events {
+                let at_ms = event.at / 1_000;
+                keep(match event.kind {
+                    EventKind::Output(bytes) => terminal.feed(at_ms, &bytes),
+                    EventKind::Resize { columns, rows } => terminal.resize(at_ms, columns as usize, rows as usize),
+                    EventKind::Marker(words) => vec![Line { at_ms, text: words }],
+                    EventKind::Input(bytes) => typed(at_ms, &bytes),
+                })?;
+            }
+            Ok(())
+        })?;
+        terminal.map_or(Ok(()), |terminal| keep(terminal.finish()))
+    })
+}
+
+/// What was typed at once, for a policy that records it.
+fn typed(at_ms: u64, bytes: &[u8]) -> Vec<Line> {
+    let mut lines = Lines::new(80, 24);
+    let mut found = lines.feed(at_ms, bytes);
+    found.extend(lines.finish());
+    found
+}
+
+fn cells(found: &Value) -> Vec<String> {
+    let at = found.get("at_ms").and_then(Value::as_u64).unwrap_or(0);
+    vec![cell(found, "session"), cell(found, "device"), cell(found, "person"), offset(at), cell(found, "line")]
+}
+
+/// As `belay replay --at` reads it.
+fn offset(at_ms: u64) -> String {
+    let seconds = at_ms / 1_000;
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
+        (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! A session that a device of the stage recorded: its statements in a log, and its chunks as a gateway hands them over.
+
+use super::{
+    record,
+    stage::{Stage, earlier, row},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use belay_certs::{
+    Digest, Id, PrivateKey,
+    entry::Entry,
+    recording::{
+        Note, SignedNote,
+        blob::{Readers, file_name},
+        cast,
+    },
+    statement::{self, Body, Command, Head, Intent, PolicyUsed, SessionKind, SignedStatement, Statement},
+    time::DAY,
+    tlog::{Checkpoint, Edge, Tiles, inclusion_path, leaf_hash},
+};
+use serde_json::json;
+
+/// What was recorded on `web1.acme`.
+pub struct Recorded {
+    pub session: Id,
+    pub host_key: PrivateKey,
+    pub readers: Readers,
+    /// The text of each chunk.
+    pub texts: Vec<String>,
+    pub chunks: Vec<(SignedNote, Vec<u8>)>,
+    /// The entries of the log.
+    pub entries: Vec<Vec<u8>>,
+}
+
+impl Recorded {
+    /// A command that printed these outputs, one chunk and one second each; the last chunk says that it is the last.
+    pub fn new(stage: &Stage, readers: Readers, outputs: &[&[u8]]) -> Self {
+        let host_key = PrivateKey::generate_ed25519("web1").unwrap();
+        let session = Id::random().unwrap();
+        let about = cast::About {
+            session,
+            tenant: "acme".parse().unwrap(),
+            device: "web1.acme".parse().unwrap(),
+            person: "alice".parse().unwrap(),
+            account: "root".to_owned(),
+            kind: cast::Kind::Exec,
+            command: Some("uptime".to_owned()),
+            ticket: None,
+        };
+        let mut texts = vec![cast::Header::new(about, 1_800_000_000).to_line().unwrap()];
+        let mut writer = cast::Writer::default();
+        for (second, output) in outputs.iter().enumerate() {
+            if second > 0 {
+                texts.push(String::new());
+            }
+            writer.output(second as u64 * 1_000_000, output, texts.last_mut().unwrap());
+            writer.flush(texts.last_mut().unwrap());
+        }
+        let mut recorded =
+            Self { session, host_key, readers, texts, chunks: Vec::new(), entries: vec![noise("log.started")] };
+        recorded.seal();
+        recorded.open(stage);
+        recorded
+    }
+
+    /// The chunks of the texts.
+    fn seal(&mut self) {
+        let mut previous = None;
+        for (number, text) in self.texts.iter().enumerate() {
+            let blob = self.readers.seal(text.as_bytes()).unwrap();
+            let number = number as u64;
+            let note = Note {
+                device: "web1.acme".parse().unwrap(),
+                serial: 7,
+                session: self.session,
+                chunk: number,
+                from_ms: number * 1_000,
+                to_ms: number * 1_000,
+                blob_bytes: blob.len() as u64,
+                blob: Digest::of(&blob),
+                previous,
+                last: number as usize + 1 == self.texts.len(),
+            };
+            let signed = note.sign(&self.host_key).unwrap();
+            previous = Some(signed.digest());
+            self.chunks.push((signed, blob));
+        }
+    }
+
+    fn open(&mut self, stage: &Stage) {
+        let intent = Intent {
+            session: self.session,
+            access: Id::random().unwrap(),
+            person: "alice".parse().unwrap(),
+            key: stage.acme.person_key().fingerprint(),
+            account: "root".to_owned(),
+            kind: SessionKind::Exec,
+            command: Some(Command::of(b"uptime")),
+            target: None,
+            tty: false,
+            ticket: None,
+            grant_line: Some(1),
+            policies: vec![PolicyUsed { tenant: "acme".parse().unwrap(), version: 0, digest: stage.acme.pin() }],
+        };
+        self.say(1, Body::SessionOpened(intent));
+    }
+
+    /// The device says that the session is over, and names its recording.
+    pub fn end(&mut self) -> &mut Self {
+        self.entries.push(noise("device.connected"));
+        let recording = Some(self.chunks.last().unwrap().0.digest());
+        let (exit, signal, reason, files) = (Some(0), None, None, None);
+        self.say(
+            2,
+            Body::SessionEnded {
+                session: self.session,
+                exit,
+                signal,
+                reason,
+                bytes_in: 0,
+                bytes_out: 9,
+                recording,
+                files,
+            },
+        );
+        self
+    }
+
+    fn say(&mut self, seq: u64, body: Body) {
+        let head = Head {
+            id: Id::random().unwrap(),
+            device: "web1.acme".parse().unwrap(),
+            serial: 7,
+            seq,
+            previous: (seq > 1).then(|| Digest::of(b"before")),
+            checkpoint: None,
+            issued: earlier(DAY / 24),
+        };
+        let statement = Statement { head, body };
+        let signed = statement::sign(&statement, &self.host_key).unwrap();
+        self.entries.push(entry(statement.type_name(), Some((&statement, signed))));
+    }
+
+    /// The gateway of the stage hands out everything.
+    pub fn on(&self, stage: &Stage) {
+        let about = json!({
+            "session": self.session, "tenant": "acme", "device": "web1.acme", "serial": 7, "person": "alice",
+            "account": "root", "kind": "exec", "command": "uptime", "ticket": null, "started": earlier(DAY / 24),
+            "ended": null, "state": "whole", "chunks": self.chunks.len(), "bytes": 1, "head": null, "readable": false,
+            "held": false,
+        });
+        stage.answers("recording_ID_--json", about.to_string());
+        stage.answers("recording_ID", self.tar(&about.to_string()));
+        stage.answers("log_proof_acme_ID", self.proofs(stage).to_string());
+        let mut device = record("web1.acme", &["server"], 7, self.host_key.public());
+        device.issued = earlier(DAY);
+        let rows = json!([row(&stage.acme, &stage.chain, &device, &stage.acme.person)]);
+        stage.answers("records_acme_--device_web1.acme_--json", rows.to_string());
+    }
+
+    /// The tar of a gateway.
+    pub fn tar(&self, about: &str) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |path: String, bytes: &[u8]| {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, path, bytes).unwrap();
+        };
+        add("recording.json".to_owned(), about.as_bytes());
+        for (number, (signed, blob)) in (0..).zip(&self.chunks) {
+            add(format!("{number:08}.note"), signed.text.as_bytes());
+            add(format!("{number:08}.note.sig"), signed.signature.as_bytes());
+            add(file_name(number, matches!(self.readers, Readers::Anybody)), blob);
+        }
+        tar.into_inner().unwrap()
+    }
+
+    /// The answer to `log proof`: all entries that name the session.
+    pub fn proofs(&self, stage: &Stage) -> serde_json::Value {
+        let (mut edge, mut tiles) = (Edge::empty(), Tiles::new());
+        for entry in &self.entries {
+            for tile in edge.append(leaf_hash(entry)) {
+                tiles.insert(tile.level, tile.index, &tile.hashes);
+            }
+        }
+        let head = Checkpoint { origin: "gw.example/acme".to_owned(), size: edge.size(), root: edge.root() };
+        let id = self.session.to_string();
+        let proofs: Vec<_> = (0..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| String::from_utf8_lossy(entry).contains(&id))
+            .map(|(index, entry)| {
+                let path = inclusion_path(index, edge.size(), &(&edge, &tiles)).unwrap();
+                let path: Vec<String> = path.iter().map(|hash| STANDARD.encode(hash)).collect();
+                json!({"index": index, "entry": String::from_utf8_lossy(entry), "inclusion": path})
+            })
+            .collect();
+        json!({"tenant": "acme", "checkpoint": head.sign(&stage.acme.log).unwrap(), "proofs": proofs})
+    }
+}
+
+fn noise(kind: &str) -> Vec<u8> {
+    entry(kind, None)
+}
+
+fn entry(kind: &str, said: Option<(&Statement, SignedStatement)>) -> Vec<u8> {
+    let (detail, statement) = match said {
+        Some((statement, signed)) => (statement.body.members().unwrap(), Some((statement, signed))),
+        None => (serde_json::Map::new(), None),
+    };
+    let entry = Entry {
+        v: 1,
+        id: Id::random().unwrap(),
+        kind: kind.to_owned(),
+        at: earlier(DAY / 24),
+        tenant: Some("acme".parse().unwrap()),
+        device: Some("web1".parse().unwrap()),
+        person: statement.as_ref().and_then(|(statement, _)| statement.person().cloned()),
+        detail,
+        statement: statement.map(|(_, signed)| signed),
+    };
+    entry.to_bytes().unwrap()
+}

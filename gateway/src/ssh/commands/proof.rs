@@ -1,0 +1,145 @@
+//! `log proof`: entries of a tenant's log with the proof that they are in it, for whoever takes them away.
+//!
+//! Not here: how proofs are made (`store`), and checking them (`belay`, or any C2SP reader).
+
+use super::{Call, Failure, show};
+use crate::{
+    limits::{PROOF_SCAN_MAX, PROOFS_MAX},
+    store::{Broken, limits::ENTRIES_READ_MAX},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use belay_certs::{Id, TenantName, entry::Entry, policy::ActionKind, receipt::Receipt};
+use belay_rules::LogName;
+use serde::Serialize;
+
+/// Which entries are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    /// The one at this place.
+    Index(u64),
+    /// The event of this id; or all that name this session or job, from its beginning on.
+    Id(Id),
+}
+
+impl std::str::FromStr for Which {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let id = || word.parse().map(Self::Id).map_err(|_| format!("{word:?} is neither an entry's number nor an id"));
+        // An id has 32 digits, of which all may be decimal: no log is so long.
+        if word.len() < 20 { word.parse().map(Self::Index).or_else(|_| id()) } else { id() }
+    }
+}
+
+/// The entries that begin a session or a job: nothing before them names it.
+const BEGINNINGS: [&str; 4] = ["session.opened", "session.refused", "session.withheld", "job.submitted"];
+
+/// What is answered, as JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    tenant: &'a TenantName,
+    /// The signed head that all proofs lead to.
+    checkpoint: String,
+    proofs: Vec<Proof>,
+}
+
+/// One entry.
+#[derive(Serialize)]
+struct Proof {
+    index: u64,
+    /// Its exact bytes.
+    entry: String,
+    /// The hashes from the entry up to the head's root (RFC 6962), in base64.
+    inclusion: Vec<String>,
+}
+
+pub(super) async fn run(call: &Call<'_>, tenant: &TenantName, which: Which) -> Result<String, Failure> {
+    let log = LogName::Tenant(call.holding(tenant, ActionKind::Audit).await?.tenant);
+    let size = call.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);
+    let indices = match which {
+        Which::Index(index) if index < size => vec![index],
+        Which::Index(index) => {
+            return Err(Failure::Refused(format!("the log of {tenant} has {size} entries: there is no entry {index}")));
+        }
+        Which::Id(id) => find(call, &log, size, id).await?,
+    };
+    if indices.is_empty() {
+        return Err(Failure::Refused(format!(
+            "nothing among the newest {PROOF_SCAN_MAX} entries of the log of {tenant} has this id: give the entry's number"
+        )));
+    }
+    let receipts = call.gateway.store.receipts(&log, &indices).await?;
+    let checkpoint = receipts.first().map(|receipt| receipt.checkpoint.clone()).unwrap_or_default();
+    let checkpoint = String::from_utf8(checkpoint).map_err(|_| Broken::new(format!("the head of {log} is no text")))?;
+    let proofs = receipts.into_iter().map(proof).collect::<Result<_, _>>()?;
+    let json = serde_json::to_string(&Answer { tenant, checkpoint, proofs })?;
+    Ok(format!("{}\n", show::harmless(&json)))
+}
+
+fn proof(receipt: Receipt) -> Result<Proof, Broken> {
+    let index = receipt.index;
+    let entry = String::from_utf8(receipt.entry).map_err(|_| Broken::new(format!("entry {index} is not UTF-8")))?;
+    Ok(Proof { index, entry, inclusion: receipt.inclusion.iter().map(|hash| STANDARD.encode(hash)).collect() })
+}
+
+/// The entries with this id, oldest first: from the newest back to the one that is it, or that begins what it is of.
+async fn find(call: &Call<'_>, log: &LogName, size: u64, id: Id) -> Result<Vec<u64>, Failure> {
+    let text = id.to_string();
+    let mut found = Vec::new();
+    let mut end = size;
+    while end > size.saturating_sub(PROOF_SCAN_MAX) {
+        let from = end.saturating_sub(ENTRIES_READ_MAX);
+        let page = call.gateway.store.entries(log, from, end - from).await?;
+        for (place, bytes) in page.into_iter().enumerate().rev() {
+            let index = from + place as u64;
+            if !names(&bytes, &text) {
+                continue;
+            }
+            let entry = Entry::parse(&bytes).map_err(Broken::from)?;
+            if entry.id == id {
+                return Ok(vec![index]);
+            }
+            // Who asked about it is in the log too, and is not what happened.
+            if entry.kind != "command.ran" {
+                found.push(index);
+            }
+            if BEGINNINGS.contains(&entry.kind.as_str()) {
+                return Ok(oldest(found));
+            }
+        }
+        end = from;
+    }
+    Ok(oldest(found))
+}
+
+/// Whether the id stands anywhere in an entry.
+fn names(entry: &[u8], id: &str) -> bool {
+    entry.windows(id.len()).any(|window| window == id.as_bytes())
+}
+
+/// In the log's order, the first [`PROOFS_MAX`] of them.
+fn oldest(mut found: Vec<u64>) -> Vec<u64> {
+    found.reverse();
+    found.truncate(PROOFS_MAX);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_an_entrys_place_and_32_digits_are_an_id() {
+        assert_eq!("12".parse(), Ok(Which::Index(12)));
+        let id = "12345678901234567890123456789012";
+        assert_eq!(id.parse(), Ok(Which::Id(id.parse().unwrap())));
+        assert!("-1".parse::<Which>().is_err() && "web1".parse::<Which>().unwrap_err().contains("web1"));
+    }
+
+    #[test]
+    fn of_too_many_the_first_are_taken() {
+        assert_eq!(oldest(vec![9, 7, 3]), [3, 7, 9]);
+        let many: Vec<u64> = (0..PROOFS_MAX as u64 + 5).rev().collect();
+        assert_eq!(oldest(many), (0..PROOFS_MAX as u64).collect::<Vec<_>>());
+    }
+}
