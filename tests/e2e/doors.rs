@@ -84,7 +84,7 @@ const SET_UP: [(ActionKind, &[&str]); 2] = [
 
 /// The gateway's commands, each as it is listed in `help` and as it is typed here; each leaves `command.ran` with its words in
 /// the log of the tenant, whether it is answered or refused. SESSION and JOB stand for one that there is.
-const COMMANDS: [(&str, &str); 36] = [
+const COMMANDS: [(&str, &str); 35] = [
     ("devices", "devices --tenant acme"),
     ("pending", "pending --tenant acme"),
     ("token", "token acme"),

@@ -204,22 +204,7 @@ impl Stage {
         let device = event.draft.device.as_ref().map(ToString::to_string).unwrap_or_default();
         let person = || event.draft.person.as_ref().map(ToString::to_string).unwrap_or_default();
         match &event.draft.what {
-            What::AccessOpened { access, key, address } => self.accesses.push(AccessRow {
-                id: *access,
-                tenant: tenant.clone(),
-                device,
-                person: person(),
-                key: key.clone(),
-                address: address.clone(),
-                opened: event.at,
-            }),
-            What::AccessEnded { access, bytes_up, bytes_down, reason } => self.access_ends.push(AccessEnd {
-                id: *access,
-                at: event.at,
-                bytes_up: *bytes_up,
-                bytes_down: *bytes_down,
-                reason: reason.clone(),
-            }),
+            What::AccessOpened { .. } | What::AccessEnded { .. } => self.follow_access(tenant, device, person(), event),
             What::SessionOpened(session) => {
                 let (tenant, person, session) = (tenant.clone(), person(), session.clone());
                 self.sessions.push(SessionRow { tenant, device, person, session, started: event.at, entry: seq });
@@ -269,6 +254,29 @@ impl Stage {
             | What::RecordingHeld(_)
             | What::RecordingReleased(_)
             | What::CommandRan { .. } => {}
+        }
+    }
+
+    /// The rows of a way that opened or ended.
+    fn follow_access(&mut self, tenant: &TenantName, device: String, person: String, event: &Event) {
+        match &event.draft.what {
+            What::AccessOpened { access, key, address } => self.accesses.push(AccessRow {
+                id: *access,
+                tenant: tenant.clone(),
+                device,
+                person,
+                key: key.clone(),
+                address: address.clone(),
+                opened: event.at,
+            }),
+            What::AccessEnded { access, bytes_up, bytes_down, reason } => self.access_ends.push(AccessEnd {
+                id: *access,
+                at: event.at,
+                bytes_up: *bytes_up,
+                bytes_down: *bytes_down,
+                reason: reason.clone(),
+            }),
+            _ => {}
         }
     }
 
