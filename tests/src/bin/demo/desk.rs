@@ -13,8 +13,11 @@ use serde_json::Value;
 
 /// What stands in a policy in place of the recipients.
 const READABLE: &str = r#"sed -i 's/^to = \["age1.*/readable_by_gateway = true/'"#;
-/// What both machines are made to say.
-const SAID: &str = "echo \"the disk of $BELAY_DEVICE is full\"";
+/// What a machine is made to say.
+fn said(device: &str) -> String {
+    let name = device.split('.').next().unwrap_or(device);
+    format!("echo the disk of {name} is full")
+}
 
 /// Walks it.
 ///
@@ -30,7 +33,7 @@ pub fn walk(world: &World) -> Result<()> {
         .log("web1.acme")
         .wait("the new policy", mark, GENEROUS, |line| line.contains("policy") && line.contains("version="))?;
     for device in ["web1.acme", "till1.globex"] {
-        let said = typed(&mut ssh(world, "ssh_config", &[device, SAID]))?;
+        let said = typed(&mut ssh(world, "ssh_config", &[device, &said(device)]))?;
         ensure!(said.status.success(), "{}", said.story());
     }
     let (auditor, other) = (world.person("auditor"), world.person("other"));
@@ -94,7 +97,7 @@ fn stop(world: &World) -> Result<()> {
 fn recorded(person: &Person, device: &str) -> Result<String> {
     until(&format!("the recording of {device}"), GENEROUS, || {
         let sessions = person.gw(&format!("sessions --device {device} --json")).must().json();
-        let row = sessions.as_array().into_iter().flatten().find(|row| row["command"] == SAID);
+        let row = sessions.as_array().into_iter().flatten().find(|row| row["command"] == said(device));
         let row = row.with_context(|| format!("no such session: {sessions:#}"))?;
         ensure!(row["recording"]["state"] == "whole", "{row:#}");
         Ok(row["id"].as_str().context("a session without an id")?.to_owned())
