@@ -65,7 +65,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
 }
 
 fn make(home: &Home, session: &Id, output: &Path) -> Outcome {
-    let case = Case::open(home, &Trusted::load(home)?, session)?;
+    let case = Case::open(home, &Trusted::refresh(home)?, session)?;
     let mut policies = Policies::new();
     let used = case.said.intent.policies.iter().map(|used| &used.tenant);
     for tenant in used.chain([&case.about.tenant]) {

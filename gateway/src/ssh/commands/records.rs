@@ -1,4 +1,5 @@
-//! `records TENANT`: device records in force, each with its proof and its host certificate, for whoever makes new ones.
+//! `records TENANT`: device records in force, each with its proof and its host certificate, for whoever makes new ones,
+//! gives orders to devices or proves what they recorded.
 //!
 //! What is signed is there whole: a person's `belay` checks it before it signs anything that goes by it.
 
@@ -41,13 +42,14 @@ pub(super) async fn run(
 ) -> Result<String, Failure> {
     let place = call.granted(Some(tenant)).await?.pop();
     let Some(place) = place else { return Err(call.turn_away(Some(tenant)).await) };
-    let enrols = call.holds(&place, ActionKind::Enrol);
-    if !enrols && !call.holds(&place, ActionKind::Run) {
+    // The log says all of it to auditors as well.
+    let all = [ActionKind::Enrol, ActionKind::Audit].into_iter().any(|action| call.holds(&place, action));
+    if !all && !call.holds(&place, ActionKind::Run) {
         return Err(call.lacks(Some(tenant), ActionKind::Enrol));
     }
     let Some(store) = call.gateway.store.tenant(tenant) else { return Ok(show::json(&[(); 0])?) };
     let serial_next = store.highest_serial().await?.saturating_add(1);
-    let seen = |row: &ApprovalRow| enrols || is_reached(call, tenant, row);
+    let seen = |row: &ApprovalRow| all || is_reached(call, tenant, row);
     let found = match device {
         Some(address) => match store.device(&address.device).await? {
             Some(row) => {

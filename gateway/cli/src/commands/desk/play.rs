@@ -19,7 +19,7 @@ const OFFSET_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct Pace {
     /// What came before is shown at once.
     pub at: Duration,
-    /// So many times as fast as it went; none: without pauses.
+    /// So many times as fast as it went; none: without pauses, where no terminal is that must be given back.
     pub speed: Option<f64>,
     /// No pause is longer, before `speed`.
     pub idle: Option<Duration>,
@@ -88,6 +88,9 @@ impl<W: Write> Player<W> {
 
 impl<W: Write> Drop for Player<W> {
     fn drop(&mut self) {
+        if self.pace.speed.is_none() {
+            return;
+        }
         let end = self.filter.end();
         let _ = self.out.write_all(format!("{end}\r\n").as_bytes()).and_then(|()| self.out.flush());
     }
@@ -173,7 +176,7 @@ mod tests {
     fn what_is_shown_is_harmless_and_the_terminal_is_given_back() {
         let (stop, stopped) = sync_channel(1);
         let mut out = Vec::new();
-        let mut player = Player::new(&mut out, stopped, AT_ONCE);
+        let mut player = Player::new(&mut out, stopped, Pace { speed: Some(100.0), ..AT_ONCE });
         player.show(Duration::ZERO, Shown::Output(b"\x1b]0;evil\x07\x1b[31mred\x1b[6n\x1b[?1049h")).unwrap();
         player.show(Duration::ZERO, Shown::Words("put /etc/x\x1b[2J")).unwrap();
         stop.send(()).unwrap();
