@@ -207,8 +207,8 @@ pub(crate) const REVIEWS_SHOWN_MAX: u64 = 1_000;
 pub(crate) const KILL_WAIT: Duration = Duration::from_secs(2);
 /// Entries one `log tail` shows.
 pub(crate) const TAIL_MAX: u64 = 10_000;
-/// Entries one `log proof` gives: all that happens to a session, and some who looked at it.
-pub(crate) const PROOFS_MAX: usize = 256;
+/// Entries one `log proof` gives: all that happens to a session, or to a job of 1,000 devices, and some who looked at it.
+pub(crate) const PROOFS_MAX: usize = 4_096;
 /// Entries that `log proof` looks through for an id, the newest: some seconds of reading.
 pub(crate) const PROOF_SCAN_MAX: u64 = 1_000_000;
 /// Sessions one `sessions` shows.

@@ -139,7 +139,7 @@ fn search(world: &World) -> Result<()> {
         times.add(start.elapsed().as_secs_f64() * 1e3);
         ensure!(said["found"].as_array().is_some_and(|found| found.len() == 1), "{said}");
     }
-    let bytes = SEARCHED * SHOWN_BYTES >> 20;
+    let bytes = (SEARCHED * SHOWN_BYTES) >> 20;
     let beside = format!(
         "over {bytes} MiB of {SEARCHED} sessions (the target is for 5 GB of 10,000); in the index {} s after the last",
         short(indexed)

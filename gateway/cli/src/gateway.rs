@@ -194,6 +194,22 @@ impl<'a> Gateway<'a> {
     }
 }
 
+/// The first answer, where one gateway among several has what is asked for.
+///
+/// # Errors
+/// None has: what the last of them said; that one could not be asked is said rather than that another has not.
+pub fn first<A>(answers: impl IntoIterator<Item = Outcome<A>>) -> Outcome<A> {
+    let mut why = None;
+    for answer in answers {
+        match answer {
+            Ok(found) => return Ok(found),
+            Err(failure) if !matches!(why, Some(Failure::Unreachable(_))) => why = Some(failure),
+            Err(_) => {}
+        }
+    }
+    Err(why.unwrap_or_else(|| refused("no gateway is known")))
+}
+
 /// What `ask` gives for each, in the same order, with at most [`AT_ONCE_MAX`] under way: gateways that do not answer cost the
 /// time of one.
 pub fn at_once<Q: Sync, A: Send>(questions: &[Q], ask: impl Fn(&Q) -> A + Sync) -> Vec<A> {

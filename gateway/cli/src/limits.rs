@@ -32,5 +32,9 @@ pub const FOLLOWS_MAX: u32 = 10;
 pub const TAIL_LINES_WAITING_MAX: usize = 64;
 /// Outputs fetched at once, each over an ssh of its own.
 pub const OUTPUTS_AT_ONCE: usize = 16;
+/// Devices of a job that one pack of evidence holds: two entries each is half of what a gateway proves at once.
+pub const EVIDENCE_DEVICES_MAX: usize = 1_000;
+/// Records asked for one by one; for more the whole list is read.
+pub const RECORDS_SINGLY_MAX: usize = 4;
 /// How often an output is fetched that has not come whole from its device: some seven seconds.
 pub const OUTPUT_TRIES_MAX: u32 = 4;

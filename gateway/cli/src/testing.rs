@@ -1,5 +1,8 @@
 //! Tenants for the tests of this crate: keys, an invite, and signed versions of a policy that follow each other.
 
+pub mod log;
+pub mod ordered;
+pub mod packed;
 pub mod recorded;
 pub mod stage;
 

@@ -1,21 +1,23 @@
-//! `belay evidence`: a pack that proves one session to somebody who believes neither us nor the gateway; and its judge.
+//! `belay evidence`: a pack that proves one session or job to somebody who believes neither us nor the gateway; and its judge.
 
 use super::{
     desk::{
-        case::Case,
-        evidence::{self, Judged, Policies},
-        taken::Extent,
+        case::{self, Case, Said},
+        evidence::{self, Judged, Policies, Proved},
+        job::JobCase,
+        taken::{Extent, Whose},
     },
+    jobs,
     recording::tell,
 };
 use crate::{
     chain,
-    failure::{Outcome, While, refused, usage},
+    failure::{Failure, Outcome, While, refused, usage},
     home::Home,
-    screen::{note, say},
+    screen::{escape, note, say},
     trusted::Trusted,
 };
-use belay_certs::{Digest, Id};
+use belay_certs::{DeviceName, Digest, Id};
 use std::{
     fs::File,
     io::{BufReader, BufWriter, Write},
@@ -28,8 +30,12 @@ use std::{
 pub struct Args {
     #[command(subcommand)]
     verify: Option<Command>,
-    /// The session, as `belay sessions --json` names it
-    session: Option<Id>,
+    /// The session, as `belay sessions --json` names it, or the job
+    #[arg(value_name = "SESSION|JOB")]
+    id: Option<Id>,
+    /// Only this device of a job
+    #[arg(long, value_name = "DEVICE", value_parser = jobs::device)]
+    device: Option<DeviceName>,
     /// Where the pack goes
     #[arg(short, long, value_name = "PACK.tar")]
     output: Option<PathBuf>,
@@ -57,34 +63,76 @@ pub struct Verify {
 /// # Errors
 /// Something does not verify; the sentence names it.
 pub fn run(home: &Home, args: &Args) -> Outcome {
-    match (&args.verify, &args.session, &args.output) {
+    match (&args.verify, &args.id, &args.output) {
         (Some(Command::Verify(args)), ..) => verify(home, args),
-        (None, Some(session), Some(output)) => make(home, session, output),
-        _ => Err(usage("write `belay evidence SESSION -o PACK.tar` or `belay evidence verify PACK.tar`")),
+        (None, Some(id), Some(output)) => make(home, args, id, output),
+        _ => Err(usage("write `belay evidence SESSION|JOB -o PACK.tar` or `belay evidence verify PACK.tar`")),
     }
 }
 
-fn make(home: &Home, session: &Id, output: &Path) -> Outcome {
-    let case = Case::open(home, &Trusted::refresh(home)?, session)?;
+fn make(home: &Home, args: &Args, id: &Id, output: &Path) -> Outcome {
+    let trusted = Trusted::refresh(home)?;
+    let found = find(home, &trusted, id, args.device.as_ref())?;
+    let (tenant, used) = match &found {
+        Found::Session(case) => (&case.about.tenant, case.said.intent.policies.iter().collect::<Vec<_>>()),
+        Found::Job(case) => (&case.ordered.order.tenant, case.said.used().collect()),
+    };
     let mut policies = Policies::new();
-    let used = case.said.intent.policies.iter().map(|used| &used.tenant);
-    for tenant in used.chain([&case.about.tenant]) {
-        policies.insert(tenant.clone(), chain::documents(home, tenant)?);
+    for tenant in used.into_iter().map(|used| &used.tenant).chain([tenant]) {
+        if !policies.contains_key(tenant) {
+            policies.insert(tenant.clone(), chain::documents(home, tenant)?);
+        }
     }
     let doing = || format!("cannot write {}", output.display());
     let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir).during(doing)?;
     let mut writer = BufWriter::new(file.as_file_mut());
-    let extent = evidence::write(&case, &policies, &mut writer)?;
+    match &found {
+        Found::Session(case) => {
+            let extent = evidence::write(case, &policies, &mut writer)?;
+            if case.about.is_recorded() {
+                tell(case, extent);
+            }
+        }
+        Found::Job(case) => evidence::job::write(case, &policies, &mut writer)?,
+    }
     writer.flush().during(doing)?;
     drop(writer);
     // What is handed over is what its judge accepts.
     let judged = evidence::judge(BufReader::new(file.reopen().during(doing)?))?;
     file.as_file().sync_all().during(doing)?;
     file.persist(output).during(doing)?;
-    tell(&case, extent);
     show(&judged);
     Ok(())
+}
+
+/// What an id is of.
+enum Found<'h> {
+    Session(Box<Case<'h>>),
+    Job(Box<JobCase<'h>>),
+}
+
+/// Sessions with a recording first, then jobs, then sessions that only a log knows.
+fn find<'h>(home: &'h Home, trusted: &Trusted, id: &Id, device: Option<&DeviceName>) -> Outcome<Found<'h>> {
+    let session = |(gateway, about)| Case::of(home, trusted, gateway, about).map(|case| Found::Session(Box::new(case)));
+    let is_session = device.is_none();
+    if is_session {
+        match case::find(home, trusted, id) {
+            Ok(found) => return session(found),
+            Err(failure @ Failure::Unreachable(_)) => return Err(failure),
+            Err(_) => {}
+        }
+    }
+    match jobs::find(home, trusted, id) {
+        Ok(job) => return JobCase::of(home, trusted, job, device).map(|case| Found::Job(Box::new(case))),
+        Err(failure) if !is_session || matches!(failure, Failure::Unreachable(_)) => return Err(failure),
+        Err(_) => {}
+    }
+    match case::find_unrecorded(home, trusted, id) {
+        Ok(found) => session(found),
+        Err(failure @ Failure::Unreachable(_)) => Err(failure),
+        Err(failure) => Err(failure.of(format!("no gateway shows you a session or a job {id}"))),
+    }
 }
 
 fn verify(home: &Home, args: &Verify) -> Outcome {
@@ -112,13 +160,24 @@ fn verify(home: &Home, args: &Verify) -> Outcome {
 }
 
 fn show(judged: &Judged) {
-    let Judged { whose, said, extent, entries, head, .. } = judged;
+    match &judged.proved {
+        Proved::Session { whose, said, extent } => show_session(whose, said, *extent),
+        Proved::Job(job) => show_job(job),
+    }
+    let Judged { entries, head, .. } = judged;
+    say(&format!("{entries} entries are in the log {} of {} entries", head.origin, head.size));
+    say(&format!("all of it follows from version 0 of the policy of {}: {}", judged.tenant, judged.policy0));
+}
+
+fn show_session(whose: &Whose, said: &Said, extent: Extent) {
     let intent = &said.intent;
-    say(&format!("session {} on {}: {} as {}", whose.session, whose.device, intent.person, intent.account));
+    say(&format!("session {} on {}: {} as {}", whose.session, whose.device, intent.person, escape(&intent.account)));
     if let Some(command) = &intent.command {
         say(&format!("command: {}", command.text));
     }
-    say(&format!("{entries} entries are in the log {} of {} entries", head.origin, head.size));
+    if let Some(reason) = &said.refused {
+        say(&format!("the device refused it: {}", escape(reason)));
+    }
     say(&match extent {
         Extent::Whole(chunks) => format!("its recording is whole: {chunks} chunks, signed by the device"),
         Extent::Beginning(0) => "there is no recording of it".to_owned(),
@@ -126,5 +185,28 @@ fn show(judged: &Judged) {
             format!("the first {chunks} chunks of its recording are signed by the device; nothing says how it ends")
         }
     });
-    say(&format!("all of it follows from version 0 of the policy of {}: {}", judged.tenant, judged.policy0));
+}
+
+fn show_job(job: &evidence::job::Proved) {
+    let order = &job.ordered.order;
+    let only = job.only.as_ref().map(|only| format!("; only {only} is here")).unwrap_or_default();
+    let (id, runbook, account) = (order.id, &order.runbook, &order.account);
+    say(&format!(
+        "job {id}: {runbook} as {account} on {} devices, ordered by {}{only}",
+        order.devices, job.said.person
+    ));
+    for (name, run) in &job.said.runs {
+        let how = match (&run.refused, &run.end) {
+            (Some(reason), _) => format!("refused: {}", escape(reason)),
+            (None, Some(end)) => end.outcome.to_string(),
+            (None, None) if run.has_begun => "began, and has not said how it ended".to_owned(),
+            (None, None) => "was not allowed to begin".to_owned(),
+        };
+        let missing = if job.missing.contains(name) { "; its output is not here" } else { "" };
+        say(&format!("{name}.{}: {how}{missing}", order.tenant));
+    }
+    let silent = if job.only.is_some() { 0 } else { job.ordered.list.lines().len() - job.said.runs.len() };
+    if silent > 0 {
+        say(&format!("{silent} of its devices have said nothing"));
+    }
 }

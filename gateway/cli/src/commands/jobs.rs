@@ -63,7 +63,10 @@ pub struct Cancel {
 }
 
 /// `web1` or `web1.acme`.
-fn device(text: &str) -> Result<DeviceName, String> {
+///
+/// # Errors
+/// It is neither.
+pub fn device(text: &str) -> Result<DeviceName, String> {
     let name = text.parse::<DeviceAddress>().map(|address| address.device).or_else(|_| text.parse());
     name.map_err(|invalid| invalid.to_string())
 }
@@ -239,7 +242,8 @@ fn print(gateway: &Gateway<'_>, job: &Job, device: &DeviceName) -> Outcome {
     Ok(())
 }
 
-fn no_device(job: &Job, device: &DeviceName) -> Failure {
+/// What is said of a device that the job has not.
+pub fn no_device(job: &Job, device: &DeviceName) -> Failure {
     refused(format!("the job {} is not for {device}: `belay job {0}` lists its devices", job.id))
 }
 
@@ -250,19 +254,9 @@ fn no_device(job: &Job, device: &DeviceName) -> Failure {
 pub fn find<'h>(home: &'h Home, trusted: &Trusted, id: &Id) -> Outcome<(Gateway<'h>, Job)> {
     let gateways = trusted.gateways(home)?;
     let text = id.to_string();
-    let answers = gateway::at_once(&gateways, |gateway| {
+    gateway::first(gateway::at_once(&gateways, |gateway| {
         Job::read(&gateway.run(&["job", &text, "--json"], &[])?, id).map(|job| (gateway.clone(), job))
-    });
-    let mut why = None;
-    for answer in answers {
-        match answer {
-            Ok(found) => return Ok(found),
-            // A gateway that could not be asked may have it: that is said rather than that another has not.
-            Err(failure) if !matches!(why, Some(Failure::Unreachable(_))) => why = Some(failure),
-            Err(_) => {}
-        }
-    }
-    Err(why.unwrap_or_else(|| refused("no gateway is known")))
+    }))
 }
 
 /// Calls one off.

@@ -2,7 +2,7 @@
 
 mod approve;
 mod config;
-mod desk;
+pub mod desk;
 mod device;
 mod devices;
 mod draft;

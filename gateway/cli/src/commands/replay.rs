@@ -145,6 +145,8 @@ fn player(args: &Args) -> Outcome<Player<std::io::Stdout>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{ordered::Ordered, stage::Stage};
+    use belay_certs::Digest;
 
     #[test]
     fn a_session_or_a_run_is_replayed() {
@@ -154,5 +156,33 @@ mod tests {
             assert_eq!(format!("{id}{run}").parse(), Ok(What::Run(id.parse().unwrap(), "web1".parse().unwrap())));
         }
         assert!("web1".parse::<What>().is_err() && format!("{id}/").parse::<What>().is_err());
+    }
+    /// Replays what `web1` printed, where the gateway says that it stated these bytes; the words behind are `more`.
+    fn replayed(stated: &[u8], more: &[&str]) -> Result<(), String> {
+        let stage = Stage::new();
+        let job = Ordered::new(&stage);
+        job.on(&stage);
+        let mut shown = job.shown(&[("web1", 7), ("web2", 9)]);
+        shown["runs"][0]["output"] = Digest::of(stated).to_string().into();
+        shown["runs"][0]["output_bytes"] = stated.len().into();
+        stage.answers("job_ID_--json", shown.to_string());
+        let device = more.first().copied().unwrap_or("web1");
+        let what = format!("{}/{device}", job.order.id);
+        let words = [&["replay", &what], more.get(1..).unwrap_or_default()].concat();
+        stage.belay(&words).map_err(|failure| failure.sentence().to_owned())
+    }
+
+    #[test]
+    fn a_run_is_replayed_when_its_output_is_what_was_stated() {
+        let output = b"1 o cmVzdGFydGVkCg==\n";
+        replayed(output, &[]).unwrap();
+        replayed(output, &["web1.acme", "--at", "1s", "--speed", "2", "--idle", "1s"]).unwrap();
+        // Not all of it has come: what is there is shown, and said to be unproved.
+        replayed(b"1 o cmVzdGFydGVkCg==\n2 o Yg==\n", &[]).unwrap();
+        let other = replayed(b"1 o cmVzdGFydGVkCw==\n", &[]).unwrap_err();
+        assert!(other.contains("web1.acme") && other.contains("it is not shown"), "{other}");
+        assert!(replayed(output, &["mail1"]).unwrap_err().contains("is not for mail1"));
+        assert!(replayed(output, &["web2"]).unwrap_err().contains("no answer to job"));
+        assert!(replayed(output, &["web1", "--speed", "0"]).unwrap_err().contains("--speed"));
     }
 }

@@ -1,21 +1,19 @@
 //! A session that a device of the stage recorded: its statements in a log, and its chunks as a gateway hands them over.
 
 use super::{
+    log::{noise, proofs, spoken},
     record,
     stage::{Stage, earlier, row},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use belay_certs::{
     Digest, Id, PrivateKey,
-    entry::Entry,
     recording::{
         Note, SignedNote,
         blob::{Readers, file_name},
         cast,
     },
-    statement::{self, Body, Command, Head, Intent, PolicyUsed, SessionKind, SignedStatement, Statement},
+    statement::{self, Body, Command, Head, Intent, PolicyUsed, SessionKind, Statement},
     time::DAY,
-    tlog::{Checkpoint, Edge, Tiles, inclusion_path, leaf_hash},
 };
 use serde_json::json;
 
@@ -87,7 +85,40 @@ impl Recorded {
     }
 
     fn open(&mut self, stage: &Stage) {
-        let intent = Intent {
+        self.say(1, Body::SessionOpened(self.intent(stage)));
+    }
+
+    /// Nothing was recorded: the device refused the session, or ended it without a word of a recording.
+    pub fn unrecorded(&mut self, stage: &Stage, refused: Option<&str>) -> &mut Self {
+        self.chunks.clear();
+        let (session, intent) = (self.session, Intent { grant_line: None, ..self.intent(stage) });
+        match refused {
+            Some(reason) => {
+                self.entries.truncate(1);
+                self.say(1, Body::SessionRefused { intent, reason: reason.to_owned() });
+            }
+            None => {
+                let (exit, signal, reason, recording, files) = (Some(0), None, None, None, None);
+                let (bytes_in, bytes_out) = (0, 9);
+                self.say(
+                    2,
+                    Body::SessionEnded { session, exit, signal, reason, bytes_in, bytes_out, recording, files },
+                );
+            }
+        }
+        self
+    }
+
+    /// The gateway of the stage has the entries, and no recording.
+    pub fn on_without(&self, stage: &Stage) {
+        self.on(stage);
+        for answer in ["recording_ID_--json", "recording_ID"] {
+            std::fs::remove_file(stage.home.dir().join("answers").join(answer)).unwrap();
+        }
+    }
+
+    fn intent(&self, stage: &Stage) -> Intent {
+        Intent {
             session: self.session,
             access: Id::random().unwrap(),
             person: "alice".parse().unwrap(),
@@ -100,8 +131,7 @@ impl Recorded {
             ticket: None,
             grant_line: Some(1),
             policies: vec![PolicyUsed { tenant: "acme".parse().unwrap(), version: 0, digest: stage.acme.pin() }],
-        };
-        self.say(1, Body::SessionOpened(intent));
+        }
     }
 
     /// The device says that the session is over, and names its recording.
@@ -137,7 +167,7 @@ impl Recorded {
         };
         let statement = Statement { head, body };
         let signed = statement::sign(&statement, &self.host_key).unwrap();
-        self.entries.push(entry(statement.type_name(), Some((&statement, signed))));
+        self.entries.push(spoken(&statement, signed));
     }
 
     /// The gateway of the stage hands out everything.
@@ -150,7 +180,7 @@ impl Recorded {
         });
         stage.answers("recording_ID_--json", about.to_string());
         stage.answers("recording_ID", self.tar(&about.to_string()));
-        stage.answers("log_proof_acme_ID", self.proofs(stage).to_string());
+        stage.answers("log_proof_acme_ID", proofs(stage, &self.entries, &self.session).to_string());
         let mut device = record("web1.acme", &["server"], 7, self.host_key.public());
         device.issued = earlier(DAY);
         let rows = json!([row(&stage.acme, &stage.chain, &device, &stage.acme.person)]);
@@ -174,49 +204,4 @@ impl Recorded {
         }
         tar.into_inner().unwrap()
     }
-
-    /// The answer to `log proof`: all entries that name the session.
-    pub fn proofs(&self, stage: &Stage) -> serde_json::Value {
-        let (mut edge, mut tiles) = (Edge::empty(), Tiles::new());
-        for entry in &self.entries {
-            for tile in edge.append(leaf_hash(entry)) {
-                tiles.insert(tile.level, tile.index, &tile.hashes);
-            }
-        }
-        let head = Checkpoint { origin: "gw.example/acme".to_owned(), size: edge.size(), root: edge.root() };
-        let id = self.session.to_string();
-        let proofs: Vec<_> = (0..)
-            .zip(&self.entries)
-            .filter(|(_, entry)| String::from_utf8_lossy(entry).contains(&id))
-            .map(|(index, entry)| {
-                let path = inclusion_path(index, edge.size(), &(&edge, &tiles)).unwrap();
-                let path: Vec<String> = path.iter().map(|hash| STANDARD.encode(hash)).collect();
-                json!({"index": index, "entry": String::from_utf8_lossy(entry), "inclusion": path})
-            })
-            .collect();
-        json!({"tenant": "acme", "checkpoint": head.sign(&stage.acme.log).unwrap(), "proofs": proofs})
-    }
-}
-
-fn noise(kind: &str) -> Vec<u8> {
-    entry(kind, None)
-}
-
-fn entry(kind: &str, said: Option<(&Statement, SignedStatement)>) -> Vec<u8> {
-    let (detail, statement) = match said {
-        Some((statement, signed)) => (statement.body.members().unwrap(), Some((statement, signed))),
-        None => (serde_json::Map::new(), None),
-    };
-    let entry = Entry {
-        v: 1,
-        id: Id::random().unwrap(),
-        kind: kind.to_owned(),
-        at: earlier(DAY / 24),
-        tenant: Some("acme".parse().unwrap()),
-        device: Some("web1".parse().unwrap()),
-        person: statement.as_ref().and_then(|(statement, _)| statement.person().cloned()),
-        detail,
-        statement: statement.map(|(_, signed)| signed),
-    };
-    entry.to_bytes().unwrap()
 }

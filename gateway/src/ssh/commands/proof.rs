@@ -8,7 +8,7 @@ use crate::{
     store::{Broken, limits::ENTRIES_READ_MAX},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use belay_certs::{Id, TenantName, entry::Entry, policy::ActionKind, receipt::Receipt};
+use belay_certs::{DeviceAddress, DeviceName, Id, TenantName, entry::Entry, policy::ActionKind, receipt::Receipt};
 use belay_rules::LogName;
 use serde::Serialize;
 
@@ -53,7 +53,12 @@ struct Proof {
     inclusion: Vec<String>,
 }
 
-pub(super) async fn run(call: &Call<'_>, tenant: &TenantName, which: Which) -> Result<String, Failure> {
+pub(super) async fn run(
+    call: &Call<'_>,
+    tenant: &TenantName,
+    which: Which,
+    device: Option<&DeviceAddress>,
+) -> Result<String, Failure> {
     let log = LogName::Tenant(call.holding(tenant, ActionKind::Audit).await?.tenant);
     let size = call.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);
     let indices = match which {
@@ -61,7 +66,7 @@ pub(super) async fn run(call: &Call<'_>, tenant: &TenantName, which: Which) -> R
         Which::Index(index) => {
             return Err(Failure::Refused(format!("the log of {tenant} has {size} entries: there is no entry {index}")));
         }
-        Which::Id(id) => find(call, &log, size, id).await?,
+        Which::Id(id) => find(call, &log, size, id, device.map(|device| &device.device)).await?,
     };
     if indices.is_empty() {
         return Err(Failure::Refused(format!(
@@ -82,8 +87,15 @@ fn proof(receipt: Receipt) -> Result<Proof, Broken> {
     Ok(Proof { index, entry, inclusion: receipt.inclusion.iter().map(|hash| STANDARD.encode(hash)).collect() })
 }
 
-/// The entries with this id, oldest first: from the newest back to the one that is it, or that begins what it is of.
-async fn find(call: &Call<'_>, log: &LogName, size: u64, id: Id) -> Result<Vec<u64>, Failure> {
+/// The entries with this id, oldest first: from the newest back to the one that is it, or that begins what it is of. Of a job
+/// those of other devices are left out where one is named.
+async fn find(
+    call: &Call<'_>,
+    log: &LogName,
+    size: u64,
+    id: Id,
+    device: Option<&DeviceName>,
+) -> Result<Vec<u64>, Failure> {
     let text = id.to_string();
     let mut found = Vec::new();
     let mut end = size;
@@ -100,7 +112,8 @@ async fn find(call: &Call<'_>, log: &LogName, size: u64, id: Id) -> Result<Vec<u
                 return Ok(vec![index]);
             }
             // Who asked about it is in the log too, and is not what happened.
-            if entry.kind != "command.ran" {
+            let is_of = entry.device.as_ref().is_none_or(|of| device.is_none_or(|device| of == device));
+            if entry.kind != "command.ran" && is_of {
                 found.push(index);
             }
             if BEGINNINGS.contains(&entry.kind.as_str()) {

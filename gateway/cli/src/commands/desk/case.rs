@@ -6,7 +6,7 @@ use super::{
     taken::Whose,
 };
 use crate::{
-    failure::{Failure, Outcome, refused},
+    failure::{Outcome, refused},
     gateway::{self, Gateway, Route},
     home::Home,
     screen::note,
@@ -19,6 +19,9 @@ use belay_certs::{
 };
 use serde::Deserialize;
 
+/// The state of a recording that never was.
+const UNRECORDED: &str = "none";
+
 /// What a gateway says of a recording. Nothing of it is believed: it says whom to ask what.
 #[derive(Debug, Clone, Deserialize)]
 pub struct About {
@@ -28,7 +31,7 @@ pub struct About {
     pub tenant: TenantName,
     /// `web1.acme`, or `web1`.
     device: String,
-    /// `live`, `whole`, `missing`, `cut`, `deleted`.
+    /// `live`, `whole`, `missing`, `cut`, `deleted`; [`UNRECORDED`] of a session that nobody recorded.
     pub state: String,
 }
 
@@ -36,6 +39,11 @@ impl About {
     /// Of a row of `sessions`.
     pub fn of(session: Id, device: &DeviceAddress, state: String) -> Self {
         Self { session, tenant: device.tenant.clone(), device: device.to_string(), state }
+    }
+
+    /// Whether there is a recording, or was one.
+    pub fn is_recorded(&self) -> bool {
+        self.state != UNRECORDED
     }
 
     /// The device.
@@ -82,6 +90,8 @@ pub struct Said {
     pub is_over: bool,
     /// The digest of the recording's last note, which the end names.
     pub recording: Option<Digest>,
+    /// Why the device did not let it begin, if it did not.
+    pub refused: Option<String>,
 }
 
 impl<'h> Case<'h> {
@@ -106,7 +116,7 @@ impl<'h> Case<'h> {
         if let Err(failure) = record.check_approved(&trusted.policies(&about.tenant)?, now) {
             note(&format!("belay: {}: only its certificate vouches for the host key", failure.sentence()));
         }
-        let proofs = fetch(&gateway, held.policy(), &about.tenant, &about.session.to_string())?;
+        let proofs = fetch(&gateway, held.policy(), &about.tenant, &[&about.session.to_string()])?;
         let said = Said::of(&proofs.entries, &about.session, &device, &record.record().host_key)?;
         if said.serial != record.record().serial {
             note(&format!("belay: {device} had serial {} then; its host key is the same", said.serial));
@@ -136,7 +146,12 @@ impl Said {
             }
             match (statement.body, &mut said) {
                 (Body::SessionOpened(intent), None) => {
-                    said = Some(Self { intent, serial: statement.head.serial, is_over: false, recording: None });
+                    let serial = statement.head.serial;
+                    said = Some(Self { intent, serial, is_over: false, recording: None, refused: None });
+                }
+                (Body::SessionRefused { intent, reason }, None) => {
+                    let (serial, refused) = (statement.head.serial, Some(reason));
+                    said = Some(Self { intent, serial, is_over: true, recording: None, refused });
                 }
                 (Body::SessionEnded { recording, .. }, Some(said)) if !said.is_over => {
                     (said.is_over, said.recording) = (true, recording);
@@ -144,28 +159,30 @@ impl Said {
                 _ => return Err(refused(format!("entry {} does not fit what the device said before", proven.index))),
             }
         }
-        said.ok_or_else(|| refused(format!("no entry of the log says that the session {session} was opened")))
+        said.ok_or_else(|| refused(format!("no entry of the log says that the session {session} was asked for")))
     }
 }
 
-/// The statement of an entry, and whether it opens or ends this session.
+/// The statement of an entry, and whether it opens, refuses or ends this session.
 fn statement_of<'p>(proven: &'p Proven, session: &Id) -> Option<(&'p SignedStatement, bool)> {
     let signed = proven.entry.statement.as_ref()?;
     let is_ours = Statement::parse(signed.text.as_bytes()).is_ok_and(|statement| match &statement.body {
         Body::SessionOpened(intent) => proven.entry.kind == "session.opened" && intent.session == *session,
+        Body::SessionRefused { intent, .. } => intent.session == *session,
         Body::SessionEnded { session: ended, .. } => ended == session,
         _ => false,
     });
     Some((signed, is_ours))
 }
 
-/// Entries of a tenant's log, checked with the log's key from its policy: of a number, an event's id, a session or a job.
+/// Entries of a tenant's log, checked with the log's key from its policy: of a number, an event's id, a session or a job, and
+/// of that of one device only.
 ///
 /// # Errors
 /// The gateway does not give them, or one does not verify.
-pub fn fetch(gateway: &Gateway<'_>, policy: &Policy, tenant: &TenantName, which: &str) -> Outcome<Proofs> {
+pub fn fetch(gateway: &Gateway<'_>, policy: &Policy, tenant: &TenantName, which: &[&str]) -> Outcome<Proofs> {
     let log = policy.gateway.logs.last().ok_or_else(|| refused(format!("the policy of {tenant} names no log")))?;
-    let answer: Answer = gateway.ask(&["log", "proof", tenant.as_str(), which])?;
+    let answer: Answer = gateway.ask(&[&["log", "proof", tenant.as_str()], which].concat())?;
     Proofs::check(answer, tenant, log)
 }
 
@@ -175,27 +192,38 @@ pub fn fetch(gateway: &Gateway<'_>, policy: &Policy, tenant: &TenantName, which:
 /// As [`fetch`].
 pub fn proofs(home: &Home, trusted: &Trusted, tenant: &TenantName, which: &str) -> Outcome<Proofs> {
     let policy = trusted.tenant(tenant)?.policy();
-    fetch(&Gateway::new(home, Route::of(policy)?), policy, tenant, which)
+    fetch(&Gateway::new(home, Route::of(policy)?), policy, tenant, &[which])
 }
 
-fn find<'h>(home: &'h Home, trusted: &Trusted, session: &Id) -> Outcome<(Gateway<'h>, About)> {
+/// The gateway that has the recording of a session, and what it says of it.
+///
+/// # Errors
+/// None has.
+pub fn find<'h>(home: &'h Home, trusted: &Trusted, session: &Id) -> Outcome<(Gateway<'h>, About)> {
     let gateways = trusted.gateways(home)?;
     let text = session.to_string();
-    let answers = gateway::at_once(&gateways, |gateway| {
+    gateway::first(gateway::at_once(&gateways, |gateway| {
         let about: About = gateway.ask(&["recording", &text, "--json"])?;
         if about.session != *session {
             return Err(refused(format!("the gateway shows session {} where {session} was asked for", about.session)));
         }
         Ok((gateway.clone(), about))
-    });
-    let mut why = None;
-    for answer in answers {
-        match answer {
-            Ok(found) => return Ok(found),
-            // A gateway that could not be asked may have it: that is said rather than that another has not.
-            Err(failure) if !matches!(why, Some(Failure::Unreachable(_))) => why = Some(failure),
-            Err(_) => {}
-        }
-    }
-    Err(why.unwrap_or_else(|| refused("no gateway is known")))
+    }))
+}
+
+/// The same of a session that nobody recorded: a log says on which device it was asked for.
+///
+/// # Errors
+/// No log does.
+pub fn find_unrecorded<'h>(home: &'h Home, trusted: &Trusted, session: &Id) -> Outcome<(Gateway<'h>, About)> {
+    let tenants: Vec<_> = trusted.reached().collect();
+    gateway::first(gateway::at_once(&tenants, |held| {
+        let policy = held.policy();
+        let gateway = Gateway::new(home, Route::of(policy)?);
+        let proofs = fetch(&gateway, policy, &policy.tenant, &[&session.to_string()])?;
+        let ours = proofs.entries.iter().filter_map(|proven| statement_of(proven, session).filter(|(_, ours)| *ours));
+        let said = ours.filter_map(|(signed, _)| Statement::parse(signed.text.as_bytes()).ok()).next();
+        let said = said.ok_or_else(|| refused(format!("{session} is no session of {}", policy.tenant)))?;
+        Ok((gateway, About::of(*session, &said.head.device, UNRECORDED.to_owned())))
+    }))
 }

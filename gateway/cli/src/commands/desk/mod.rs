@@ -6,6 +6,7 @@
 pub mod case;
 pub mod evidence;
 pub mod index;
+pub mod job;
 pub mod pack;
 pub mod play;
 pub mod proofs;
