@@ -3,12 +3,12 @@
 
 use crate::{
     figure::{Samples, Target, short, show},
-    rivals::{Kept, Rivals, WAYS, Way},
+    rivals::{Kept, Rivals, WAYS},
 };
 use anyhow::{Context, Result, bail};
 use std::{
     io::{Read, Write},
-    process::{Child, ChildStdin, ChildStdout, Stdio},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Instant,
 };
 
@@ -18,21 +18,23 @@ const WARM_UP: usize = 200;
 const SAMPLES: usize = 4_000;
 
 /// An open terminal that echoes. Ends with this value.
-struct Terminal {
+pub struct Terminal {
     ssh: Child,
     input: ChildStdin,
     output: ChildStdout,
 }
 
 impl Terminal {
-    fn open(rivals: &Rivals<'_>, way: Way) -> Result<Self> {
-        let mut ssh = rivals.ssh(way, Kept::Nothing);
-        ssh.args(["-tt", way.host(), "stty raw -echo && printf R && exec cat"]);
+    /// The far end of this `ssh`, which prints an R and then echoes.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn open(mut ssh: Command) -> Result<Self> {
         let mut ssh = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (input, output) = (ssh.stdin.take(), ssh.stdout.take());
         let mut terminal = Self { ssh, input: input.context("no input")?, output: output.context("no output")? };
         if terminal.read()? != b'R' {
-            bail!("{} does not echo", way.host());
+            bail!("the far end does not echo");
         }
         Ok(terminal)
     }
@@ -44,7 +46,10 @@ impl Terminal {
     }
 
     /// Microseconds from writing a byte to having it back.
-    fn echo(&mut self, byte: u8) -> Result<f64> {
+    ///
+    /// # Errors
+    /// Another one comes, or none.
+    pub fn echo(&mut self, byte: u8) -> Result<f64> {
         let start = Instant::now();
         self.input.write_all(&[byte])?;
         let back = self.read()?;
@@ -68,7 +73,11 @@ impl Drop for Terminal {
 /// # Errors
 /// A session cannot be opened or ends.
 pub fn measure(rivals: &Rivals<'_>) -> Result<()> {
-    let mut open = WAYS.map(|way| Terminal::open(rivals, way));
+    let mut open = WAYS.map(|way| {
+        let mut ssh = rivals.ssh(way, Kept::Nothing);
+        ssh.args(["-tt", way.host(), "stty raw -echo && printf R && exec cat"]);
+        Terminal::open(ssh).with_context(|| format!("{} failed", way.host()))
+    });
     let mut samples = WAYS.map(|_| Samples::default());
     for round in 0..WARM_UP + SAMPLES {
         for (terminal, samples) in open.iter_mut().zip(&mut samples) {

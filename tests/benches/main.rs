@@ -13,6 +13,7 @@ mod login;
 mod meter;
 mod ordered;
 mod record;
+mod recorded;
 mod rivals;
 mod sim;
 mod size;
@@ -28,7 +29,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 
 const USAGE: &str = "\
-usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record] [fanout] [agents]
+usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record] [fanout] [agents] [recorded]
 
   echo    one byte to a program and back, through the real ssh, beside sshd and an OpenSSH reverse tunnel + ProxyJump
   login   `ssh host true`, cold, with the outer hop shared, and as one more session of an open connection
@@ -37,10 +38,11 @@ usage: cargo numbers [echo] [login] [bulk] [size] [idle] [record] [fanout] [agen
   idle    1,000 simulated agents: gateway memory and CPU of each, and their return after `kill -9`
   record  durable events, beside a bare SQLite commit
   fanout  one order on 10,000 simulated agents, and one that is cancelled
-  agents  one order on 100 real agents";
+  agents  one order on 100 real agents
+  recorded  200 busy sessions with recordings and without; a search over what 300 sessions showed";
 
 /// What can be measured, in the order in which it is.
-const ALL: [&str; 8] = ["echo", "login", "bulk", "size", "idle", "record", "fanout", "agents"];
+const ALL: [&str; 9] = ["echo", "login", "bulk", "size", "idle", "record", "fanout", "agents", "recorded"];
 
 fn main() -> ExitCode {
     // `cargo bench` adds a word of its own.
@@ -93,6 +95,9 @@ fn measure(words: &[String]) -> Result<()> {
     }
     if wanted("agents") {
         agents::measure()?;
+    }
+    if wanted("recorded") {
+        recorded::measure()?;
     }
     Ok(())
 }

@@ -47,7 +47,10 @@ fn sessions_say_who_had_which() {
     let shown = world.person("auditor").gw("sessions --device db1.acme --json").json();
     let row = shown.as_array().unwrap().iter().find(|row| row["command"] == "echo for the list; exit 3");
     let row = row.unwrap_or_else(|| panic!("not listed: {shown:#}"));
-    assert_eq!(fields(row), ["account", "command", "device", "ended", "exit", "id", "kind", "person", "started"]);
+    assert_eq!(
+        fields(row),
+        ["account", "command", "device", "ended", "exit", "id", "kind", "person", "recording", "started"]
+    );
     assert_eq!(
         (&row["person"], &row["device"], &row["kind"], &row["exit"]),
         (&"tech".into(), &"db1.acme".into(), &"exec".into(), &3.into())

@@ -49,11 +49,18 @@ impl Lines {
             charset: Charset::default(),
             wraps: true,
             inserts: false,
+            returns: false,
             last: ' ',
             now_ms: 0,
             out: Leaving::default(),
         };
         Self { whole: Whole::default(), parser: Parser::new(), terminal }
+    }
+
+    /// What a program without a terminal writes: a line feed begins a new line, as the terminal of whoever reads it does it.
+    pub fn returning(mut self) -> Self {
+        self.terminal.returns = true;
+        self
     }
 
     /// Output at a moment, in milliseconds since the session's start: the lines that finished with it.
@@ -103,6 +110,8 @@ struct Terminal {
     wraps: bool,
     /// Text moves what stands there (IRM).
     inserts: bool,
+    /// A line feed goes to the first column as well (LNM).
+    returns: bool,
     /// The last character written, for REP.
     last: char,
     /// The moment of what is being fed, in milliseconds since the session's start.
@@ -138,6 +147,7 @@ impl Terminal {
     fn mode(&mut self, private: bool, mode: u16, on: bool) {
         match (private, mode) {
             (false, 4) => self.inserts = on,
+            (false, 20) => self.returns = on,
             (true, 6) => {
                 let (grid, _) = self.screen();
                 grid.origin = on;
@@ -246,11 +256,16 @@ impl Perform for Terminal {
             0x0f => return self.charset.shift(false),
             _ => {}
         }
+        let returns = self.returns;
         let (grid, out) = self.screen();
         let (x, y) = (grid.x, grid.y);
         match byte {
             0x08 => grid.go(x.saturating_sub(1), y),
             b'\t' => grid.go((x / TAB + 1) * TAB, y),
+            b'\n' if returns => {
+                grid.line_feed(out);
+                grid.go(0, grid.y);
+            }
             b'\n' | 0x0b | 0x0c | 0x84 => grid.line_feed(out),
             b'\r' => grid.go(0, y),
             0x85 => {

@@ -26,6 +26,16 @@ fn lines_come_in_order_with_the_moment_of_their_last_character() {
 }
 
 #[test]
+fn without_a_terminal_a_line_feed_begins_a_new_line() {
+    let mut terminal = Lines::new(80, 24).returning();
+    let mut found = terminal.feed(0, b"one\ntwo\r\nthree");
+    found.extend(terminal.finish());
+    assert_eq!(found.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(), ["one", "two", "three"]);
+    assert_eq!(lines(b"one\ntwo"), ["one", "   two"], "a terminal does what it is told");
+    assert_eq!(lines(b"\x1b[20hone\ntwo"), ["one", "two"]);
+}
+
+#[test]
 fn a_long_output_scrolls_and_nothing_of_it_is_lost() {
     let output: String = (0..10_000).map(|n| format!("{n}\r\n")).collect();
     assert_eq!(lines(output.as_bytes()), (0..10_000).map(|n| n.to_string()).collect::<Vec<_>>());

@@ -11,7 +11,7 @@ use belay_certs::{
     TenantName, Timestamp,
     recording::{
         Chain, blob,
-        cast::{EventKind, Reader},
+        cast::{EventKind, Header, Reader},
     },
     screen::{Line, Lines, visible},
 };
@@ -224,9 +224,8 @@ impl Shown {
     }
 
     fn screen(&mut self) -> &mut Lines {
-        let size = self.reader.header().map_or((80, 24), |header| (header.width, header.height));
-        let count = |size: u32| usize::try_from(size).unwrap_or(usize::MAX);
-        self.screen.get_or_insert_with(|| Lines::new(count(size.0), count(size.1)))
+        let begun = || self.reader.header().map_or_else(|| Lines::new(80, 24), Header::screen);
+        self.screen.get_or_insert_with(begun)
     }
 
     fn take_typed(&mut self, at_ms: u64, bytes: &[u8], lines: &mut Vec<Line>) {

@@ -57,11 +57,20 @@ impl World {
     /// # Errors
     /// It is refused.
     pub fn append(&self, tenant: &str, toml: &str) -> Result<()> {
-        let owner = self.person(self.tenant(tenant)?.owner);
         let more = self.tenant_dir(tenant).join("more.toml");
         fs::write(&more, toml)?;
+        self.edit(tenant, &format!("cat '{}' >>", more.display()))
+    }
+
+    /// Edits a tenant's policy with `belay policy edit` as the tenant's owner; `editor` is a command that the file's name is put
+    /// behind.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn edit(&self, tenant: &str, editor: &str) -> Result<()> {
+        let owner = self.person(self.tenant(tenant)?.owner);
         let mut edit = owner.belay_command()?;
-        edit.env_remove("VISUAL").env("EDITOR", format!("cat '{}' >>", more.display()));
+        edit.env_remove("VISUAL").env("EDITOR", editor);
         edit.args(["policy", "edit", tenant, "--yes", "--root"]).arg(self.root_key(tenant));
         run(&mut edit, b"")?.succeeded()?;
         self.keep_policies(tenant, &owner)

@@ -2,6 +2,7 @@
 
 use crate::invalid::{Fault, Invalid, malformed};
 use crate::limits::CAST_HEADER_BYTES_MAX;
+use crate::screen::Lines;
 use crate::{DeviceAddress, Id, PersonRef, TenantName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -26,6 +27,15 @@ pub struct Header {
     /// Whose session it is.
     #[serde(rename = "belay")]
     pub about: About,
+}
+
+impl Header {
+    /// The terminal that the session had; without one it was shown as whoever received it sees it.
+    pub fn screen(&self) -> Lines {
+        let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
+        let lines = Lines::new(size(self.width), size(self.height));
+        if self.env.contains_key("TERM") { lines } else { lines.returning() }
+    }
 }
 
 /// Whose session it is, and what it was for.

@@ -21,7 +21,7 @@ use belay_certs::{
     DeviceAddress, Id, TenantName,
     recording::{
         blob::Identities,
-        cast::{EventKind, Reader},
+        cast::{EventKind, Header, Reader},
     },
     screen::{Line, Lines},
 };
@@ -236,8 +236,8 @@ fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, chunks: u64) ->
         };
         taken.text(Some(key), &mut |_, text| {
             let events = reader.read(text)?;
-            let size = reader.header().map_or((80, 24), |header| (header.width as usize, header.height as usize));
-            let terminal = terminal.get_or_insert_with(|| Lines::new(size.0, size.1));
+            let begun = || reader.header().map_or_else(|| Lines::new(80, 24), Header::screen);
+            let terminal = terminal.get_or_insert_with(begun);
             for event in events {
                 let at_ms = event.at / 1_000;
                 keep(match event.kind {

@@ -3,6 +3,7 @@
 //!
 //! The installation itself is the harness's (`belay_tests::World`). Which directory may be used: `place.rs`.
 
+mod desk;
 mod place;
 mod repair;
 mod tour;
@@ -85,6 +86,7 @@ fn demo(once: bool, dir: &Path) -> Result<()> {
     let repaired = repair::walk(&world);
     repair::end(&world)?;
     repaired?;
+    desk::walk(&world)?;
     if once {
         world.stop()?;
         println!("\nthe demo did everything it says; it lies in {}", world.dir().display());

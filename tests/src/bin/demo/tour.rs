@@ -66,7 +66,8 @@ fn let_go(world: &World) -> Result<()> {
     Ok(())
 }
 
-fn ssh(world: &World, config: &str, arguments: &[&str]) -> Command {
+/// `ssh` with one of the configurations at the top.
+pub fn ssh(world: &World, config: &str, arguments: &[&str]) -> Command {
     let mut ssh = Person::plain_ssh();
     ssh.arg("-F").arg(world.dir().join(config)).args(arguments);
     ssh

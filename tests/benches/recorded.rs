@@ -1,0 +1,149 @@
+//! What recordings cost: 200 busy sessions on one machine with recordings and without, and how long a search over what many
+//! sessions showed takes.
+
+use crate::{
+    echo::Terminal,
+    figure::{Samples, Target, short, show},
+    meter,
+};
+use anyhow::{Context, Result, ensure};
+use belay_tests::{
+    Plan, World,
+    wait::{BULKY, GENEROUS, until},
+};
+use serde_json::Value;
+use std::{
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Sessions that show something all the time.
+const BUSY: usize = 200;
+/// What each of them does: twenty lines, five times a second.
+const SHOWN: &str = "while :; do seq 20; sleep 0.2; done";
+/// How long they are watched.
+const WATCHED: Duration = Duration::from_secs(15);
+/// Between two bytes of the one whose echo is measured.
+const ECHO_EVERY: Duration = Duration::from_millis(20);
+/// Sessions that are searched, what each shows in bytes, and searches.
+const SEARCHED: usize = 300;
+const SHOWN_BYTES: usize = 512 << 10;
+const SEARCHES: usize = 20;
+
+/// Measures and prints.
+///
+/// # Errors
+/// A session cannot be opened, or is not found.
+pub fn measure() -> Result<()> {
+    let scratch = tempfile::Builder::new().prefix("belay-numbers-").tempdir()?;
+    let world = World::prepare(scratch.path(), Plan::small())?;
+    world.bring_up(&|_| {})?;
+    let recorded = busy(&world)?;
+    change(&world, r#"sed -i 's/^to = \["age1.*/readable_by_gateway = true/'"#)?;
+    search(&world)?;
+    change(&world, r"sed -i '/^\[recording\]/,/^$/d'")?;
+    let without = busy(&world)?;
+    let beside = format!("without recordings {} %", short(without.cpu));
+    show("200 busy sessions, gateway and agent, CPU", recorded.cpu, "%", Target::None, &beside);
+    for (name, of) in [("p50", Samples::p50 as fn(&Samples) -> f64), ("p99", Samples::p99)] {
+        let beside = format!("without recordings {} us", short(of(&without.echo)));
+        show(&format!("echo beside them, {name}"), of(&recorded.echo), "us", Target::None, &beside);
+    }
+    world.stop()
+}
+
+/// What 200 busy sessions take.
+struct Busy {
+    /// Of one core, in per cent.
+    cpu: f64,
+    echo: Samples,
+}
+
+fn busy(world: &World) -> Result<Busy> {
+    let tech = world.person("tech");
+    let mut sessions = Sessions(Vec::new());
+    for _ in 0..BUSY {
+        let mut ssh = alone(world);
+        ssh.args(["-tt", "web1.acme", SHOWN]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        sessions.0.push(ssh.spawn()?);
+    }
+    until("200 sessions", BULKY, || {
+        let rows = tech.gw("sessions --json --limit 1000").must().json();
+        let live = rows.as_array().into_iter().flatten().filter(|row| row["ended"] == Value::Null).count();
+        ensure!(live >= BUSY, "{live} are open");
+        Ok(())
+    })?;
+    let mut ssh = alone(world);
+    ssh.args(["-tt", "web1.acme", "stty raw -echo && printf R && exec cat"]);
+    let mut terminal = Terminal::open(ssh)?;
+    let pids = [world.gateway_pid().context("no gateway")?, world.agent_pid("web1.acme").context("no agent")?];
+    let (before, start, mut echo) = (own_seconds(&pids)?, Instant::now(), Samples::default());
+    while start.elapsed() < WATCHED {
+        echo.add(terminal.echo(b'x')?);
+        thread::park_timeout(ECHO_EVERY);
+    }
+    Ok(Busy { cpu: (own_seconds(&pids)? - before) / start.elapsed().as_secs_f64() * 100.0, echo })
+}
+
+/// CPU seconds of these processes without what they started: the sessions' programs are the same either way.
+fn own_seconds(pids: &[u32]) -> Result<f64> {
+    pids.iter().map(|pid| meter::own_seconds(*pid)).sum()
+}
+
+/// `ssh` with a connection of its own to the machine.
+fn alone(world: &World) -> Command {
+    let mut ssh = world.person("tech").ssh_command();
+    ssh.args(["-o", "ControlPath=none"]);
+    ssh
+}
+
+/// Ends with this value.
+struct Sessions(Vec<Child>);
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+        }
+        for child in &mut self.0 {
+            let _ = child.wait();
+        }
+    }
+}
+
+fn change(world: &World, editor: &str) -> Result<()> {
+    let mark = world.log("web1.acme").mark();
+    world.edit("acme", editor)?;
+    let has = |line: &str| line.contains("policy") && line.contains("version=");
+    world.log("web1.acme").wait("a new policy", mark, GENEROUS, has).map(drop)
+}
+
+fn search(world: &World) -> Result<()> {
+    let tech = world.person("tech");
+    for number in 0..SEARCHED {
+        let command = format!("head -c {} /dev/urandom | base64; echo needle number{number}", SHOWN_BYTES / 4 * 3);
+        tech.ssh("web1.acme", &command).must();
+    }
+    let start = Instant::now();
+    until("all in the index", BULKY, || {
+        let said = tech.gw("search number0 --json").must().json();
+        ensure!(said["waiting"] == 0 && said["found"].as_array().is_some_and(|found| found.len() == 1), "{said}");
+        Ok(())
+    })?;
+    let indexed = start.elapsed().as_secs_f64();
+    let mut times = Samples::default();
+    for number in 0..SEARCHES {
+        let start = Instant::now();
+        let said = tech.gw(&format!("search number{number} --json")).must().json();
+        times.add(start.elapsed().as_secs_f64() * 1e3);
+        ensure!(said["found"].as_array().is_some_and(|found| found.len() == 1), "{said}");
+    }
+    let bytes = SEARCHED * SHOWN_BYTES >> 20;
+    let beside = format!(
+        "over {bytes} MiB of {SEARCHED} sessions (the target is for 5 GB of 10,000); in the index {} s after the last",
+        short(indexed)
+    );
+    show("search, p50", times.p50(), "ms", Target::AtMost(300.0), &beside);
+    Ok(())
+}
