@@ -234,7 +234,7 @@ fn check_pin(dir: &StateDir, token: &Token, now: Timestamp) -> Result<Option<Joi
         return Err(NotJoined::Pinned { held: pin.address() });
     }
     if pin.machine == identity::machine_id() {
-        let fingerprint = identity::host_key(dir)?.public().fingerprint();
+        let fingerprint = identity::kept_host_key(dir)?.public().fingerprint();
         return Ok(Some(Joined { address: pin.address(), fingerprint, before: true }));
     }
     let aside = forgetting::set_aside(dir, now)?;

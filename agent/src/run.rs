@@ -68,7 +68,7 @@ impl Agent {
         if pin.machine != identity::machine_id() {
             return Err(CannotRun::Cloned(pin.tenant));
         }
-        let host_key = identity::host_key(&dir)?;
+        let host_key = identity::kept_host_key(&dir)?;
         let identity = Arc::new(Identity::open(&dir, pin.join)?);
         let clock = Arc::new(Clock::open(dir.at("clock"))?);
         let authority = Arc::new(Authority::open(&dir, pin, host_key.public().clone(), clock)?);

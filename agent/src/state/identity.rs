@@ -103,13 +103,33 @@ impl Transport {
 /// When it cannot be read, made or written.
 pub fn host_key(dir: &StateDir) -> Result<PrivateKey, Broken> {
     let path = dir.at(HOST_KEY);
-    if let Some(pem) = files::read_text(&path, STATE_FILE_BYTES_MAX)? {
-        return PrivateKey::from_openssh(&pem).map_err(|refused| Broken::damaged(&path, refused));
+    if path.try_exists().map_err(|error| Broken::new(format!("{} cannot be read", path.display()), error))? {
+        return kept_host_key(dir);
     }
     let unmade = |refused: belay_certs::Invalid| Broken::new("a host key cannot be made", io::Error::other(refused));
     let key = PrivateKey::generate_ed25519("").map_err(unmade)?;
     files::write(&path, key.to_openssh().map_err(unmade)?.as_bytes())?;
     Ok(key)
+}
+
+/// The host key of a machine that joined. One that is gone is never replaced: sessions and recordings under another key would be
+/// another machine's, and whoever removes the file and ends the agent would have both.
+///
+/// # Errors
+/// When it is missing or cannot be read.
+pub fn kept_host_key(dir: &StateDir) -> Result<PrivateKey, Broken> {
+    let path = dir.at(HOST_KEY);
+    match files::read_text(&path, STATE_FILE_BYTES_MAX)? {
+        Some(pem) => PrivateKey::from_openssh(&pem).map_err(|refused| Broken::damaged(&path, refused)),
+        None => {
+            let what = format!(
+                "{} is missing, and a machine that joined has no other: restore it, or set the state aside with `belay-agent \
+                 forget --tenant T`",
+                path.display()
+            );
+            Err(Broken::new(what, io::ErrorKind::NotFound.into()))
+        }
+    }
 }
 
 /// The transport key of this machine, made when there is none.
@@ -279,11 +299,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let dir = StateDir::open(&dir.path().join("state")).unwrap();
         assert_eq!(host_key(&dir).unwrap().public(), host_key(&dir).unwrap().public());
+        assert_eq!(host_key(&dir).unwrap().public(), kept_host_key(&dir).unwrap().public());
         assert_eq!(transport_key(&dir).unwrap().spki_digest(), transport_key(&dir).unwrap().spki_digest());
         assert!(Pin::load(&dir).unwrap().is_none());
         assert!(Identity::open(&dir, pin().join).is_err(), "no certificate yet");
         pin().keep(&dir).unwrap();
         assert_eq!(Pin::load(&dir).unwrap(), Some(pin()));
+    }
+
+    #[test]
+    fn a_host_key_that_is_gone_is_named_and_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(&dir.path().join("state")).unwrap();
+        let said = kept_host_key(&dir).unwrap_err().to_string();
+        assert!(said.contains("host_key is missing") && said.contains("restore it"), "{said}");
+        assert!(!dir.at(HOST_KEY).exists());
     }
 
     #[test]

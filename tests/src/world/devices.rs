@@ -10,7 +10,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use std::{ffi::OsStr, path::Path};
+use std::{ffi::OsStr, path::Path, process::ExitStatus};
 
 /// Whether a process goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,6 +114,15 @@ impl World {
     pub fn kill_agent(&self, device: &str) {
         let agent = self.running().agents.remove(device);
         agent.into_iter().for_each(Daemon::kill);
+    }
+
+    /// Waits for a device's agent to end by itself, or by somebody on its machine.
+    ///
+    /// # Errors
+    /// None runs, or it goes on.
+    pub fn agent_ended(&self, device: &str) -> Result<ExitStatus> {
+        let agent = self.running().agents.remove(device);
+        agent.with_context(|| format!("no agent of {device} runs"))?.ended(GENEROUS)
     }
 
     /// Holds a device's agent where it is, or lets it go on.
