@@ -296,7 +296,11 @@ fn an_agent_killed_at_once_leaves_its_session_in_the_log() {
 #[test]
 fn a_stopped_agent_shows_nothing_and_its_recording_is_whole_or_open() {
     let bench = Bench::new();
-    let command = format!("{TICKS}; kill -STOP {}; for i in 1 2 3; do echo unseen; sleep 0.2; done", bench.agent());
+    // Each of its threads comes to a stop by itself.
+    let stopped = "cat /proc/PID/task/*/status | grep -c '^State:.T'";
+    let until_stopped = format!("until [ $({stopped}) = $(ls /proc/PID/task | wc -l) ]; do :; done");
+    let command = format!("{TICKS}; kill -STOP PID; {until_stopped}; for i in 1 2 3; do echo unseen; sleep 0.2; done");
+    let command = command.replace("PID", &bench.agent().to_string());
     let live = bench.session(&["-tt"], &command);
     let session = bench.id_of(&command);
     // The gateway gives the agent up, and with it the session: until then nothing more is shown.
