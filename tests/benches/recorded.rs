@@ -1,4 +1,4 @@
-//! What recordings cost: 200 busy sessions on one machine with recordings and without, and how long a search over what many
+//! What recordings cost: 200 busy sessions on four machines with recordings and without, and how long a search over what many
 //! sessions showed takes.
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use belay_tests::{
     Plan, World,
+    plan::Tenant,
     wait::{BULKY, GENEROUS, until},
 };
 use serde_json::Value;
@@ -18,8 +19,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Sessions that show something all the time.
+/// Sessions that show something all the time, and the machines that they are spread over: one takes 64 logins.
 const BUSY: usize = 200;
+const DEVICES: &[&str] = &["web1", "web2", "web3", "web4"];
 /// What each of them does: twenty lines, five times a second.
 const SHOWN: &str = "while :; do seq 20; sleep 0.2; done";
 /// How long they are watched.
@@ -37,7 +39,7 @@ const SEARCHES: usize = 20;
 /// A session cannot be opened, or is not found.
 pub fn measure() -> Result<()> {
     let scratch = tempfile::Builder::new().prefix("belay-numbers-").tempdir()?;
-    let world = World::prepare(scratch.path(), Plan::small())?;
+    let world = World::prepare(scratch.path(), plan())?;
     world.bring_up(&|_| {})?;
     let recorded = busy(&world)?;
     change(&world, r#"sed -i 's/^to = \["age1.*/readable_by_gateway = true/'"#)?;
@@ -45,12 +47,16 @@ pub fn measure() -> Result<()> {
     change(&world, r"sed -i '/^\[recording\]/,/^$/d'")?;
     let without = busy(&world)?;
     let beside = format!("without recordings {} %", short(without.cpu));
-    show("200 busy sessions, gateway and agent, CPU", recorded.cpu, "%", Target::None, &beside);
+    show("200 busy sessions, gateway and four agents, CPU", recorded.cpu, "%", Target::None, &beside);
     for (name, of) in [("p50", Samples::p50 as fn(&Samples) -> f64), ("p99", Samples::p99)] {
         let beside = format!("without recordings {} us", short(of(&without.echo)));
         show(&format!("echo beside them, {name}"), of(&recorded.echo), "us", Target::None, &beside);
     }
     world.stop()
+}
+
+fn plan() -> Plan {
+    Plan { tenants: vec![Tenant { name: "acme", owner: "tech", people: &[], onlookers: &[], devices: DEVICES }] }
 }
 
 /// What 200 busy sessions take.
@@ -63,9 +69,12 @@ struct Busy {
 fn busy(world: &World) -> Result<Busy> {
     let tech = world.person("tech");
     let mut sessions = Sessions(Vec::new());
-    for _ in 0..BUSY {
+    for device in DEVICES.iter().cycle().take(BUSY) {
         let mut ssh = alone(world);
-        ssh.args(["-tt", "web1.acme", SHOWN]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        ssh.args(["-tt", &format!("{device}.acme"), SHOWN])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         sessions.0.push(ssh.spawn()?);
     }
     until("200 sessions", BULKY, || {
@@ -77,7 +86,10 @@ fn busy(world: &World) -> Result<Busy> {
     let mut ssh = alone(world);
     ssh.args(["-tt", "web1.acme", "stty raw -echo && printf R && exec cat"]);
     let mut terminal = Terminal::open(ssh)?;
-    let pids = [world.gateway_pid().context("no gateway")?, world.agent_pid("web1.acme").context("no agent")?];
+    let mut pids = vec![world.gateway_pid().context("no gateway")?];
+    for device in DEVICES {
+        pids.push(world.agent_pid(&format!("{device}.acme")).context("no agent")?);
+    }
     let (before, start, mut echo) = (own_seconds(&pids)?, Instant::now(), Samples::default());
     while start.elapsed() < WATCHED {
         echo.add(terminal.echo(b'x')?);
@@ -113,10 +125,11 @@ impl Drop for Sessions {
 }
 
 fn change(world: &World, editor: &str) -> Result<()> {
-    let mark = world.log("web1.acme").mark();
+    let logs = DEVICES.iter().map(|device| world.log(&format!("{device}.acme")));
+    let marked: Vec<_> = logs.map(|log| (log.mark(), log)).collect();
     world.edit("acme", editor)?;
     let has = |line: &str| line.contains("policy") && line.contains("version=");
-    world.log("web1.acme").wait("a new policy", mark, GENEROUS, has).map(drop)
+    marked.into_iter().try_for_each(|(mark, log)| log.wait("a new policy", mark, GENEROUS, has).map(drop))
 }
 
 fn search(world: &World) -> Result<()> {
