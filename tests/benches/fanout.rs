@@ -1,14 +1,15 @@
 //! One signed order on 10,000 simulated agents: from its submission until the last device has the proof that its result is
 //! durable. Each agent judges the order, signs its intent, checks the receipt, signs its end and checks that receipt, with the
-//! code that real agents use; only the script's process is missing. Meanwhile another tenant's people log in.
+//! code that real agents use; only the script's process is missing. Meanwhile a person of another tenant types in a shell.
 
 use crate::{
+    echo::Terminal,
     figure::{Samples, Target, short, show},
     idle, meter,
     ordered::{self, now},
     sim::{Agent, Connected},
 };
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use belay_certs::{
     Digest, Id, Signed, Timestamp,
     order::{Clocks, DeviceLine, Machine, Offer, Outcome, judge},
@@ -33,10 +34,10 @@ use tokio::sync::{mpsc::Sender, watch};
 const AGENTS: usize = 10_000;
 /// As real agents keep alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// Logins of the other tenant before, to compare with.
-const LOGINS_BEFORE: usize = 20;
-/// The pause between two logins: they are to measure, and not to be the load.
-const LOGIN_EVERY: Duration = Duration::from_millis(200);
+/// Bytes typed in the other tenant's shell before, to compare with.
+const TYPED_BEFORE: usize = 500;
+/// The pause between two bytes: as fast as anybody types.
+const TYPED_EVERY: Duration = Duration::from_millis(10);
 /// Devices that start before a job is cancelled.
 const STARTS_BEFORE_CANCEL: usize = 2_000;
 /// How long after a cancel it is watched whether another device starts: five times what it is to take.
@@ -71,38 +72,46 @@ pub fn measure() -> Result<()> {
     let lines = || agents.iter().map(line).collect::<Result<Vec<_>>>();
     let order = || ordered::order(&world, &fleet.chain, lines()?, (version, "root"));
     let (first, second) = (order()?, order()?);
+    let mut ssh = world.person("other").ssh_command();
+    ssh.args(["-tt", "till1.globex", "stty raw -echo && printf R && exec cat"]);
+    let mut shell = Terminal::open(ssh)?;
     let mut before = Samples::default();
-    for _ in 0..LOGINS_BEFORE {
-        before.add(login(&world));
+    for _ in 0..TYPED_BEFORE {
+        before.add(shell.echo(b'x')?);
+        thread::park_timeout(TYPED_EVERY);
     }
     let (stop, stopped) = mpsc::sync_channel::<()>(0);
     let world = &world;
     let (meanwhile, runs) = thread::scope(|scope| {
-        let logins = scope.spawn(move || {
+        let typed = scope.spawn(move || {
             let mut meanwhile = Samples::default();
-            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(LOGIN_EVERY) {
-                meanwhile.add(login(world));
+            while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(TYPED_EVERY) {
+                meanwhile.add(shell.echo(b'x')?);
             }
-            meanwhile
+            anyhow::Ok(meanwhile)
         });
         let runs = connected.into_iter().map(|(agent, at)| Run::new(Arc::clone(&fleet), agent, at));
         let done = runtime.block_on(carry_out(world, runs.collect(), first));
         drop(stop);
-        let meanwhile = logins.join().unwrap_or_default();
+        let meanwhile = typed.join().map_err(|_| anyhow!("the shell's thread ended"))??;
         done.map(|runs| (meanwhile, runs))
     })?;
-    let (p50, p99) = (meanwhile.p50(), meanwhile.p99());
-    let beside = format!("{} ms before; p99 {} ms, {} logins", short(before.p50()), short(p99), meanwhile.count());
-    show("another tenant's `ssh till1 true` meanwhile, p50", p50, "ms", Target::None, &beside);
+    let beside = format!(
+        "{} us before; p50 {} us, {} before; {} bytes",
+        short(before.p99()),
+        short(meanwhile.p50()),
+        short(before.p50()),
+        meanwhile.count()
+    );
+    show(
+        "echo in another tenant's shell meanwhile, p99",
+        meanwhile.p99(),
+        "us",
+        Target::Times(3.0, before.p99()),
+        &beside,
+    );
     runtime.block_on(call_off(world, runs, second))?;
     world.stop()
-}
-
-/// One command on the other tenant's device, in milliseconds.
-fn login(world: &World) -> f64 {
-    let start = Instant::now();
-    world.person("other").ssh("till1.globex", "true").must();
-    start.elapsed().as_secs_f64() * 1e3
 }
 
 /// The devices as a person lists them.
@@ -134,12 +143,12 @@ fn line(agent: &Agent) -> Result<DeviceLine> {
 /// Submits the order, and lets every agent carry it out.
 async fn carry_out(world: &World, agents: Vec<Run>, order: Vec<u8>) -> Result<Vec<Run>> {
     let gateway = world.gateway_pid().context("no gateway")?;
-    let used = || (meter::cpu_seconds(&[gateway]), meter::cpu_seconds(&[std::process::id()]));
+    let used = || anyhow::Ok((meter::own_seconds(gateway)?, meter::own_seconds(std::process::id())?));
     let mut carried = tokio::task::JoinSet::new();
     for run in agents {
         carried.spawn(run.carry_out());
     }
-    let before = used();
+    let before = used()?;
     let start = Instant::now();
     let tech = world.person("tech");
     let submitted = tokio::task::spawn_blocking(move || {
@@ -150,7 +159,7 @@ async fn carry_out(world: &World, agents: Vec<Run>, order: Vec<u8>) -> Result<Ve
     while let Some(ended) = carried.join_next().await {
         runs.push(ended??);
     }
-    let (took, after, submitted) = (start.elapsed(), used(), submitted.await?);
+    let (took, after, submitted) = (start.elapsed(), used()?, submitted.await?);
     let each = |before: f64, after: f64| (after - before) * 1e3 / AGENTS as f64;
     let beside =
         format!("submitted after {} s; intent and result of each durable and proved", short(submitted.as_secs_f64()));
