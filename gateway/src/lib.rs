@@ -7,6 +7,7 @@
 
 mod act;
 pub mod admin;
+mod archive;
 mod book;
 pub mod config;
 mod files;

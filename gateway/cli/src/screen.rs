@@ -3,6 +3,8 @@
 //! Strings that come from a gateway or a device are hostile: everything printed goes through [`escape`].
 
 use crate::failure::{Outcome, While, refused, usage};
+use belay_certs::screen::deceives;
+pub use belay_certs::screen::visible as escape;
 use serde_json::Value;
 use std::{
     borrow::Cow,
@@ -12,31 +14,6 @@ use std::{
 
 /// Longest answer to a question, in bytes: "yes" and a line end fit many times.
 const ANSWER_BYTES_MAX: u64 = 64;
-
-/// Characters that can move the cursor, reorder, hide or imitate other text on a terminal.
-fn deceives(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// One line of text in which nothing can deceive: control, bidi and invisible characters as `\u{…}`.
-pub fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(deceives) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().fold(String::with_capacity(text.len() + 8), |mut out, c| {
-        if deceives(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-        out
-    }))
-}
 
 /// [`escape`] for text of several lines: line ends and tabs stay.
 pub fn escape_lines(text: &str) -> String {

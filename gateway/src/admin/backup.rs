@@ -11,7 +11,10 @@ use super::{
     beside,
     directory::{TRANSPORT_CERTIFICATE, TRANSPORT_KEY},
 };
-use crate::{config, store};
+use crate::{
+    archive::{BLOCK_BYTES, END},
+    config, store,
+};
 use anyhow::{Context, bail, ensure};
 use belay_certs::{Timestamp, digest::hex, transport::TransportCa};
 use belay_rules::LogName;
@@ -35,10 +38,6 @@ pub(super) const KEYS: &str = "keys/";
 pub(super) const KEY_BYTES_MAX: u64 = 64 << 10;
 /// Files in the keys' directory: a key and its earlier lives for 10,000 tenants.
 const KEY_FILES_MAX: usize = 40_000;
-/// A tar is made of blocks of this size (POSIX ustar).
-const BLOCK_BYTES: usize = 512;
-/// The end of a tar: two empty blocks.
-const END: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 /// The last file: SHA-256 of everything before it, in hexadecimal.
 pub(super) const DIGEST: &str = "sha256";
 /// What that file and the end take: a head, a block, two empty ones.

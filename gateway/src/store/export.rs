@@ -7,16 +7,12 @@ use super::Store;
 use super::broken::Broken;
 use super::heads::{self, Head, signed};
 use super::sql;
+use crate::archive::{END, append};
 use belay_certs::tlog::tile::{encode_hashes, tiles_of};
 use belay_certs::tlog::{TILE_WIDTH, Tile, TileReader, encode_bundle, entries_path};
 use belay_rules::LogName;
 use sqlx::Row;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-
-/// A tar archive is made of blocks of this size (POSIX ustar).
-const BLOCK_BYTES: usize = 512;
-/// The end of a tar archive: two empty blocks.
-const END: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 
 /// What an archive holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,20 +106,4 @@ impl Store {
             count += 1;
         }
     }
-}
-
-/// One file of the archive. Moments are left out: the same log gives the same archive.
-async fn append<W: AsyncWrite + Unpin + Send>(out: &mut W, path: &str, bytes: &[u8]) -> Result<(), Broken> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(path)?;
-    header.set_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_cksum();
-    out.write_all(header.as_bytes()).await?;
-    out.write_all(bytes).await?;
-    let padding = bytes.len().next_multiple_of(BLOCK_BYTES) - bytes.len();
-    out.write_all(END.get(..padding).unwrap_or_default()).await?;
-    Ok(())
 }

@@ -7,6 +7,7 @@ use super::{
     Call, Failure, Output, Place,
     show::{self, Form},
 };
+use crate::archive::{END, append};
 use crate::store::{Broken, ChunkRow, Kept, RecordError, SessionRow, TenantStore};
 use belay_certs::{
     Digest, Id, PersonRef, TenantName, Timestamp,
@@ -19,11 +20,6 @@ use belay_rules::{
 };
 use serde::Serialize;
 use tokio::io::AsyncWriteExt;
-
-/// A tar is made of blocks of this size (POSIX ustar).
-const BLOCK_BYTES: usize = 512;
-/// The end of a tar: two empty blocks.
-const END: [u8; 2 * BLOCK_BYTES] = [0; 2 * BLOCK_BYTES];
 
 /// Holding a recording, or letting it go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,20 +226,4 @@ pub(super) async fn hold(call: &Call<'_>, id: Id, reason: String, wanted: Hold) 
     };
     recorded(call.gateway.record(ask).await.map(|_| ()))?;
     Ok(format!("the recording of session {id} {said}\n"))
-}
-
-/// One file of the archive.
-async fn append(out: &mut Output<'_>, path: &str, bytes: &[u8]) -> Result<(), Failure> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(path)?;
-    header.set_size(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_cksum();
-    out.write_all(header.as_bytes()).await?;
-    out.write_all(bytes).await?;
-    let padding = bytes.len().next_multiple_of(BLOCK_BYTES) - bytes.len();
-    out.write_all(END.get(..padding).unwrap_or_default()).await?;
-    Ok(())
 }

@@ -2,6 +2,8 @@
 //!
 //! Names, addresses and versions come from devices: to a terminal they are hostile until they are escaped.
 
+use belay_certs::screen::deceives;
+pub(super) use belay_certs::screen::visible as escape;
 use serde::Serialize;
 use std::{
     borrow::Cow,
@@ -16,31 +18,6 @@ pub(super) enum Form {
     Table,
     /// `--json`.
     Json,
-}
-
-/// Characters that move the cursor, turn text around, hide, or pass for a space.
-fn deceives(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}'
-            | '\u{feff}' | '\u{ffa0}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{fe00}'..='\u{fe0f}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// One line in which nothing deceives: such characters as `\u{…}`.
-pub(super) fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(deceives) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        if deceives(c) {
-            out.extend(c.escape_unicode());
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
 }
 
 /// Rows under a heading, every column as wide as its widest cell. Cells are escaped; an empty one is a `-`.
