@@ -8,7 +8,7 @@ use super::broken::{Broken, RecordError};
 use super::heads::{signed, unsigned};
 use super::index::Wanted;
 use super::limits::{CHUNKS_READ_MAX, INDEXED_READ_MAX, RECORDINGS_DUE_MAX};
-use super::objects::ChunkName;
+use super::objects::{ChunkName, Newest};
 use super::read::TenantStore;
 use super::record::Work;
 use super::rows::kind_word;
@@ -175,17 +175,37 @@ impl Store {
     /// disk did not take it: nothing is acknowledged then.
     pub async fn keep_chunk(&self, chunk: Chunk, blob: bytes::Bytes) -> Result<u64, RecordError> {
         let objects = self.objects();
-        let _turn = objects.turn(chunk.name.session).await;
-        let tenant = self.tenant(&chunk.name.tenant).ok_or_else(|| Broken::new("a recording of no tenant"))?;
-        let held = tenant.recording(&chunk.name).await?;
-        let kept = held.as_ref().map_or(0, |held| held.kept.chunks);
+        let mut turn = objects.turn(chunk.name.session).await;
+        let newest = turn.as_mut().and_then(|turn| turn.take()).filter(|newest| newest.name == chunk.name);
+        let (kept, head) = match newest {
+            Some(newest) => (newest.chunks, Some(newest.head)),
+            None => self.newest(&chunk.name).await?,
+        };
         if kept != chunk.number {
             return Ok(kept);
         }
-        follows(&chunk, held.as_ref().map(|held| held.kept.head))?;
+        follows(&chunk, head)?;
         let name = ChunkName { recording: &chunk.name, number: chunk.number, is_sealed: chunk.is_sealed };
         objects.put(&name, blob).await?;
-        self.keep_work(Work::Chunk(Box::new(chunk))).await
+        let newest = Newest {
+            name: chunk.name.clone(),
+            chunks: chunk.number.saturating_add(1),
+            head: Digest::of(chunk.note.as_bytes()),
+        };
+        let kept = self.keep_work(Work::Chunk(Box::new(chunk))).await?;
+        if let Some(turn) = turn.as_mut()
+            && kept == newest.chunks
+        {
+            **turn = Some(newest);
+        }
+        Ok(kept)
+    }
+
+    /// How many chunks of a recording are durable, and the digest of the newest one's note.
+    async fn newest(&self, name: &RecordingName) -> Result<(u64, Option<Digest>), Broken> {
+        let tenant = self.tenant(&name.tenant).ok_or_else(|| Broken::new("a recording of no tenant"))?;
+        let held = tenant.recording(name).await?;
+        Ok(held.map_or((0, None), |held| (held.kept.chunks, Some(held.kept.head))))
     }
 
     /// The session of a device, whatever the device was called when it began.
@@ -215,7 +235,10 @@ impl Store {
 
     /// Removes the bytes of a recording whose deletion is recorded.
     pub async fn remove_chunks(&self, name: &RecordingName) -> Result<u64, Broken> {
-        let _turn = self.objects().turn(name.session).await;
+        let mut turn = self.objects().turn(name.session).await;
+        if let Some(turn) = turn.as_mut() {
+            **turn = None;
+        }
         self.objects().remove(name).await
     }
 

@@ -189,6 +189,7 @@ async fn a_device_that_was_approved_while_it_connected_can_be_reached() {
             host_key: row.host_key().unwrap(),
             address: row.standing().address,
             news: Arc::clone(&pending.news),
+            recordings: Remembered::default(),
             to_agent,
         };
         gateway.presence.arrive(machine.join, pending).unwrap();
