@@ -4,10 +4,16 @@
 //!
 //! Not here: who reads the agent's memory has its key. Every agent is ended by its own number, which the commands are told.
 
+#[path = "parts/changed.rs"]
+mod changed;
 #[path = "parts/disk.rs"]
 mod disk;
+#[path = "parts/policies.rs"]
+mod policies;
 #[path = "parts/recorded.rs"]
 mod recorded;
+#[path = "escape/unterminated.rs"]
+mod unterminated;
 
 use anyhow::{Context, Result, ensure};
 use belay_tests::{
