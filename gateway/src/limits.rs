@@ -252,6 +252,8 @@ pub(crate) const SILENCE_SECONDS_MAX: u64 = 2_592_000;
 pub(crate) const SILENCE_LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked which recordings are kept long enough: keeping is counted in days.
 pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(600);
+/// A wall clock that is further ahead of the clock of retention is worth a warning: more than a restart takes.
+pub(crate) const AGING_BEHIND: Duration = Duration::from_secs(3_600);
 /// A reason for a hold or its end, in bytes: a few sentences.
 pub(crate) const HOLD_REASON_BYTES_MAX: usize = 1_024;
 /// How often recordings of sessions that are over are added to the index.

@@ -9,6 +9,7 @@
 //! | `ask.rs` | what a door may ask to be recorded, and how an ask can end |
 //! | `refusal.rs` | the reasoned no's |
 //! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs`, `library.rs`, `submission.rs`, `recording.rs` | one judge each |
+//! | `aging.rs` | by which moment recordings grow old |
 //! | `freeze.rs` | who and what may do nothing for now |
 //! | `review.rs` | what waits until somebody has looked at it |
 //! | `session.rs` | where a session stands |
@@ -16,6 +17,7 @@
 //! | `words.rs` | a command line that came over ssh, cut into words |
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod aging;
 pub mod ask;
 pub mod device;
 pub mod draft;
