@@ -13,10 +13,12 @@
 //! | `freezes.rs` | the freezes in force, for the writer and every door |
 //! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
 //! | `recordings.rs`, `objects.rs` | what sessions showed: the rows, and the bytes beside the database |
+//! | `aged.rs` | by which moment recordings grow old |
 //! | `index.rs` | what was shown, to be searched: a database for each tenant that can be made anew |
 //! | `read.rs`, `sessions.rs`, `named.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
 //! | `database.rs`, `sql.rs`, `keys.rs`, `limits.rs` | the file, every SQL text, the log keys, every maximum |
 
+mod aged;
 mod broken;
 mod database;
 mod devices;

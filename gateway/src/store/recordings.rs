@@ -25,7 +25,7 @@ use sqlx::any::AnyRow;
 pub struct Kept {
     /// When its first chunk was durable.
     pub begun: Timestamp,
-    /// When its newest one was.
+    /// When its newest one was, or when it was given up.
     pub kept: Timestamp,
     /// Chunks that are durable.
     pub chunks: u64,
@@ -37,7 +37,7 @@ pub struct Kept {
     pub is_last: bool,
     /// Whether no chunk is encrypted.
     pub is_readable: bool,
-    /// Whether the log says that it was cut off.
+    /// Whether the log says that it was cut off: by an end that names none, or by nothing heard for long.
     pub is_cut: bool,
     /// Why nothing may delete it, if so.
     pub hold: Option<String>,
@@ -46,10 +46,11 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Where it stands, by the end of its session: none while that goes on, else the recording that it names.
+    /// Where it stands, by the end of its session: none while nobody said that it ended, else the recording that it names.
     pub fn state(&self, end: Option<Option<Digest>>) -> RecordingState {
         match end {
             _ if self.deleted.is_some() => RecordingState::Deleted,
+            None if self.is_cut => RecordingState::Unterminated,
             None => RecordingState::Live,
             Some(None) => RecordingState::Cut,
             Some(Some(named)) if named == self.head && self.is_last => RecordingState::Whole,
@@ -301,7 +302,7 @@ impl TenantStore {
         rows.iter().map(read).collect()
     }
 
-    /// Recordings of sessions that were over before `before`, with nothing newer in them, that nobody holds.
+    /// Recordings of sessions that were over or given up before `before`, with nothing newer in them, that nobody holds.
     pub async fn recordings_due(&self, before: Timestamp) -> Result<Vec<RecordingRow>, Broken> {
         let query =
             sqlx::query(sql::RECORDINGS_DUE).bind(self.name().as_str()).bind(before.micros()).bind(RECORDINGS_DUE_MAX);
@@ -309,7 +310,18 @@ impl TenantStore {
         rows.iter().map(|row| recording(row, self.name())).collect()
     }
 
-    /// Recordings of sessions that are over, with something new from `since` on: a chunk, the end, or that they were deleted.
+    /// Recordings of sessions that nobody said to have ended, the way to which was gone before `before`, with nothing newer in
+    /// them; but not those that were given up.
+    pub async fn recordings_unheard(&self, before: Timestamp) -> Result<Vec<RecordingRow>, Broken> {
+        let query = sqlx::query(sql::RECORDINGS_UNHEARD)
+            .bind(self.name().as_str())
+            .bind(before.micros())
+            .bind(RECORDINGS_DUE_MAX);
+        let rows = query.fetch_all(self.store().readers()).await?;
+        rows.iter().map(|row| recording(row, self.name())).collect()
+    }
+
+    /// Recordings of sessions that are over or given up, with something new from `since` on: a chunk, the end, or that they were deleted.
     /// The oldest first.
     pub async fn recordings_changed(&self, since: Timestamp) -> Result<Vec<RecordingRow>, Broken> {
         let query =

@@ -49,13 +49,14 @@ macro_rules! recording_held {
     };
 }
 
-/// Columns of a session in a list, in the order of `sessions::session`, and of its recording behind them.
+/// Columns of a session in a list, in the order of `sessions::session`, of its recording behind them, and when the way to it ended.
 macro_rules! session_shown {
     () => {
         "SELECT s.id, s.device, s.access, s.person, s.account, s.kind, s.command, s.target, s.ticket, s.started_us, s.entry, \
          s.ended_us, s.exit, s.signal, s.reason, s.bytes_in, s.bytes_out, s.recording, s.files, \
-         r.begun_us, r.kept_us, r.chunks, r.bytes, r.head, r.is_last, r.readable, r.cut, r.held, r.deleted_us \
-         FROM session s LEFT JOIN recording r ON r.tenant = s.tenant AND r.device = s.device AND r.session = s.id "
+         r.begun_us, r.kept_us, r.chunks, r.bytes, r.head, r.is_last, r.readable, r.cut, r.held, r.deleted_us, a.ended_us \
+         FROM session s LEFT JOIN recording r ON r.tenant = s.tenant AND r.device = s.device AND r.session = s.id \
+         LEFT JOIN access a ON a.id = s.access "
     };
 }
 
@@ -242,8 +243,12 @@ texts! {
         AND r.device IN (SELECT name FROM record WHERE join_id = $3) ORDER BY r.begun_us LIMIT 1");
     // What may be deleted: a session that goes on may stay silent for longer than recordings are kept.
     RECORDINGS_DUE = concat!(recording_held!(), "WHERE r.tenant = $1 AND r.deleted_us IS NULL AND r.held IS NULL \
-        AND r.kept_us < $2 AND s.ended_us < $2 ORDER BY r.kept_us LIMIT $3");
-    RECORDINGS_CHANGED = concat!(recording_held!(), "WHERE r.tenant = $1 AND s.ended_us IS NOT NULL \
+        AND r.kept_us < $2 AND (s.ended_us < $2 OR s.ended_us IS NULL AND r.cut = 1) ORDER BY r.kept_us LIMIT $3");
+    // Of all sessions few have no end: `session_open` finds them, and `+` keeps the plan from reading the rest by its time.
+    RECORDINGS_UNHEARD = concat!(recording_held!(), "WHERE r.tenant = $1 AND r.session IN (SELECT o.id FROM session o JOIN access a \
+        ON a.id = o.access WHERE o.tenant = $1 AND o.ended_us IS NULL AND a.ended_us < $2) AND s.ended_us IS NULL \
+        AND +r.kept_us < $2 AND r.cut = 0 AND r.deleted_us IS NULL ORDER BY r.session LIMIT $3");
+    RECORDINGS_CHANGED = concat!(recording_held!(), "WHERE r.tenant = $1 AND (s.ended_us IS NOT NULL OR r.cut = 1) \
         AND (r.kept_us >= $2 OR s.ended_us >= $2 OR r.deleted_us >= $2) ORDER BY r.begun_us LIMIT $3");
     RECORDINGS_UNREADABLE = "SELECT COUNT(*) FROM recording r JOIN session s ON s.tenant = r.tenant AND s.device = r.device \
         AND s.id = r.session WHERE r.tenant = $1 AND r.readable = 0 AND r.deleted_us IS NULL AND ($2 = '' OR s.device = $2) \
