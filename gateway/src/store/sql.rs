@@ -21,7 +21,7 @@ macro_rules! device_held {
     };
 }
 
-/// Columns of a device in a list, in the order of `read::device`.
+/// Columns of a device in a list, in the order of `read_devices::device`.
 macro_rules! device_shown {
     () => {
         "SELECT d.join_id, d.tenant, d.name, d.state, d.host_key, d.machine_id, d.asked_us, d.serial, d.labels, \
