@@ -13,7 +13,7 @@ use crate::{
     Gateway,
     act::jobs::Said,
     limits,
-    relay::presence::{NotPresent, Online, close},
+    relay::presence::{NotPresent, Online, Step, close},
     store::{RecordError, Standing},
     threshold::places::Place,
 };
@@ -190,6 +190,7 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
         turn,
         address: standing.address.clone(),
         approved: standing.state == DeviceState::Approved,
+        step: Step::In,
         held,
         news: Arc::clone(&news),
         quic: quic.clone(),

@@ -15,7 +15,7 @@
 //! | `recordings.rs`, `objects.rs` | what sessions showed: the rows, and the bytes beside the database |
 //! | `aged.rs` | by which moment recordings grow old |
 //! | `index.rs` | what was shown, to be searched: a database for each tenant that can be made anew |
-//! | `read.rs`, `sessions.rs`, `named.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
+//! | `read.rs`, `read_devices.rs`, `sessions.rs`, `named.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
 //! | `database.rs`, `sql.rs`, `keys.rs`, `limits.rs` | the file, every SQL text, the log keys, every maximum |
 
 mod aged;
@@ -34,6 +34,7 @@ mod named;
 mod objects;
 mod proofs;
 mod read;
+mod read_devices;
 mod record;
 mod recordings;
 mod reviews;
@@ -61,9 +62,9 @@ pub use jobs::{RunEnded, RunRow};
 pub use keys::LogKeys;
 pub use library::{JobDocuments, JobRow, RunbookRow, SignedRunbook};
 pub use named::SessionNamed;
-pub use read::{
+pub use read::{TenantRow, TenantStore, TokenRow};
+pub use read_devices::{
     ApprovalRow, ApprovedFacts, DeviceRow, ListedRow, PendingRow, PendingWanted, PresenceFacts, Seen, Standing,
-    TenantRow, TenantStore, TokenRow,
 };
 pub use record::Recorded;
 pub use recordings::{Chunk, ChunkRow, Kept, RecordingRow};
