@@ -62,6 +62,7 @@ pub use jobs::{RunEnded, RunRow};
 pub use keys::LogKeys;
 pub use library::{JobDocuments, JobRow, RunbookRow, SignedRunbook};
 pub use named::SessionNamed;
+pub use proofs::ApprovedAt;
 pub use read::{TenantRow, TenantStore, TokenRow};
 pub use read_devices::{
     ApprovalRow, ApprovedFacts, DeviceRow, ListedRow, PendingRow, PendingWanted, PresenceFacts, Seen, Standing,

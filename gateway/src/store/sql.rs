@@ -131,6 +131,7 @@ texts! {
     NAME_IN_USE = "SELECT COUNT(*) FROM device WHERE tenant = $1 AND name = $2 AND state = 'approved'";
     RECORD_ADD = "INSERT INTO record (tenant, serial, join_id, name, entry) VALUES ($1, $2, $3, $4, $5)";
     RECORD_HOLDER = "SELECT join_id, name FROM record WHERE tenant = $1 AND serial = $2";
+    RECORD_ENTRY = "SELECT entry FROM record WHERE tenant = $1 AND serial = $2";
     CALLER = "SELECT d.tenant, d.name, d.state, p.connection, p.address, p.version, s.seq, s.digest, s.entry FROM device d \
               LEFT JOIN presence p ON p.join_id = d.join_id LEFT JOIN said s ON s.join_id = d.join_id \
               AND s.seq = (SELECT MAX(seq) FROM said WHERE join_id = d.join_id) WHERE d.join_id = $1";
