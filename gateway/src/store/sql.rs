@@ -169,8 +169,9 @@ texts! {
     PIECES = "SELECT at, bytes FROM output WHERE tenant = $1 AND job = $2 AND device = $3 AND at >= $4 ORDER BY at LIMIT $5";
 
     // Freezes.
-    FREEZES = "SELECT frozen, since_us, by_person, reason FROM freeze ORDER BY tenant, frozen";
-    FREEZE_ADD = "INSERT INTO freeze (tenant, frozen, since_us, by_person, reason) VALUES ($1, $2, $3, $4, $5)";
+    FREEZES = "SELECT f.frozen, f.since_us, f.by_person, f.reason, f.host_key, d.name FROM freeze f LEFT JOIN device d \
+               ON d.tenant = f.tenant AND d.fingerprint = f.host_key AND d.state = 'approved' ORDER BY f.tenant, f.frozen";
+    FREEZE_ADD = "INSERT INTO freeze (tenant, frozen, since_us, by_person, reason, host_key) VALUES ($1, $2, $3, $4, $5, $6)";
     FREEZE_LIFT = "DELETE FROM freeze WHERE tenant = $1 AND frozen = $2";
 
     // Reviews.

@@ -106,7 +106,7 @@ impl Turn<'_> {
                 self.release_recording(&name, Said { by: &by, reason: &reason }, now).await
             }
             Ask::Freeze { frozen, reason, by } => self.freeze(frozen, (&by, reason.as_deref()), now).await,
-            Ask::Thaw { frozen, by } => self.thaw(&frozen, &by, now).await,
+            Ask::Thaw { frozen, by } => self.thaw(frozen, &by, now).await,
             Ask::Review(said) => self.give_review(&said, now).await,
             Ask::Connect { join, connection, address, version, held } => {
                 self.connect(join, Line { connection, address, version }, held, now).await
