@@ -7,6 +7,7 @@
 mod desk;
 mod frozen;
 mod offered;
+mod turns;
 mod under_way;
 
 pub(crate) use offered::Prepared;
