@@ -7,6 +7,7 @@
 mod desk;
 mod frozen;
 mod offered;
+mod out_of_step;
 mod turns;
 mod under_way;
 
@@ -83,7 +84,7 @@ impl Jobs {
         answered.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// An approved device came, or went.
+    /// An approved device came, or went, or its statements continue the log no more, or again.
     pub(crate) async fn moved(&self, device: DeviceAddress) {
         self.tell(Told::Moved(device)).await;
     }

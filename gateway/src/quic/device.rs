@@ -11,7 +11,7 @@ use crate::{
     Gateway,
     act::jobs::Said,
     limits,
-    relay::presence::{NotPresent, Online, close},
+    relay::presence::{NotPresent, Online, Step, close},
     store::{RecordError, Standing},
     threshold::places::Place,
 };
@@ -186,6 +186,7 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
         turn,
         address: standing.address.clone(),
         approved: standing.state == DeviceState::Approved,
+        step: Step::In,
         held,
         news: Arc::clone(&news),
         quic: quic.clone(),

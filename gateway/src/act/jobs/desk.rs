@@ -32,7 +32,7 @@ pub(super) struct Desk {
     rota: Rota<u64>,
     next: u64,
     /// Whether something is to be tried again soon, whatever happens.
-    retry: bool,
+    pub(super) retry: bool,
     /// The freezes that its jobs go by.
     pub(super) freezes: Arc<Freezes>,
 }
@@ -165,6 +165,7 @@ impl Desk {
         let started = under_way.job.cancel();
         under_way.unsent.clear();
         under_way.unrecorded.clear();
+        under_way.declined.clear();
         for place in offered.into_iter().chain(started.iter().copied()) {
             under_way.send_cancel(&self.gateway.presence, place);
         }
@@ -191,6 +192,7 @@ impl Desk {
         }
         self.stop_missed().await;
         self.offer(now).await;
+        self.decline().await;
         self.end_over().await;
     }
 

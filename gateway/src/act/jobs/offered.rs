@@ -2,7 +2,7 @@
 
 use crate::store::{Broken, JobDocuments, SignedRunbook};
 use belay_certs::{
-    DeviceName, Invalid, Signed,
+    DeviceName, Digest, Invalid, Signed,
     order::{DeviceLine, DeviceList, DeviceTree, Order},
     runbook::Runbook,
 };
@@ -61,6 +61,11 @@ impl Prepared {
     /// Every device, in order.
     pub(super) fn lines(&self) -> &[DeviceLine] {
         &self.lines
+    }
+
+    /// Of the order's bytes.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of(&self.order.bytes)
     }
 
     /// How large an offer of it is, in bytes, all but the path.

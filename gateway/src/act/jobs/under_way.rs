@@ -1,7 +1,7 @@
 //! One job under way, and the messages to its devices.
 
 use super::{JobKey, offered::Prepared};
-use crate::relay::presence::Presence;
+use crate::relay::presence::{Presence, Step};
 use belay_certs::{DeviceAddress, DeviceName, PersonRef};
 use belay_protocol::{RunCancelled, ToAgent, limits::clip_sentence};
 use belay_rules::job::Job;
@@ -18,6 +18,8 @@ pub(super) struct UnderWay {
     pub(super) unrecorded: BTreeSet<usize>,
     /// Places whose offer is recorded and found no room in the queue of their device.
     pub(super) unsent: BTreeSet<usize>,
+    /// Places whose offer is recorded and whose device can start nothing: that is to be recorded too.
+    pub(super) declined: BTreeSet<usize>,
     /// What its devices are told when it was called off.
     pub(super) called_off: String,
 }
@@ -33,21 +35,42 @@ enum Sent {
 
 impl UnderWay {
     pub(super) fn new(key: JobKey, person: PersonRef, job: Job, prepared: Prepared) -> Self {
-        let (unrecorded, unsent) = (BTreeSet::new(), BTreeSet::new());
-        Self { key, person, job, prepared, unrecorded, unsent, called_off: "the job was cancelled".to_owned() }
+        let (unrecorded, unsent, declined) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self {
+            key,
+            person,
+            job,
+            prepared,
+            unrecorded,
+            unsent,
+            declined,
+            called_off: "the job was cancelled".to_owned(),
+        }
     }
 
     pub(super) fn address(&self, device: &DeviceName) -> DeviceAddress {
         DeviceAddress { device: device.clone(), tenant: self.key.0.clone() }
     }
 
-    /// Sends the offer of a place, now or with the next turn.
+    /// Sends the offer of a place, now or with the next turn. A device that is out of step gets none: whatever it answered would
+    /// not be recorded.
     pub(super) fn send_offer(&mut self, presence: &Presence, place: usize) {
+        if self.step(presence, place) == Some(Step::Out) {
+            self.unsent.remove(&place);
+            self.declined.insert(place);
+            return;
+        }
         let Some(offer) = self.prepared.offer(place) else { return };
         match self.send(presence, place, ToAgent::RunOffered(offer)) {
             Sent::Done => self.unsent.remove(&place),
             Sent::Later => self.unsent.insert(place),
         };
+    }
+
+    /// Whether what the device at a place says continues the log; none while it is away.
+    pub(super) fn step(&self, presence: &Presence, place: usize) -> Option<Step> {
+        let line = self.prepared.line(place)?;
+        presence.find(&self.address(&line.name)).map(|online| online.step)
     }
 
     /// Tells the device at a place that its run is called off. One whose queue is full hears it when it comes back, and

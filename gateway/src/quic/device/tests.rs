@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     quic,
-    relay::presence::Presence,
+    relay::presence::{Presence, Step},
     scene::{Machine, Scene, acme},
 };
 use belay_protocol::{
@@ -138,6 +138,7 @@ fn online(connection: u8, turn: u64, quic: &Connection) -> Online {
         turn,
         address,
         approved: true,
+        step: Step::In,
         news: Arc::default(),
         quic: quic.clone(),
     }
