@@ -2,6 +2,5 @@
 
 pub(crate) mod bench;
 mod crashes;
-mod left;
 mod scripts;
 mod verdicts;
