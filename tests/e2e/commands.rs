@@ -49,8 +49,9 @@ fn sessions_say_who_had_which() {
     let row = row.unwrap_or_else(|| panic!("not listed: {shown:#}"));
     assert_eq!(
         fields(row),
-        ["account", "command", "device", "ended", "exit", "id", "kind", "person", "recording", "started"]
+        ["account", "command", "device", "ended", "exit", "id", "kind", "person", "recording", "started", "state"]
     );
+    assert_eq!(row["state"], "ended");
     assert_eq!(
         (&row["person"], &row["device"], &row["kind"], &row["exit"]),
         (&"tech".into(), &"db1.acme".into(), &"exec".into(), &3.into())
