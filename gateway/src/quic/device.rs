@@ -186,6 +186,7 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
         turn,
         address: standing.address.clone(),
         approved: standing.state == DeviceState::Approved,
+        minor: control.hello.minor,
         held,
         news: Arc::clone(&news),
         quic: quic.clone(),

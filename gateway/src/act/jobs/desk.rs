@@ -10,7 +10,10 @@ use crate::{
     limits,
     store::{Broken, RecordError, Recorded, RunRow},
 };
-use belay_certs::{DeviceAddress, Invalid, PersonRef, TenantName, Timestamp};
+use belay_certs::{
+    DeviceAddress, Invalid, PersonRef, TenantName, Timestamp,
+    order::{DeviceLine, Outcome as How},
+};
 use belay_rules::{
     Ask, Freezes, Outcome, Refusal,
     job::{Full, Job, Owed, Plan, Rota, Run},
@@ -23,6 +26,10 @@ use std::{
     time::Duration,
 };
 use tokio::sync::mpsc;
+
+/// Why a device is not offered an order with secrets.
+const TOO_OLD: &str =
+    "the agent of this machine is too old for secrets, so it was not offered: update it, then order it again";
 
 /// The jobs, by a number that only this task knows.
 pub(super) struct Desk {
@@ -155,10 +162,10 @@ impl Desk {
 
     /// Whether the devices of one more job have room.
     fn check_places(&self, tenant: &TenantName, prepared: &Prepared) -> Result<(), Full> {
-        let places = |under_way: &UnderWay| under_way.prepared.lines().len();
+        let places = |under_way: &UnderWay| under_way.prepared.weight();
         let of_all = self.jobs.values().map(places).sum();
         let of_tenant = self.jobs.values().filter(|under_way| under_way.key.0 == *tenant).map(places).sum();
-        Rota::<u64>::check_places(tenant, prepared.lines().len(), of_tenant, of_all)
+        Rota::<u64>::check_places(tenant, prepared.weight(), of_tenant, of_all)
     }
 
     async fn cancel(&mut self, key: &JobKey, by: PersonRef) -> Result<usize, Invalid> {
@@ -199,6 +206,7 @@ impl Desk {
         }
         self.stop_missed().await;
         self.offer(now).await;
+        self.turn_down().await;
         self.end_over().await;
     }
 
@@ -242,7 +250,11 @@ impl Desk {
         let recorded = asks.filter_map(|(number, places)| {
             let gateway = Arc::clone(&gateway);
             let under_way = self.jobs.get(&number)?;
-            let line = |place: &usize| Some((u64::try_from(*place).ok()?, under_way.prepared.line(*place)?.clone()));
+            let line = |place: &usize| {
+                let DeviceLine { name, serial, .. } = under_way.prepared.line(*place)?;
+                let line = DeviceLine { name: name.clone(), serial: *serial, sealed: None };
+                Some((u64::try_from(*place).ok()?, line))
+            };
             let (tenant, job) = under_way.key.clone();
             let ask = Ask::OfferRuns { tenant, job, devices: places.iter().filter_map(line).collect() };
             Some(async move { (number, places, gateway.record(ask).await) })
@@ -305,6 +317,27 @@ impl Desk {
             Err(RecordError::Broken(_)) => {
                 under_way.unrecorded.extend(places);
                 self.retry = true;
+            }
+        }
+    }
+
+    /// Ends the runs of devices whose agent is too old for what they would be offered: they would never answer.
+    async fn turn_down(&mut self) {
+        for under_way in self.jobs.values_mut() {
+            for place in std::mem::take(&mut under_way.too_old) {
+                let Some(line) = under_way.prepared.line(place) else { continue };
+                let (device, digest) = (line.name.clone(), under_way.prepared.order_digest());
+                let (tenant, order) = under_way.key.clone();
+                let ask = Ask::DeclineRun { tenant, device, order, digest, sentence: TOO_OLD.to_owned() };
+                if let Err(RecordError::Broken(_)) = self.gateway.record(ask).await {
+                    under_way.too_old.insert(place);
+                    self.retry = true;
+                    continue;
+                }
+                if let Err(withheld) = under_way.job.ended(place, How::Refused) {
+                    tracing::debug!(job = %order, "a run that was turned down changed nothing: {withheld}");
+                }
+                self.gateway.jobs.ring(&under_way.key);
             }
         }
     }

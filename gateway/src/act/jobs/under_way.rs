@@ -3,7 +3,7 @@
 use super::{JobKey, offered::Prepared};
 use crate::relay::presence::Presence;
 use belay_certs::{DeviceAddress, DeviceName, PersonRef};
-use belay_protocol::{RunCancelled, ToAgent, limits::clip_sentence};
+use belay_protocol::{MINOR_OF_SECRETS, RunCancelled, ToAgent, limits::clip_sentence};
 use belay_rules::job::Job;
 use std::collections::BTreeSet;
 
@@ -18,6 +18,8 @@ pub(super) struct UnderWay {
     pub(super) unrecorded: BTreeSet<usize>,
     /// Places whose offer is recorded and found no room in the queue of their device.
     pub(super) unsent: BTreeSet<usize>,
+    /// Places whose offer is recorded and whose device does not know such offers.
+    pub(super) too_old: BTreeSet<usize>,
     /// What its devices are told when it was called off.
     pub(super) called_off: String,
 }
@@ -33,8 +35,8 @@ enum Sent {
 
 impl UnderWay {
     pub(super) fn new(key: JobKey, person: PersonRef, job: Job, prepared: Prepared) -> Self {
-        let (unrecorded, unsent) = (BTreeSet::new(), BTreeSet::new());
-        Self { key, person, job, prepared, unrecorded, unsent, called_off: "the job was cancelled".to_owned() }
+        let (unrecorded, unsent, too_old) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self { key, person, job, prepared, unrecorded, unsent, too_old, called_off: "the job was cancelled".to_owned() }
     }
 
     pub(super) fn address(&self, device: &DeviceName) -> DeviceAddress {
@@ -43,8 +45,13 @@ impl UnderWay {
 
     /// Sends the offer of a place, now or with the next turn.
     pub(super) fn send_offer(&mut self, presence: &Presence, place: usize) {
+        if self.prepared.is_sealed() && self.is_too_old(presence, place) {
+            self.unsent.remove(&place);
+            self.too_old.insert(place);
+            return;
+        }
         let Some(offer) = self.prepared.offer(place) else { return };
-        match self.send(presence, place, ToAgent::RunOffered(offer)) {
+        match self.send(presence, place, offer) {
             Sent::Done => self.unsent.remove(&place),
             Sent::Later => self.unsent.insert(place),
         };
@@ -61,6 +68,12 @@ impl UnderWay {
         let order = self.key.1.0;
         let cancelled = RunCancelled { order, sentence: clip_sentence(why) };
         self.send(presence, place, ToAgent::RunCancelled(cancelled));
+    }
+
+    /// Whether the agent at a place came before orders with secrets.
+    fn is_too_old(&self, presence: &Presence, place: usize) -> bool {
+        let online = self.prepared.line(place).and_then(|line| presence.find(&self.address(&line.name)));
+        online.is_some_and(|online| online.minor < MINOR_OF_SECRETS)
     }
 
     fn send(&self, presence: &Presence, place: usize, message: ToAgent) -> Sent {
