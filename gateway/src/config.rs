@@ -6,7 +6,7 @@ use crate::{limits, threshold::network::Network};
 use anyhow::{Context, bail, ensure};
 use belay_certs::{time::SECOND, transport::LEAF_SECONDS_MAX};
 use serde::Deserialize;
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 /// The file's name in the gateway's directory.
 pub const FILE: &str = "gateway.toml";
@@ -32,12 +32,12 @@ pub struct Config {
     /// How many people at once, and who may wait at their door.
     #[serde(default)]
     pub limits: Limits,
-    /// How much of the disk is not for recordings.
+    /// How much of the disk is not for recordings, and when no end of one is waited for.
     #[serde(default)]
     pub recordings: Recordings,
 }
 
-/// `[recordings]`: what stays free on the disk.
+/// `[recordings]`: what stays free on the disk, and how long a machine's word is waited for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recordings {
@@ -45,11 +45,17 @@ pub struct Recordings {
     pub free_mib_min: u64,
     /// Likewise as a part of the disk, in percent: 0 to 50.
     pub free_percent_min: u64,
+    /// A session to which the way is gone, and of which nothing is heard for so long, in seconds, is unterminated: 1 to 2,592,000.
+    pub silence_seconds: u64,
 }
 
 impl Default for Recordings {
     fn default() -> Self {
-        Self { free_mib_min: limits::FREE_MIB_MIN, free_percent_min: limits::FREE_PERCENT_MIN }
+        Self {
+            free_mib_min: limits::FREE_MIB_MIN,
+            free_percent_min: limits::FREE_PERCENT_MIN,
+            silence_seconds: limits::SILENCE_SECONDS,
+        }
     }
 }
 
@@ -62,7 +68,14 @@ impl Recordings {
     fn check(&self) -> anyhow::Result<()> {
         let percent = self.free_percent_min;
         ensure!(percent <= 50, "[recordings] free_percent_min is {percent} and must be 0 to 50");
+        let (silence, most) = (self.silence_seconds, limits::SILENCE_SECONDS_MAX);
+        ensure!((1..=most).contains(&silence), "[recordings] silence_seconds is {silence} and must be 1 to {most}");
         Ok(())
+    }
+
+    /// How long nothing may be heard of a session.
+    pub(crate) fn silence(&self) -> Duration {
+        Duration::from_secs(self.silence_seconds)
     }
 }
 
@@ -330,6 +343,18 @@ mod tests {
         ] {
             let sentence = format!("{:#}", with(wrong).unwrap_err());
             assert!(sentence.contains("must be") || sentence.contains("not a network"), "{wrong}: {sentence}");
+        }
+    }
+
+    #[test]
+    fn recordings_are_as_documented_and_their_limits_are_kept() {
+        assert_eq!(Config::parse(EXAMPLE).unwrap().recordings, Recordings::default());
+        let before = EXAMPLE.split("[recordings]").next().unwrap();
+        let with = |line: &str| Config::parse(&format!("{before}[recordings]\n{line}\n"));
+        assert_eq!(with("silence_seconds = 5").unwrap().recordings.silence(), Duration::from_secs(5));
+        for wrong in ["silence_seconds = 0", "silence_seconds = 2592001", "free_percent_min = 51"] {
+            let sentence = format!("{:#}", with(wrong).unwrap_err());
+            assert!(sentence.contains("must be"), "{wrong}: {sentence}");
         }
     }
 

@@ -36,6 +36,7 @@ use relay::presence::Presence;
 use std::{
     pin::Pin,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use store::{Broken, RecordError, Recorded, Standing, Store};
 use threshold::Threshold;
@@ -57,6 +58,8 @@ pub struct Gateway {
     accesses: Accesses,
     /// What each may take of the gateway.
     shares: act::shares::Shares,
+    /// How long nothing may be heard of a session to which the way is gone, before nothing is waited for.
+    silence: Duration,
     /// Room for recordings.
     room: act::room::Room,
     /// What recordings show, to be searched.
@@ -95,11 +98,12 @@ impl Gateway {
     pub(crate) async fn new(
         store: Store,
         transport: Transport,
-        config: &config::Limits,
+        config: &config::Config,
         room: act::room::Room,
     ) -> anyhow::Result<Arc<Self>> {
         let chains = act::policies::load(&store).await?;
         Ok(Arc::new_cyclic(|itself| Self {
+            silence: config.recordings.silence(),
             store,
             book: Book::new(chains),
             presence: Presence::default(),
@@ -112,8 +116,8 @@ impl Gateway {
             strangers: act::strangers::Strangers::default(),
             transport,
             noise: Noise::default(),
-            threshold: Threshold::new(config),
-            people: Arc::new(Semaphore::new(config.connections)),
+            threshold: Threshold::new(&config.limits),
+            people: Arc::new(Semaphore::new(config.limits.connections)),
             handshakes: Semaphore::new(limits::HANDSHAKES_MAX),
             unproved: Arc::new(Semaphore::new(limits::UNPROVED_MAX)),
             joined: watch::Sender::new(0),

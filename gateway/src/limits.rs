@@ -243,8 +243,17 @@ pub(crate) const RECORDING_RETRY: Duration = Duration::from_secs(1);
 pub(crate) const FREE_MIB_MIN: u64 = 1_024;
 /// Likewise as a part of the disk, in percent.
 pub(crate) const FREE_PERCENT_MIN: u64 = 5;
+/// How long nothing may be heard of a session to which the way is gone, when the configuration does not say, in seconds: a
+/// machine that lost its line has come back by then, and an auditor's list says soon what ended badly.
+pub(crate) const SILENCE_SECONDS: u64 = 900;
+/// The most that the configuration may say: 30 days, as a transport certificate lives.
+pub(crate) const SILENCE_SECONDS_MAX: u64 = 2_592_000;
+/// The longest between two looks at what was not heard of.
+pub(crate) const SILENCE_LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How often it is looked which recordings are kept long enough: keeping is counted in days.
 pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(600);
+/// A wall clock that is further ahead of the clock of retention is worth a warning: more than a restart takes.
+pub(crate) const AGING_BEHIND: Duration = Duration::from_secs(3_600);
 /// A reason for a hold or its end, in bytes: a few sentences.
 pub(crate) const HOLD_REASON_BYTES_MAX: usize = 1_024;
 /// How often recordings of sessions that are over are added to the index.

@@ -5,7 +5,7 @@
 
 use crate::{
     Gateway,
-    act::{index, jobs, retention, room::Room, strangers},
+    act::{index, jobs, retention, room::Room, silence, strangers},
     admin::{
         directory::{Directory, Lock},
         {Operator, socket},
@@ -78,6 +78,7 @@ impl Serving {
         watched(&gateway, jobs::carry_out(Arc::clone(&gateway)));
         watched(&gateway, index::keep_up(Arc::clone(&gateway)));
         watched(&gateway, retention::keep_to_it(Arc::clone(&gateway)));
+        watched(&gateway, silence::give_up_all(Arc::clone(&gateway)));
         watched(&gateway, socket::serve(operator, commands));
         watched(&gateway, strangers::record_all(Arc::clone(&gateway)));
         watched(&gateway, disk_failed(Arc::clone(&gateway)));
@@ -138,7 +139,7 @@ pub(crate) async fn open(directory: &Directory, config: Config) -> anyhow::Resul
     let now = Timestamp::from_system(SystemTime::now());
     let store = Store::open(directory.path(), keys, now).await.map_err(|broken| anyhow!("the store: {broken}"))?;
     let room = Room::new(directory.path(), &config.recordings);
-    let gateway = Gateway::new(store, transport, &config.limits, room).await?;
+    let gateway = Gateway::new(store, transport, &config, room).await?;
     let host_public = host_key.public().clone();
     let directory = directory.clone();
     Ok((Arc::new(Operator { gateway, config, host_key: host_public, directory, keys: Mutex::default() }), host_key))

@@ -13,6 +13,7 @@ use belay_tests::{
     wait::{BULKY, GENEROUS, until},
 };
 use std::{
+    fs::File,
     io::{self, Read},
     process::{Child, Command, Stdio},
     thread,
@@ -22,8 +23,9 @@ use std::{
 /// Sessions that show something all the time, and the machines that they are spread over: one takes 64 logins.
 const BUSY: usize = 200;
 const DEVICES: &[&str] = &["web1", "web2", "web3", "web4"];
-/// What each of them does: twenty lines, five times a second.
-const SHOWN: &str = "while :; do seq 20; sleep 0.2; done";
+/// What each of them follows: twenty lines, five times a second. One writer for all: what the sessions' programs take is no cost of
+/// ours.
+const LINES: &str = "while :; do seq 20; sleep 0.2; done";
 /// How long they are watched.
 const WATCHED: Duration = Duration::from_secs(15);
 /// Between two bytes of the one whose echo is measured.
@@ -67,11 +69,14 @@ struct Busy {
 }
 
 fn busy(world: &World) -> Result<Busy> {
-    let mut sessions = Sessions(Vec::new());
+    let followed = world.dir().join("followed.log");
+    let lines = File::create(&followed)?;
+    let mut sessions = Sessions(vec![Command::new("sh").args(["-c", LINES]).stdout(lines).spawn()?]);
+    let follow = format!("echo begun; exec tail -n 0 -f {}", followed.display());
     for device in DEVICES.iter().cycle().take(BUSY) {
         let mut ssh = alone(world);
-        ssh.args(["-tt", &format!("{device}.acme"), SHOWN]);
-        let mut begun = ssh.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        ssh.args(["-tt", &format!("{device}.acme"), &follow]);
+        let mut begun = ssh.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let shown = begun.stdout.take();
         sessions.0.push(begun);
         // One after the other: what all of them cost is measured, not two hundred logins at one moment.

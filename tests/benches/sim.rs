@@ -33,6 +33,7 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
+use tokio::runtime::{Builder, Runtime};
 
 /// How often a gateway that is busy is dialled again, and after which time.
 const TRIES_MAX: u32 = 50;
@@ -42,6 +43,9 @@ const SOCKETS: usize = 32;
 const SOCKET_BYTES: usize = 4 << 20;
 /// From dialling to the welcome; the real agent waits 10 s for the one and 5 s for the other.
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
+
+/// Of simulated machines, as nice(2) counts.
+const LOW_PRIORITY: i32 = 10;
 
 /// Where and how simulated agents dial.
 pub struct Dialler {
@@ -83,6 +87,22 @@ pub struct Connected {
     pub quic: Connection,
     send: SendStream,
     frames: Frames,
+}
+
+/// Threads for machines that work while something else is measured: of a low priority, for they stand for machines elsewhere,
+/// which take nothing from the gateway's.
+///
+/// # Errors
+/// The threads cannot be had.
+pub fn runtime() -> Result<Runtime> {
+    let yield_to_all = || {
+        // Only this thread's: Linux has a priority for each.
+        if let Err(error) = rustix::process::setpriority_process(None, LOW_PRIORITY) {
+            eprintln!("simulated machines at the priority of all: {error}");
+        }
+    };
+    let threads = Builder::new_multi_thread().worker_threads(2).on_thread_start(yield_to_all).enable_all().build()?;
+    Ok(threads)
 }
 
 fn endpoint() -> Result<Endpoint> {

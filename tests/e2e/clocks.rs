@@ -166,6 +166,56 @@ fn a_mark_in_the_future_is_removed_by_root_as_the_refusal_says() {
 }
 
 #[test]
+fn a_gateway_whose_clock_jumps_deletes_no_recording_until_the_operator_says_that_it_is_right() {
+    let Some(bench) = Bench::new() else { return };
+    changed::change(&bench.world, DEVICE, |text| text.replace("[recording]\n", "[recording]\nkeep = \"1d\"\n"));
+    bench.tech.ssh(DEVICE, "echo kept").must();
+    let state = || {
+        let rows: serde_json::Value = serde_json::from_slice(&bench.tech.gw("sessions --json").must().stdout).unwrap();
+        let row = rows.as_array().unwrap().iter().find(|row| row["command"] == "echo kept").cloned();
+        row.unwrap()["recording"]["state"].as_str().unwrap().to_owned()
+    };
+    until("a whole recording", GENEROUS, || {
+        anyhow::ensure!(state() == "whole", "{}", state());
+        Ok(())
+    })
+    .unwrap();
+    // It starts with a clock that is three days ahead, twice.
+    for _ in 0..2 {
+        bench.world.stop_gateway().unwrap();
+        bench.set("+3d");
+        let mark = bench.world.log("gateway").mark();
+        bench.world.start_gateway_with(&bench.environment()).unwrap();
+        let said =
+            bench.world.log("gateway").wait("a doubt", mark, GENEROUS, |line| line.contains("recordings grow old by"));
+        assert!(said.unwrap().contains("remove the file `retention-clock`"));
+        assert_eq!(state(), "whole");
+    }
+    // Right again, and wrong while it serves: a new version of the policy makes it look.
+    bench.world.stop_gateway().unwrap();
+    bench.set("+0");
+    bench.world.start_gateway_with(&bench.environment()).unwrap();
+    bench.until_serving();
+    bench.set("+3d");
+    let mark = bench.world.log("gateway").mark();
+    let owner = &bench.tech;
+    let text = policies::next(&policies::newest(owner, "acme"));
+    owner.gw_with_input("policy push acme", &policies::signed(&text, &bench.world.root_key("acme"))).must();
+    bench.world.log("gateway").wait("a doubt", mark, GENEROUS, |line| line.contains("recordings grow old by")).unwrap();
+    assert_eq!(state(), "whole");
+    // The operator says that this is the time.
+    bench.world.stop_gateway().unwrap();
+    fs::remove_file(bench.world.gateway_dir().join("retention-clock")).unwrap();
+    bench.world.start_gateway_with(&bench.environment()).unwrap();
+    until("the deletion", GENEROUS, || {
+        anyhow::ensure!(state() == "deleted", "{}", state());
+        Ok(())
+    })
+    .unwrap();
+    bench.tech.belay(["log", "verify", "acme"]).unwrap().must();
+}
+
+#[test]
 fn a_gateway_whose_clock_jumps_neither_dies_nor_hurts_the_log() {
     let Some(bench) = Bench::new() else { return };
     bench.world.stop_gateway().unwrap();

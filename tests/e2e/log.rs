@@ -10,8 +10,9 @@ use belay_tests::export::{self, Files};
 use exported::{COMMANDS, Exported, ORIGIN, WIDTH, both_name_path, flipped, path};
 use std::fs;
 
-/// Random damages tried against the library's check, and of those against both programs.
-const DAMAGES: usize = 400;
+/// Random damages tried against the library's check, for every day and with BELAY_LONG=1; and of those against both programs.
+const DAMAGES: usize = 200;
+const DAMAGES_LONG: usize = 2_000;
 const DAMAGES_BY_PROGRAM: usize = 12;
 /// How a device's statement, the last member of an entry, begins.
 const STATEMENT: &str = "\"statement\":{";
@@ -299,16 +300,21 @@ fn another_key_opens_nothing() {
 fn no_random_damage_passes() {
     let exported = Exported::shared();
     exported.check(&exported.whole).unwrap();
+    let count = if std::env::var_os("BELAY_LONG").is_some() { DAMAGES_LONG } else { DAMAGES };
     let mut seeded = Seeded::new(seed());
     let mut done = 0;
-    while done < DAMAGES {
+    while done < count {
         let (what, files) = damaged(&exported.whole, &mut seeded);
         if !matters(&exported.whole, &files) {
             continue;
         }
-        let verdict = exported.check(&files);
-        assert!(verdict.is_err(), "damage {done} of seed {}: {what} passed", seed());
-        if done % (DAMAGES / DAMAGES_BY_PROGRAM) == 0 {
+        let Err(sentence) = exported.check(&files) else {
+            panic!("damage {done} of BELAY_SEED={}: {what} passed", seed());
+        };
+        let is_path = |path: &String| sentence.contains(path.as_str());
+        let named = sentence.contains("entry ") || exported.whole.keys().any(is_path);
+        assert!(named, "damage {done} of BELAY_SEED={}: {what}: {sentence} names no piece", seed());
+        if done % (count / DAMAGES_BY_PROGRAM) == 0 {
             let tar = exported.write(&format!("random-{done}"), &files);
             exported.belay("random", &tar, &[]).must_refuse(1, &[]);
             let theirs = exported.independent(&tar, None);
@@ -316,7 +322,7 @@ fn no_random_damage_passes() {
         }
         done += 1;
     }
-    println!("measured: {DAMAGES} random damages of seed {} were all caught", seed());
+    println!("measured: {count} random damages of BELAY_SEED={} were all caught, each by name", seed());
 }
 
 /// What the random damages start from; another with BELAY_SEED.
@@ -334,7 +340,7 @@ fn damaged(whole: &Files, seeded: &mut Seeded) -> (String, Files) {
     let path = pick(seeded, "");
     let other = pick(seeded, "");
     let bundle = pick(seeded, "tile/entries/");
-    match seeded.below(6) {
+    match seeded.below(8) {
         0 | 1 => {
             let bytes = seeded.mutate(&whole[&path]);
             files.insert(path.clone(), bytes);
@@ -354,14 +360,27 @@ fn damaged(whole: &Files, seeded: &mut Seeded) -> (String, Files) {
             files.insert(other.clone(), whole[&path].clone());
             (format!("{path} and {other} swapped"), files)
         }
-        _ => {
+        kind => {
             let mut entries = export::bundle(&whole[&bundle]);
             let (a, b) = (seeded.below(entries.len()), seeded.below(entries.len()));
-            entries.swap(a, b);
+            let what = match kind {
+                5 => {
+                    entries.swap(a, b);
+                    format!("entries {a} and {b} of {bundle} swapped with their hashes")
+                }
+                6 => {
+                    entries.remove(a);
+                    format!("entry {a} of {bundle} dropped with its hash")
+                }
+                _ => {
+                    entries[b] = entries[a].clone();
+                    format!("entry {a} of {bundle} put in the place of {b} with its hash")
+                }
+            };
             let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
             files.insert(bundle.clone(), encode_bundle(&entries).unwrap());
             files.insert(bundle.replace("entries", "0"), encode_hashes(&hashes));
-            (format!("entries {a} and {b} of {bundle} swapped with their hashes"), files)
+            (what, files)
         }
     }
 }

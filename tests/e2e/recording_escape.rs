@@ -1,13 +1,21 @@
-//! A technician who is root on the machine tries to escape the recording: kills the agent and stops it, wipes its files, fills its
-//! disk, removes its key, leaves programs behind. What the client received is recorded, or the recording says that it is a prefix,
+//! A technician who is root on the machine tries to escape the recording: kills the agent, stops and traces it, wipes its files,
+//! fills its disk, removes its key, leaves programs behind. What the client received is recorded, or the recording says that it is a prefix,
 //! and then it lacks no more than what may be shown ahead of the gateway's word.
 //!
 //! Not here: who reads the agent's memory has its key. Every agent is ended by its own number, which the commands are told.
 
+#[path = "parts/changed.rs"]
+mod changed;
 #[path = "parts/disk.rs"]
 mod disk;
+#[path = "parts/policies.rs"]
+mod policies;
 #[path = "parts/recorded.rs"]
 mod recorded;
+#[path = "escape/traced.rs"]
+mod traced;
+#[path = "escape/unterminated.rs"]
+mod unterminated;
 
 use anyhow::{Context, Result, ensure};
 use belay_tests::{

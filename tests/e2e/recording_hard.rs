@@ -1,8 +1,10 @@
 //! Recordings of what is hard to record: without room for them, a line of ten megabytes, a flood, a clock that jumps, characters
-//! that deceive the eye. Each is whole, found and harmless, or its session ends with the reason.
+//! that deceive the eye, a gigabyte. Each is whole, found and harmless, or its session ends with the reason.
 
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "hard/gigabyte.rs"]
+mod gigabyte;
 #[path = "parts/policies.rs"]
 mod policies;
 

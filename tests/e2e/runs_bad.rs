@@ -13,16 +13,19 @@ mod jobs;
 mod orders;
 #[path = "parts/policies.rs"]
 mod policies;
+#[path = "parts/rejoined.rs"]
+mod rejoined;
 #[path = "parts/runs.rs"]
 mod runs;
 
 use belay_certs::{Digest, Timestamp, order::DeviceList, time::SECOND};
 use belay_tests::{
-    Person, Plan, World, run,
+    Person, Plan, World,
     wait::{GENEROUS, until},
 };
 use brought::bring;
 use orders::Draft;
+use rejoined::rejoin;
 use serde_json::Value;
 use std::{
     ffi::OsStr,
@@ -356,7 +359,7 @@ fn a_machine_that_cannot_run_it_or_may_have_run_it_before_says_so() {
     scene.is_refused(&submit(&scene.draft(&["web1"]).counting(-3600, 7200)), &[before, "sign a new order"]);
     // The same machine, wiped and joined again under its name: it runs no order of its first life.
     let done = scene.draft(&["web1"]).counting(-2, 7200);
-    rejoin(&scene.world);
+    rejoin(&scene.world, "web1.acme");
     let again = Draft::of(&scene.world, &scene.tech, ("mark", &scene.file), &["web1"]);
     assert_ne!(again.list, done.list, "another record");
     done.submit(&scene.tech).must_refuse(REFUSED, &["no device web1 has a record with serial"]);
@@ -366,22 +369,6 @@ fn a_machine_that_cannot_run_it_or_may_have_run_it_before_says_so() {
     });
     scene.is_refused(&submit(&again), &[before]);
     scene.is_healthy();
-}
-
-/// web1 with an empty disk, and approved again under its name.
-fn rejoin(world: &World) {
-    let (device, tech) = ("web1.acme", world.person("tech"));
-    let token = world.dir().join("again.token");
-    world.make_token("acme", &token, &["--name", "web1"]).unwrap();
-    world.stop_agent(device).unwrap();
-    fs::remove_dir_all(world.agent_dir(device)).unwrap();
-    world.join(device, &token).unwrap().must();
-    let mut approve = tech.belay_command().unwrap();
-    approve.args(["approve", device, "--replace", "--yes", "--ca"]).arg(world.tenant_dir("acme").join("device-ca"));
-    run(&mut approve, b"").unwrap().must();
-    world.start_agent(device).unwrap();
-    world.until_online(device).unwrap();
-    runs::until_next_second();
 }
 
 #[test]

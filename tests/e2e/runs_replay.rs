@@ -18,6 +18,8 @@ mod jobs;
 mod orders;
 #[path = "parts/policies.rs"]
 mod policies;
+#[path = "parts/rejoined.rs"]
+mod rejoined;
 #[path = "parts/runs.rs"]
 mod runs;
 
@@ -28,11 +30,14 @@ use belay_tests::{
 use brought::bring;
 use edited::edit;
 use orders::Draft;
+use rejoined::rejoin;
 use serde_json::Value;
 use std::{fs, path::PathBuf, process::Command};
 
 const DEVICE: &str = "web1.acme";
 const REFUSED: i32 = 1;
+const SOME_DID_NOT: i32 = 3;
+const GOES_ON: i32 = 4;
 /// The status of a channel that the device refused.
 const NOT_STARTED: i32 = 254;
 const SPENT: &str = "this order was carried out or refused here before, and none is taken twice: sign a new one";
@@ -224,8 +229,58 @@ fn a_machine_whose_state_is_an_older_copy_runs_it_no_second_time_and_is_found_ou
     assert!(found["reason"].as_str().unwrap().contains("two machines with one key, or a restored disk"), "{found:#}");
     let over = |line: &str| line.contains("a run is over") && line.contains("not started");
     scene.world.log(DEVICE).wait("the end of a run that never began", mark, GENEROUS, over).unwrap();
-    // Nothing else starts there either, until it is joined again.
+    // Whoever waits for it hears why, and what to do; so does who orders something new, which is not even offered to it.
+    let words = "web1.acme contradicts what it said before, so nothing starts there";
+    scene.is_refused(&draft.id(), words);
+    let mark = scene.world.log(DEVICE).mark();
+    let more = jobs::order(&scene.tech, &["mark", "word=more", "--on", "acme/*"]);
+    more.must_refuse(SOME_DID_NOT, &[words, "belay-agent forget --tenant acme", "web2.acme succeeded"]);
+    assert!(scene.world.log(DEVICE).since(mark).iter().all(|line| !line.contains("a run is noted")));
+    scene.world.until_state(DEVICE, "out of step").unwrap();
+    // Nothing else starts there either, until it is joined again. Another connection or gateway changes nothing.
     scene.tech.ssh(DEVICE, "true").must_refuse(NOT_STARTED, &["nothing was started"]);
-    assert_eq!(scene.ran(), ["web1.acme once"]);
+    scene.world.kill_gateway();
+    scene.world.start_gateway().unwrap();
+    scene.world.until_state(DEVICE, "out of step").unwrap();
+    jobs::order(&scene.tech, &["mark", "word=even", "--on", DEVICE]).must_refuse(REFUSED, &[words]);
+    assert!(scene.ran().iter().all(|line| !line.starts_with("web1.acme") || line == "web1.acme once"));
+    rejoin(&scene.world, DEVICE);
+    scene.is_healthy("after");
+    scene.tech.belay(["log", "verify", "acme"]).unwrap().must();
+}
+
+#[test]
+fn a_gateway_that_lost_a_job_records_its_end_all_the_same_and_the_machine_keeps_what_it_printed() {
+    let scene = Scene::new();
+    let go = scene.world.dir().join("go");
+    let body = format!("echo a line; until [ -e {} ]; do sleep 0.1; done", go.display());
+    runs::push(&scene.world, &scene.author, "slow", "", &body);
+    let said = jobs::order(&scene.tech, &["slow", "--on", DEVICE, "--detach"]);
+    assert_eq!(said.code(), Some(GOES_ON), "{}", said.story());
+    let id = jobs::newest(&scene.tech);
+    until("its beginning", GENEROUS, || {
+        let job = jobs::job(&scene.tech, &id);
+        anyhow::ensure!(jobs::states(&job)[0].1 == "started", "{job:#}");
+        Ok(())
+    })
+    .unwrap();
+    // As after a restore from before the job.
+    scene.world.kill_gateway();
+    edit(&scene.world, "DELETE FROM output WHERE job = ?", &[&id]);
+    assert_eq!(edit(&scene.world, "DELETE FROM run WHERE job = ?", &[&id]), 1);
+    assert_eq!(edit(&scene.world, "DELETE FROM job WHERE id = ?", &[&id]), 1);
+    fs::write(&go, b"").unwrap();
+    scene.world.start_gateway().unwrap();
+    let end = until("its end in the log", GENEROUS, || {
+        let ended = scene.tech.log("acme").into_iter().find(|entry| entry["type"] == "run.ended");
+        ended.ok_or_else(|| anyhow::anyhow!("no end: {}", scene.world.log(DEVICE).tail()))
+    })
+    .unwrap();
+    assert_eq!((end["order"].as_str(), end["outcome"].as_str()), (Some(id.as_str()), Some("succeeded")), "{end:#}");
+    // The order may still come again, so the machine holds what it cannot deliver, and goes on with other work.
+    let output = scene.world.agent_dir(DEVICE).join("runs").join(&id).join("output");
+    let digest = belay_certs::Digest::of(&fs::read(output).unwrap()).to_string();
+    assert_eq!(end["output"], digest.as_str());
+    scene.is_healthy("after");
     scene.tech.belay(["log", "verify", "acme"]).unwrap().must();
 }

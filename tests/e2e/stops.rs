@@ -13,6 +13,7 @@ mod runs;
 use belay_tests::{
     Daemon, Person, Plan, World,
     log::Log,
+    run,
     wait::{GENEROUS, until},
 };
 use serde_json::Value;
@@ -156,6 +157,35 @@ fn a_frozen_device_lets_nobody_in_until_it_is_thawed_whatever_happens_to_the_gat
     let count = |kind: &str| types.iter().filter(|found| *found == kind).count();
     assert_eq!(["freeze.begun", "freeze.lifted"].map(count), [1, 1]);
     assert!(count("access.refused") >= 3, "{types:?}");
+    tech.belay(["log", "verify", "acme"]).unwrap().must();
+}
+
+#[test]
+fn a_frozen_device_stays_frozen_under_another_name() {
+    let world = World::of(Plan::demo());
+    let tech = world.person("tech");
+    tech.belay(["freeze", "web1.acme", "--reason", "stolen"]).unwrap().must();
+    let ca = world.tenant_dir("acme").join("device-ca");
+    let renamed = ["device", "rename", "web1.acme", "www.acme", "--yes", "--ca", ca.to_str().unwrap()];
+    tech.belay(renamed).unwrap().must();
+    // Under its new name and, once it is known there, after a crash.
+    let frozen = || {
+        until("its freeze", GENEROUS, || {
+            let said = run(tech.ssh_command().args(["--", "www.acme", "true"]), b"")?;
+            anyhow::ensure!(said.err().contains("web1.acme has been frozen since"), "{}", said.story());
+            Ok(())
+        })
+        .unwrap();
+    };
+    frozen();
+    world.kill_gateway();
+    world.start_gateway().unwrap();
+    frozen();
+    assert!(tech.belay(["thaw", "www.acme"]).unwrap().must().out().contains("web1.acme is thawed"));
+    until("it to serve", GENEROUS, || {
+        run(tech.ssh_command().args(["--", "www.acme", "true"]), b"")?.succeeded().map(drop)
+    })
+    .unwrap();
     tech.belay(["log", "verify", "acme"]).unwrap().must();
 }
 

@@ -115,6 +115,18 @@ impl Terminal {
         }
     }
 
+    /// Waits for the program to end: all that was ever seen, byte for byte.
+    ///
+    /// # Errors
+    /// It does not end, or something that it left behind holds the terminal.
+    pub fn all(mut self, within: Duration) -> Result<Vec<u8>> {
+        if end_of(&mut self.child, within)?.is_none() {
+            bail!("it still runs after {} s; this was seen last:\n{}", within.as_secs(), self.rest());
+        }
+        let text = self.seen.wait(within, |seen| seen.ended.then(|| std::mem::take(&mut seen.text)));
+        text.context("somebody holds the terminal")
+    }
+
     /// What was seen and not waited for.
     pub fn rest(&self) -> String {
         let seen = self.seen.lock();
@@ -160,7 +172,7 @@ mod tests {
         terminal.see("ready").unwrap();
         terminal.resize(100, 30).unwrap();
         terminal.see("30 100").unwrap();
-        assert_eq!(terminal.ended(GENEROUS).unwrap().code(), Some(3));
+        assert_eq!(terminal.all(GENEROUS).unwrap(), b"24 80\r\nready\r\n30 100\r\n");
     }
 
     #[test]

@@ -52,12 +52,16 @@ const OFFER_UNKEPT: &str = "an_offer_that_cannot_be_written_is_not_kept";
 const OFFER_SWEPT: &str = "an_offer_is_kept_and_read_back_and_swept_away_when_nobody_knows_it";
 const OUTPUT_UNWRITTEN: &str = "lines_that_cannot_be_written_are_not_in_the_output";
 const OUTPUT_CUT: &str = "what_was_written_and_never_said_is_cut_off_after_a_crash";
+const OUTPUT_NOT_LEFT: &str = "an_output_that_cannot_be_left_stays_its_runs";
+const OUTPUT_LEFT: &str = "an_output_that_was_left_is_there_also_when_that_is_asked_again";
 const STAMP: &str = "the_stamp_is_made_once_and_a_failed_one_is_made_later";
 const BACKUP: &str = "a_file_is_private_whole_and_never_in_the_place_of_another";
 
 const CHUNK_FAILED: &str = "a_chunk_whose_bytes_cannot_be_written_is_not_acknowledged_and_is_taken_later";
 const CHUNK_LOST: &str = "a_chunk_whose_answer_was_lost_is_there_and_bytes_without_a_row_are_written_anew";
 const DELETED_HALF: &str = "what_is_due_is_deleted_with_a_record_unless_it_is_held_and_its_notes_stay";
+const MOMENT_FAILED: &str = "a_moment_that_cannot_be_kept_leaves_the_one_before";
+const MOMENT_DRAFT: &str = "a_draft_that_a_crash_left_counts_for_nothing_and_what_is_no_moment_is_named";
 const DELETED_LOST: &str = "a_deletion_whose_answer_was_lost_has_happened";
 
 #[rustfmt::skip]
@@ -80,6 +84,7 @@ const STEPS: &[Row] = &[
     ("agent/src/state/runs.rs", "open", OFFER_UNKEPT, OFFER_SWEPT),
     ("agent/src/state/runs.rs", "keep", OFFER_UNKEPT, OFFER_SWEPT),
     ("agent/src/state/runs.rs", "append", OUTPUT_UNWRITTEN, OUTPUT_CUT),
+    ("agent/src/state/runs/left.rs", "leave", OUTPUT_NOT_LEFT, OUTPUT_LEFT),
     ("agent/src/state/runs.rs", "trim", OUTPUT_UNWRITTEN, OUTPUT_CUT),
     ("agent/src/state/runs.rs", "remembers_since", STAMP, STAMP),
     ("gateway/src/admin.rs", "export", "a_failed_export_leaves_the_file_that_was_there", "without_a_serving_gateway_commands_are_done_directly"),
@@ -96,6 +101,7 @@ const STEPS: &[Row] = &[
     ("gateway/src/admin/restore.rs", "unpack", RESTORES_NOTHING, RESTORED_EARLY),
     ("gateway/src/admin/restore.rs", "write", RESTORES_NOTHING, RESTORED_EARLY),
     ("gateway/src/admin/socket.rs", "open", "what_a_gateway_that_was_killed_left_behind_does_not_keep_the_next_one_away", "what_a_gateway_that_was_killed_left_behind_does_not_keep_the_next_one_away"),
+    ("gateway/src/store/aged.rs", "keep", MOMENT_FAILED, MOMENT_DRAFT),
     ("gateway/src/store/database.rs", "settle", SETTLED, SETTLED),
     ("gateway/src/store/keys.rs", "load", RESTART_FAILED, RESTART_HAPPENED),
     ("gateway/src/store/keys.rs", "make_next", RESTART_FAILED, RESTART_HAPPENED),

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 mod crashes;
+mod left;
 mod scripts;
 mod secrets;
 mod verdicts;

@@ -301,8 +301,16 @@ fn check_order(policies: &Policies<'_>, order: &Order, clocks: Clocks) -> Result
     }
     seen::check_version(chain, order.policy_version, &order.policy)?;
     check_window(order, clocks)?;
-    chain.check_expiry(clocks.here).map_err(|refusal| seen::refused(&refusal))?;
     let expires = chain.policy().expires;
+    // Judged beforehand it is judged as of its beginning: the policy has not expired, it will have.
+    if order.issued < expires && order.not_before >= expires {
+        let sentence = format!(
+            "begins at {}, when the policy of {} is over: that ends at {expires}; renew it, then sign a new order",
+            order.not_before, order.tenant
+        );
+        return Err(Invalid::new(Fault::Expired, sentence));
+    }
+    chain.check_expiry(clocks.here).map_err(|refusal| seen::refused(&refusal))?;
     if order.not_after > expires {
         let sentence = format!(
             "ends at {}, after the policy of {} at {expires}: give a shorter window, or renew the policy first",
@@ -367,9 +375,10 @@ fn check_place(order: &Order, offer: &Offer<'_>, device: &DeviceFacts) -> Result
     })
 }
 
-/// Orders from before the device remembers may have run here before.
+/// Orders from before the device remembers may have run here before. Orders count by whole seconds: one of the second in which
+/// the memory begins is none of them, for whoever signed it named this device by a record that is younger than its memory.
 fn check_memory(order: &Order, since: Timestamp) -> Result<(), Invalid> {
-    if order.not_before <= since {
+    if order.not_before < since.whole_second() {
         let sentence = format!(
             "the order {} counts from {}, and what this machine remembers of orders begins at {since}: sign a new order",
             order.id, order.not_before

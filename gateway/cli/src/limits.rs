@@ -34,7 +34,7 @@ pub const TAIL_LINES_WAITING_MAX: usize = 64;
 pub const OUTPUTS_AT_ONCE: usize = 16;
 /// Devices of a job that one pack of evidence holds: two entries each is half of what a gateway proves at once.
 pub const EVIDENCE_DEVICES_MAX: usize = 1_000;
-/// Records asked for one by one; for more the whole list is read.
-pub const RECORDS_SINGLY_MAX: usize = 4;
+/// Device records in one pack: two for each of its devices, which may get another while it runs.
+pub const EVIDENCE_RECORDS_MAX: usize = 2 * EVIDENCE_DEVICES_MAX;
 /// How often an output is fetched that has not come whole from its device: some seven seconds.
 pub const OUTPUT_TRIES_MAX: u32 = 4;

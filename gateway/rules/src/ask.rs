@@ -18,7 +18,7 @@ use belay_certs::order::DeviceLine;
 use belay_certs::policy::Chain;
 use belay_certs::statement::{SignedStatement, Statement};
 use belay_certs::token::Token;
-use belay_certs::{DeviceName, Digest, Id, PersonRef, Signed, TenantName};
+use belay_certs::{DeviceName, Digest, Id, PersonRef, Signed, TenantName, Timestamp};
 use std::collections::BTreeMap;
 
 /// One change that somebody wants recorded.
@@ -172,6 +172,13 @@ pub enum Ask {
         /// Which rule says so.
         why: String,
     },
+    /// Nothing was heard of a session for long after the way to it was gone.
+    GiveUpRecording {
+        /// Its recording.
+        name: RecordingName,
+        /// Whatever came of it came before this moment.
+        before: Timestamp,
+    },
     /// Nothing may delete a recording until it is let go.
     HoldRecording {
         /// Which.
@@ -262,6 +269,7 @@ impl Ask {
             | Self::StopJob { .. }
             | Self::EndJob { .. }
             | Self::DeleteRecording { .. }
+            | Self::GiveUpRecording { .. }
             | Self::HoldRecording { .. }
             | Self::ReleaseRecording { .. }
             | Self::Freeze { .. }

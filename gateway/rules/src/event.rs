@@ -432,7 +432,7 @@ pub enum What {
     /// Somebody is about to see what a session showed.
     #[serde(rename = "recording.read")]
     RecordingRead(RecordingRead),
-    /// A session is over, and its recording is a prefix.
+    /// A session is over, or was given up, and its recording is a prefix.
     #[serde(rename = "recording.cut")]
     RecordingCut(RecordingCut),
     /// The chunks of a recording are removed; its notes stay.

@@ -1,6 +1,7 @@
 //! Freezes: where nothing starts and nothing goes on until somebody lifts it; and the judge of beginning and lifting one.
 //!
-//! Enforced by the gateway alone (TRUST.md). Not here: what is ended when one begins.
+//! A device is frozen by its name, whichever machine has it, and by its host key, whatever that machine is called. Enforced by the
+//! gateway alone (TRUST.md). Not here: what is ended when one begins.
 
 use crate::draft::Draft;
 use crate::event::What;
@@ -9,7 +10,7 @@ use crate::limits::{FREEZES_PER_TENANT_MAX, REASON_CHARS_MAX};
 use crate::refusal::Refusal;
 use belay_certs::{DeviceAddress, DeviceName, Fault, Invalid, PersonRef, TenantName, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -76,6 +77,8 @@ impl<'de> Deserialize<'de> for Frozen {
 pub struct Freeze {
     /// What is frozen.
     pub frozen: Frozen,
+    /// The fingerprint of the host key of the device that had the name when it was frozen, if one did.
+    pub host_key: Option<String>,
     /// Since when, by the gateway's clock.
     pub since: Timestamp,
     /// Who did it.
@@ -86,7 +89,7 @@ pub struct Freeze {
 
 impl fmt::Display for Freeze {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { frozen, since, by, reason } = self;
+        let Self { frozen, since, by, reason, host_key: _ } = self;
         write!(f, "{frozen} has been frozen since {} by {by}", since.whole_second())?;
         if let Some(reason) = reason {
             write!(f, " ({reason})")?;
@@ -105,12 +108,28 @@ struct OfTenant {
     /// Of all of it.
     whole: Option<Freeze>,
     devices: BTreeMap<DeviceName, Freeze>,
+    /// Frozen devices that are called otherwise now: under which names they were frozen, by the name that they have.
+    renamed: BTreeMap<DeviceName, BTreeSet<DeviceName>>,
     people: BTreeMap<PersonRef, Freeze>,
 }
 
 impl OfTenant {
     fn all(&self) -> impl Iterator<Item = &Freeze> {
         self.whole.iter().chain(self.devices.values()).chain(self.people.values())
+    }
+
+    /// The freeze of the device that has this name, by its name or by its host key.
+    fn of_device(&self, device: &DeviceName) -> Option<&Freeze> {
+        let renamed = || self.renamed.get(device)?.first().and_then(|name| self.devices.get(name));
+        self.devices.get(device).or_else(renamed)
+    }
+
+    /// The device that was frozen under this name has no other one.
+    fn forget_other_names(&mut self, name: &DeviceName) {
+        self.renamed.retain(|_, names| {
+            names.remove(name);
+            !names.is_empty()
+        });
     }
 }
 
@@ -123,7 +142,7 @@ impl Freezes {
         people: impl IntoIterator<Item = &'a PersonRef>,
     ) -> Option<&Freeze> {
         let of = self.0.get(tenant)?;
-        let device = || device.and_then(|device| of.devices.get(device));
+        let device = || device.and_then(|device| of.of_device(device));
         of.whole.as_ref().or_else(device).or_else(|| people.into_iter().find_map(|person| of.people.get(person)))
     }
 
@@ -134,6 +153,32 @@ impl Freezes {
             Frozen::Tenant(_) => of.whole.as_ref(),
             Frozen::Device(address) => of.devices.get(&address.device),
             Frozen::Person(_, person) => of.people.get(person),
+        }
+    }
+
+    /// What somebody means who names a device by the name that it has now, and that was frozen under another.
+    pub fn meant(&self, frozen: Frozen) -> Frozen {
+        let Frozen::Device(address) = &frozen else { return frozen };
+        let found = self.0.get(&address.tenant).and_then(|of| of.of_device(&address.device));
+        found.map_or(frozen, |freeze| freeze.frozen.clone())
+    }
+
+    /// Whether a device of the tenant with this host key is frozen.
+    pub fn holds_key(&self, tenant: &TenantName, host_key: &str) -> bool {
+        self.of(tenant).any(|freeze| freeze.host_key.as_deref() == Some(host_key))
+    }
+
+    /// The approved device with this host key is called so now: what froze it holds under that name too, and under the one that it
+    /// was said for.
+    pub fn called(&mut self, address: &DeviceAddress, host_key: &str) {
+        let Some(of) = self.0.get_mut(&address.tenant) else { return };
+        let of_key = of.devices.iter().filter(|(_, freeze)| freeze.host_key.as_deref() == Some(host_key));
+        let names: Vec<DeviceName> = of_key.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            of.forget_other_names(&name);
+            if name != address.device {
+                of.renamed.entry(address.device.clone()).or_default().insert(name);
+            }
         }
     }
 
@@ -162,7 +207,10 @@ impl Freezes {
         let Some(of) = self.0.get_mut(frozen.tenant()) else { return };
         match frozen {
             Frozen::Tenant(_) => of.whole = None,
-            Frozen::Device(address) => drop(of.devices.remove(&address.device)),
+            Frozen::Device(address) => {
+                of.devices.remove(&address.device);
+                of.forget_other_names(&address.device);
+            }
             Frozen::Person(_, person) => drop(of.people.remove(person)),
         }
         if of.all().next().is_none() {
@@ -171,13 +219,14 @@ impl Freezes {
     }
 }
 
-/// May this person freeze that? The event, and the freeze that counts once it is durable.
+/// May this person freeze that? `host_key` is the fingerprint of the device's that has the name. The event, and the freeze that counts once it is durable.
 ///
 /// # Errors
 /// When it is frozen already, they are frozen themselves or would be, the reason is too long, or there are too many.
 pub fn begin(
     held: &Freezes,
     frozen: Frozen,
+    host_key: Option<String>,
     (by, reason): (&PersonRef, Option<&str>),
     now: Timestamp,
 ) -> Result<(Draft, Freeze), Refusal> {
@@ -193,8 +242,9 @@ pub fn begin(
         return Err(Refusal::TooManyFreezes(frozen.tenant().clone()));
     }
     let reason = reason.map(str::to_owned);
-    let what = What::FreezeBegun(FreezeBegun { frozen: frozen.clone(), reason: reason.clone() });
-    Ok((draft(&frozen, what, by), Freeze { frozen, since: now, by: by.clone(), reason }))
+    let begun = FreezeBegun { frozen: frozen.clone(), host_key: host_key.clone(), reason: reason.clone() };
+    let draft = draft(&frozen, What::FreezeBegun(begun), by);
+    Ok((draft, Freeze { frozen, host_key, since: now, by: by.clone(), reason }))
 }
 
 /// May this person lift that freeze?
@@ -256,7 +306,8 @@ mod tests {
     fn held(texts: &[&str]) -> Freezes {
         let mut held = Freezes::default();
         for text in texts {
-            let (_, freeze) = begin(&held, frozen(text), (&person("op"), None), now()).unwrap();
+            let host_key = text.contains('.').then(|| format!("SHA256:{text}"));
+            let (_, freeze) = begin(&held, frozen(text), host_key, (&person("op"), None), now()).unwrap();
             held.add(freeze);
         }
         held
@@ -290,9 +341,40 @@ mod tests {
     }
 
     #[test]
+    fn a_frozen_device_is_frozen_under_every_name_that_it_gets_and_its_old_name_stays_frozen() {
+        let mut held = held(&["web1.acme", "db1.acme"]);
+        let acme: TenantName = "acme".parse().unwrap();
+        let of = |held: &Freezes, device: &str| {
+            let found = held.find(&acme, Some(&device.parse().unwrap()), [&person("anna")]);
+            found.map(|freeze| freeze.frozen.to_string())
+        };
+        assert!(held.holds_key(&acme, "SHA256:web1.acme") && !held.holds_key(&acme, "SHA256:other"));
+        held.called(&"www.acme".parse().unwrap(), "SHA256:web1.acme");
+        held.called(&"www2.acme".parse().unwrap(), "SHA256:other");
+        for (device, frozen) in [("www", Some("web1.acme")), ("web1", Some("web1.acme")), ("www2", None)] {
+            assert_eq!(of(&held, device).as_deref(), frozen, "{device}");
+        }
+        held.called(&"front.acme".parse().unwrap(), "SHA256:web1.acme");
+        assert_eq!((of(&held, "www"), of(&held, "front").as_deref()), (None, Some("web1.acme")));
+        assert_eq!(held.meant(frozen("front.acme")), frozen("web1.acme"));
+        assert_eq!(held.meant(frozen("www.acme")), frozen("www.acme"));
+        held.remove(&frozen("web1.acme"));
+        assert_eq!(
+            (of(&held, "front"), of(&held, "web1"), of(&held, "db1").as_deref()),
+            (None, None, Some("db1.acme"))
+        );
+        // Back under its own name it is frozen by that, once.
+        held.called(&"db2.acme".parse().unwrap(), "SHA256:db1.acme");
+        held.called(&"db1.acme".parse().unwrap(), "SHA256:db1.acme");
+        assert_eq!((of(&held, "db2"), of(&held, "db1").as_deref()), (None, Some("db1.acme")));
+        held.remove(&frozen("db1.acme"));
+        assert_eq!(held, Freezes::default());
+    }
+
+    #[test]
     fn a_freeze_begins_once_ends_once_and_says_what_when_and_who() {
         let mut held = held(&["acme"]);
-        let again = begin(&held, frozen("acme"), (&person("op"), None), now()).unwrap_err();
+        let again = begin(&held, frozen("acme"), None, (&person("op"), None), now()).unwrap_err();
         assert!(matches!(again, Refusal::FrozenAlready(_)));
         assert!(again.to_string().contains("acme has been frozen since 20"), "{again}");
         let draft = lift(&held, &frozen("acme"), &person("op")).unwrap();
@@ -305,18 +387,20 @@ mod tests {
     #[test]
     fn whoever_is_frozen_lifts_nothing_and_nobody_locks_themselves_out() {
         let mut held = held(&["acme"]);
-        let own = begin(&held, frozen("acme/op"), (&person("op"), None), now());
+        let own = begin(&held, frozen("acme/op"), None, (&person("op"), None), now());
         assert_eq!(own.unwrap_err(), Refusal::FreezesSelf(person("op")));
-        let (_, freeze) = begin(&held, frozen("acme/op"), (&person("boss"), Some("why not")), now()).unwrap();
+        let (_, freeze) = begin(&held, frozen("acme/op"), None, (&person("boss"), Some("why not")), now()).unwrap();
         held.add(freeze);
         assert!(matches!(lift(&held, &frozen("acme"), &person("op")), Err(Refusal::Frozen(_))));
-        assert!(matches!(begin(&held, frozen("web1.acme"), (&person("op"), None), now()), Err(Refusal::Frozen(_))));
+        let frozen_too = begin(&held, frozen("web1.acme"), None, (&person("op"), None), now());
+        assert!(matches!(frozen_too, Err(Refusal::Frozen(_))));
         assert!(lift(&held, &frozen("acme/op"), &person("boss")).is_ok());
     }
 
     #[test]
     fn a_reason_fits_a_line() {
-        let begin = |reason: &str| begin(&Freezes::default(), frozen("acme"), (&person("op"), Some(reason)), now());
+        let begin =
+            |reason: &str| begin(&Freezes::default(), frozen("acme"), None, (&person("op"), Some(reason)), now());
         assert!(begin("a laptop was stolen").is_ok() && begin(&"x".repeat(REASON_CHARS_MAX)).is_ok());
         for wrong in [String::new(), "x".repeat(REASON_CHARS_MAX + 1), "two\nlines".to_owned()] {
             assert_eq!(begin(&wrong).unwrap_err(), Refusal::WordsUnfit);

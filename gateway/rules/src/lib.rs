@@ -9,12 +9,15 @@
 //! | `ask.rs` | what a door may ask to be recorded, and how an ask can end |
 //! | `refusal.rs` | the reasoned no's |
 //! | `note.rs`, `tenant.rs`, `policy.rs`, `token.rs`, `join.rs`, `device.rs`, `presence.rs`, `statement.rs`, `library.rs`, `submission.rs`, `recording.rs` | one judge each |
+//! | `aging.rs` | by which moment recordings grow old |
 //! | `freeze.rs` | who and what may do nothing for now |
 //! | `review.rs` | what waits until somebody has looked at it |
+//! | `session.rs` | where a session stands |
 //! | `job.rs`, `job/` | an order under way: waves, stop rule, window, and whose turn it is |
 //! | `words.rs` | a command line that came over ssh, cut into words |
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod aging;
 pub mod ask;
 pub mod device;
 pub mod draft;
@@ -31,6 +34,7 @@ pub mod presence;
 pub mod recording;
 pub mod refusal;
 pub mod review;
+pub mod session;
 pub mod statement;
 pub mod submission;
 pub mod tenant;
@@ -48,3 +52,4 @@ pub use freeze::{Freeze, Freezes, Frozen};
 pub use log_name::LogName;
 pub use recording::{RecordingHeld, RecordingName, RecordingState};
 pub use refusal::Refusal;
+pub use session::{SessionHeard, SessionState};

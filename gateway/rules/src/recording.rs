@@ -29,6 +29,9 @@ pub enum RecordingState {
     Missing,
     /// Its session is over without a signed end that names it: a prefix.
     Cut,
+    /// Nobody said that its session ended, and nothing was heard of it for long after the way to it was gone: a prefix, until
+    /// more comes.
+    Unterminated,
     /// Its chunks were removed; its notes are here.
     Deleted,
 }
@@ -41,6 +44,7 @@ impl RecordingState {
             Self::Whole => "whole",
             Self::Missing => "missing",
             Self::Cut => "cut off",
+            Self::Unterminated => "unterminated",
             Self::Deleted => "deleted",
         }
     }
@@ -100,7 +104,7 @@ pub fn delete(name: &RecordingName, held: &RecordingHeld, why: &str) -> Result<D
     match held.state {
         RecordingState::Deleted => return Err(Refusal::RecordingGone(name.session)),
         RecordingState::Live => return Err(Refusal::RecordingLive(name.session)),
-        RecordingState::Whole | RecordingState::Missing | RecordingState::Cut => {}
+        RecordingState::Whole | RecordingState::Missing | RecordingState::Cut | RecordingState::Unterminated => {}
     }
     if held.hold.is_some() {
         return Err(Refusal::RecordingHeld(name.session));
@@ -108,6 +112,22 @@ pub fn delete(name: &RecordingName, held: &RecordingHeld, why: &str) -> Result<D
     let &RecordingHeld { chunks, bytes, head, .. } = held;
     let what = RecordingDeleted { session: name.session, chunks, bytes, head, why: why.to_owned() };
     Ok(draft(name, What::RecordingDeleted(what)))
+}
+
+/// What is recorded when the way to a session is gone and its device has been silent of it for long. What comes later all the
+/// same, and a signed end, count more.
+///
+/// # Errors
+/// When the log says already where it stands.
+pub fn give_up(name: &RecordingName, held: &RecordingHeld) -> Result<Draft, Refusal> {
+    match held.state {
+        RecordingState::Live => Ok(cut(name, held)),
+        RecordingState::Whole
+        | RecordingState::Missing
+        | RecordingState::Cut
+        | RecordingState::Unterminated
+        | RecordingState::Deleted => Err(Refusal::RecordingSettled(name.session)),
+    }
 }
 
 /// What is recorded when a session is over without a signed end that names its recording.
@@ -136,11 +156,12 @@ mod tests {
 
     #[test]
     fn only_what_is_over_and_not_held_is_deleted() {
-        use RecordingState::{Cut, Deleted, Live, Missing, Whole};
+        use RecordingState::{Cut, Deleted, Live, Missing, Unterminated, Whole};
         for (state, hold, deleted) in [
             (Whole, None, true),
             (Missing, None, true),
             (Cut, None, true),
+            (Unterminated, None, true),
             (Live, None, false),
             (Deleted, None, false),
             (Whole, Some("case 7"), false),
@@ -148,6 +169,17 @@ mod tests {
         ] {
             assert_eq!(delete(&name(), &held(state, hold), "keep = 1d").is_ok(), deleted, "{state:?} {hold:?}");
         }
+    }
+
+    #[test]
+    fn only_what_nobody_has_ended_is_given_up_and_only_once() {
+        use RecordingState::{Cut, Deleted, Live, Missing, Unterminated, Whole};
+        for state in [Whole, Missing, Cut, Unterminated, Deleted] {
+            let refused = give_up(&name(), &held(state, None)).unwrap_err();
+            assert_eq!(refused, Refusal::RecordingSettled(Id([1; 16])), "{state:?}");
+        }
+        let draft = give_up(&name(), &held(Live, Some("case 7"))).unwrap();
+        assert_eq!(draft.what.type_name(), "recording.cut");
     }
 
     #[test]

@@ -331,6 +331,9 @@ pub enum Refusal {
     /// Its session goes on.
     #[error("session {0} goes on, so its recording stays")]
     RecordingLive(Id),
+    /// Its session's end, or that none is waited for, is in the log.
+    #[error("the log says already where the recording of session {0} stands; nothing was changed")]
+    RecordingSettled(Id),
     /// Somebody holds it.
     #[error("the recording of session {0} is held; `belay release {0}` lets it go")]
     RecordingHeld(Id),

@@ -4,9 +4,11 @@
 //! here is only who is asked next, and when to give up waiting. Killed at any moment, the next start reads the same jobs from
 //! the tables, and offers again what was offered: a device answers the same twice and runs nothing twice (P5).
 
+mod declined;
 mod desk;
 mod frozen;
 mod offered;
+mod turns;
 mod under_way;
 
 pub(crate) use offered::Prepared;
@@ -82,7 +84,7 @@ impl Jobs {
         answered.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// An approved device came, or went.
+    /// An approved device came, or went, or its statements continue the log no more, or again.
     pub(crate) async fn moved(&self, device: DeviceAddress) {
         self.tell(Told::Moved(device)).await;
     }

@@ -13,4 +13,5 @@ pub(crate) mod renewal;
 pub(crate) mod retention;
 pub(crate) mod room;
 pub(crate) mod shares;
+pub(crate) mod silence;
 pub(crate) mod strangers;

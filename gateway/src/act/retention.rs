@@ -1,14 +1,18 @@
 //! Recordings that were kept for as long as their tenant's policy says are deleted: recorded first, then removed.
 //!
+//! Time is the wall clock's only as far as it was seen to pass: a clock that jumps ahead deletes nothing (`aging.rs`).
 //! A hold wins: the store judges that in the same transaction. The notes stay, so that whoever has a copy can still prove it.
 
 use crate::{
     Gateway, limits,
     store::{Broken, RecordError, RecordingRow},
 };
+use aging::Aging;
 use belay_certs::{TenantName, Timestamp, time::DAY};
 use belay_rules::Ask;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
+
+mod aging;
 
 /// Deletes what is due, again and again until the gateway stops; and first the rest of what a crash left half deleted.
 ///
@@ -21,13 +25,13 @@ pub(crate) async fn keep_to_it(gateway: Arc<Gateway>) {
             Err(error) => tracing::error!("recordings whose deletion was cut off are not all removed: {error}"),
         }
         let mut changes = gateway.book.changes();
+        let (began, mut aging) = (Instant::now(), Aging::default());
         loop {
             // Changes from here on make another look.
             changes.mark_unchanged();
-            for tenant in gateway.book.tenants() {
-                if let Err(error) = of_tenant(&gateway, &tenant).await {
-                    tracing::error!(%tenant, "recordings that are due were not deleted: {error}");
-                }
+            match aging.look(&gateway.store, gateway.now(), began.elapsed()) {
+                Ok(moment) => of_all(&gateway, moment).await,
+                Err(error) => tracing::error!("no recording is deleted: {error}"),
             }
             let _ = tokio::time::timeout(limits::RETENTION_EVERY, changes.changed()).await;
         }
@@ -35,13 +39,21 @@ pub(crate) async fn keep_to_it(gateway: Arc<Gateway>) {
     gateway.stop.run_until_cancelled(deleting).await;
 }
 
-/// What of one tenant is due; how many recordings were deleted.
-pub(crate) async fn of_tenant(gateway: &Gateway, tenant: &TenantName) -> Result<u64, Broken> {
+async fn of_all(gateway: &Gateway, moment: Timestamp) {
+    for tenant in gateway.book.tenants() {
+        if let Err(error) = of_tenant(gateway, &tenant, moment).await {
+            tracing::error!(%tenant, "recordings that are due were not deleted: {error}");
+        }
+    }
+}
+
+/// What of one tenant is due at a moment; how many recordings were deleted.
+async fn of_tenant(gateway: &Gateway, tenant: &TenantName, moment: Timestamp) -> Result<u64, Broken> {
     let Some(days) = gateway.book.chain(tenant).and_then(|chain| chain.policy().recording.keep_days) else {
         return Ok(0);
     };
     let Some(store) = gateway.store.tenant(tenant) else { return Ok(0) };
-    let before = Timestamp::from_micros(gateway.now().micros().saturating_sub(DAY.saturating_mul(i64::from(days))));
+    let before = Timestamp::from_micros(moment.micros().saturating_sub(DAY.saturating_mul(i64::from(days))));
     let why = format!("the policy says `keep = \"{days}d\"`");
     let mut deleted = 0;
     loop {

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     fn room(measure: fn(&Path) -> io::Result<Left>) -> Room {
-        let config = config::Recordings { free_mib_min: 1_024, free_percent_min: 5 };
+        let config = config::Recordings { free_mib_min: 1_024, free_percent_min: 5, ..config::Recordings::default() };
         Room { directory: "/".into(), config, measure }
     }
 

@@ -90,7 +90,8 @@ impl Shares {
             | Ask::CancelJob { .. }
             | Ask::StopJob { .. }
             | Ask::EndJob { .. }
-            | Ask::DeleteRecording { .. } => return,
+            | Ask::DeleteRecording { .. }
+            | Ask::GiveUpRecording { .. } => return,
             Ask::HoldRecording { name, .. } | Ask::ReleaseRecording { name, .. } => &name.tenant,
             Ask::IssueToken { token, .. } => &token.tenant,
             Ask::Redeem { request, .. } => &request.tenant,

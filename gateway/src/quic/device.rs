@@ -5,13 +5,15 @@
 use super::{
     frames::{self, Ended, Frames},
     offers::{self, Held},
-    outputs, statements,
+    outputs,
+    recordings::Remembered,
+    statements,
 };
 use crate::{
     Gateway,
     act::jobs::Said,
     limits,
-    relay::presence::{NotPresent, Online, close},
+    relay::presence::{NotPresent, Online, Step, close},
     store::{RecordError, Standing},
     threshold::places::Place,
 };
@@ -69,6 +71,8 @@ pub(super) struct Link {
     pub(super) host_key: PublicKey,
     /// Rung when its row changed.
     pub(super) news: Arc<Notify>,
+    /// How far its recordings have come.
+    pub(super) recordings: Remembered,
     /// To the control stream.
     to_agent: mpsc::Sender<Box<ToAgent>>,
 }
@@ -187,6 +191,7 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
         address: standing.address.clone(),
         approved: standing.state == DeviceState::Approved,
         minor: control.hello.minor,
+        step: Step::In,
         held,
         news: Arc::clone(&news),
         quic: quic.clone(),
@@ -195,7 +200,8 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
     let talking = match gateway.presence.arrive(join, online) {
         Ok(()) => {
             let address = standing.address.clone();
-            let link = Link { gateway: Arc::clone(gateway), join, address, host_key, news, to_agent };
+            let (gateway, recordings) = (Arc::clone(gateway), Remembered::default());
+            let link = Link { gateway, join, address, host_key, news, recordings, to_agent };
             Box::pin(talk(link, quic.clone(), standing, control, out))
         }
         Err(NotPresent::Full) => over(CloseCode::Busy, "the gateway serves as many devices as it can"),

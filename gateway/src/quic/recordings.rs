@@ -22,8 +22,33 @@ use belay_protocol::{
     limits::clip_sentence,
 };
 use belay_rules::{RecordingName, RecordingState};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// The recordings of one connection that may go on: a session that shows little sends a stream for every chunk, and the store is
+/// not asked each time what it just said. It judges every chunk all the same.
+#[derive(Debug, Default)]
+pub(super) struct Remembered(Mutex<HashMap<Id, Incoming>>);
+
+impl Remembered {
+    /// For one stream alone: another one of the same session asks the store.
+    fn take(&self, session: Id) -> Option<Incoming> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&session)
+    }
+
+    /// Whose last chunk came, or who is one too many, is forgotten.
+    fn keep(&self, incoming: Incoming) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !incoming.chain.is_whole() && held.len() < limits::RECORDINGS_PER_DEVICE_MAX as usize {
+            held.insert(incoming.name.session, incoming);
+        }
+    }
+}
 
 /// A recording that is being received.
+#[derive(Debug)]
 struct Incoming {
     name: RecordingName,
     /// What the device is called now: notes name it so.
@@ -57,7 +82,10 @@ pub(super) async fn take(link: &Link, begun: RecordingBegun, mut frames: Frames<
         let chunk: RecordingChunk = match frames.next().await {
             Ok(frame) => decode_frame(&frame).map_err(Ended::from)?,
             Err(ended @ Ended::Misbehaved(_)) => return Err(ended.into()),
-            Err(Ended::Lost(_)) => return Ok(()),
+            Err(Ended::Lost(_)) => {
+                link.recordings.keep(incoming);
+                return Ok(());
+            }
         };
         match incoming.keep(link, chunk).await {
             Ok(Next::Kept) => kept(link, session, incoming.chain.chunks()).await?,
@@ -93,6 +121,9 @@ async fn refuse(link: &Link, session: Id, refused: Refused, mut frames: Frames<G
 /// The session must be one that the device said it starts; what is there of its recording is where it goes on.
 async fn begin(link: &Link, session: Id) -> Result<Incoming, Refused> {
     let called = link.gateway.presence.called(link.join).unwrap_or_else(|| link.address.clone());
+    if let Some(incoming) = link.recordings.take(session) {
+        return Ok(Incoming { called, ..incoming });
+    }
     let found = link.gateway.store.session_of(&called.tenant, link.join, session).await.map_err(unable)?;
     let Some(row) = found else {
         return Err(Refused::Wrong(format!("session {session} was never opened here, so no recording of it is kept")));

@@ -1,9 +1,10 @@
 //! A device's statements, one after the other: verified, recorded, answered with a receipt.
 //!
-//! In order, because each names the one before it. Cut off half-way the device sends it again and gets the old receipt.
+//! In order, because each names the one before it. Cut off half-way the device sends it again and gets the old receipt. One that
+//! contradicts what is recorded is refused, and the device is out of step from then on: no job waits for it.
 
 use super::device::{Ending, Link};
-use crate::{act::jobs::Said, store::RecordError};
+use crate::{act::jobs::Said, relay::presence::Step, store::RecordError};
 use belay_certs::{
     DeviceAddress, order,
     receipt::Receipt,
@@ -35,14 +36,21 @@ pub(super) async fn record_all(link: Arc<Link>, mut made: mpsc::Receiver<Box<Sta
     Ending::lost("the statements' queue ended")
 }
 
-/// The newest checkpoint that the device was given here. It keeps that one, and receipts arrive in order: the next proof
+/// What this connection has come to: the newest checkpoint that the device was given here. It keeps that one, and receipts arrive in order: the next proof
 /// starts there, whatever the device kept when it sent a statement ahead.
-#[derive(Default)]
 struct Given {
     /// Whose.
     origin: String,
     /// How many entries it has.
     size: u64,
+    /// Whether the device's statements continued the log so far.
+    step: Step,
+}
+
+impl Default for Given {
+    fn default() -> Self {
+        Self { origin: String::new(), size: 0, step: Step::In }
+    }
 }
 
 impl Given {
@@ -90,6 +98,7 @@ async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<T
             return Ok(refused(RefusalCode::NotRecorded, NOT_RECORDED));
         }
     };
+    follow_step(link, &recorded.outcome, given).await;
     if let Outcome::Rejected(refusal) = &recorded.outcome {
         link.complain()?;
         return Ok(refused(code(refusal), &refusal.to_string()));
@@ -107,6 +116,25 @@ async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<T
             tracing::error!(join = %link.join, "a statement was recorded and not proved: {error}");
             Ok(refused(RefusalCode::NotRecorded, NOT_PROVED))
         }
+    }
+}
+
+/// Whether the device continues what it said before: whoever carries out jobs hears when that changes.
+async fn follow_step(link: &Link, outcome: &Outcome, given: &mut Given) {
+    let step = match outcome {
+        Outcome::Rejected(Refusal::StatementFork { .. }) => Step::Out,
+        Outcome::Recorded | Outcome::Withheld(_) => Step::In,
+        // What came again was said before it fell out of step, and any other fault is of one statement.
+        Outcome::Rejected(_) | Outcome::Again | Outcome::JoinedBefore(_) => return,
+    };
+    if std::mem::replace(&mut given.step, step) == step {
+        return;
+    }
+    if let Some(address) = link.gateway.presence.step(link.join, step) {
+        if step == Step::Out {
+            tracing::warn!(join = %link.join, device = %address, "a device contradicts its own statements: nothing starts there");
+        }
+        link.gateway.jobs.moved(address).await;
     }
 }
 

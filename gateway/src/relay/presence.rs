@@ -22,6 +22,8 @@ pub(crate) struct Online {
     pub(crate) approved: bool,
     /// The minor version of the protocol that it speaks.
     pub(crate) minor: u16,
+    /// Whether what it says over this connection follows from what it said before.
+    pub(crate) step: Step,
     /// The newest version of its tenant's policy that it said it holds.
     pub(crate) held: Option<u64>,
     /// Rung when the device's own row changed.
@@ -30,6 +32,15 @@ pub(crate) struct Online {
     pub(crate) to_agent: mpsc::Sender<Box<ToAgent>>,
     /// Opens streams to it.
     pub(crate) quic: quinn::Connection,
+}
+
+/// Whether a device's statements continue those that are in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Yes, as far as it has said anything.
+    In,
+    /// No: its state is an older copy, or two machines have its key. Nothing that it says is recorded, so nothing starts there.
+    Out,
 }
 
 /// All connected devices, by the join id of their transport certificate.
@@ -108,6 +119,14 @@ impl Presence {
             devices.by_address.remove(&old);
         }
         devices.by_address.insert(address, join);
+    }
+
+    /// A connected device's statements continue the log, or do not. Its name, when that is news and it is approved.
+    pub(crate) fn step(&self, join: Id, step: Step) -> Option<DeviceAddress> {
+        let mut devices = self.lock();
+        let online = devices.by_join.get_mut(&join)?;
+        let before = std::mem::replace(&mut online.step, step);
+        (before != step && online.approved).then(|| online.address.clone())
     }
 
     /// What a connected device is called now.

@@ -49,6 +49,8 @@ pub(super) const PIECES_READ_MAX: i64 = 64;
 pub(super) const LIVES_MAX: u32 = 1_000;
 
 // All runs of the largest job are one read.
+/// A moment in a file, in bytes: one line.
+pub(super) const MOMENT_BYTES_MAX: u64 = 64;
 /// Notes of chunks read at once, some 1.5 KiB each.
 pub const CHUNKS_READ_MAX: i64 = 256;
 /// Recordings whose time is over that are read at once; whoever deletes them asks again.

@@ -13,10 +13,12 @@
 //! | `freezes.rs` | the freezes in force, for the writer and every door |
 //! | `heads.rs`, `proofs.rs` | the newest durable log heads in memory, and receipts made from them |
 //! | `recordings.rs`, `objects.rs` | what sessions showed: the rows, and the bytes beside the database |
+//! | `aged.rs` | by which moment recordings grow old |
 //! | `index.rs` | what was shown, to be searched: a database for each tenant that can be made anew |
-//! | `read.rs`, `sessions.rs`, `named.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
+//! | `read.rs`, `read_devices.rs`, `sessions.rs`, `named.rs`, `library.rs`, `export.rs` | lists for doors, and a whole log as an archive |
 //! | `database.rs`, `sql.rs`, `keys.rs`, `limits.rs` | the file, every SQL text, the log keys, every maximum |
 
+mod aged;
 mod broken;
 mod database;
 mod devices;
@@ -32,6 +34,7 @@ mod named;
 mod objects;
 mod proofs;
 mod read;
+mod read_devices;
 mod record;
 mod recordings;
 mod reviews;
@@ -59,9 +62,10 @@ pub use jobs::{RunEnded, RunRow};
 pub use keys::LogKeys;
 pub use library::{JobDocuments, JobRow, RunbookRow, SignedRunbook};
 pub use named::SessionNamed;
-pub use read::{
+pub use proofs::ApprovedAt;
+pub use read::{TenantRow, TenantStore, TokenRow};
+pub use read_devices::{
     ApprovalRow, ApprovedFacts, DeviceRow, ListedRow, PendingRow, PendingWanted, PresenceFacts, Seen, Standing,
-    TenantRow, TenantStore, TokenRow,
 };
 pub use record::Recorded;
 pub use recordings::{Chunk, ChunkRow, Kept, RecordingRow};

@@ -6,9 +6,9 @@
 
 use super::broken::Broken;
 use super::limits::OBJECT_TURNS;
-use belay_certs::Id;
 use belay_certs::limits::RECORDING_BLOB_BYTES_MAX;
 use belay_certs::recording::blob::file_name;
+use belay_certs::{Digest, Id};
 use belay_rules::RecordingName;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
@@ -43,7 +43,18 @@ impl ChunkName<'_> {
 pub(super) struct Objects {
     store: Arc<dyn ObjectStore>,
     /// Whoever writes chunks of a session has the turn of its number: two connections of one device may both send it.
-    turns: Vec<Mutex<()>>,
+    turns: Vec<Mutex<Option<Newest>>>,
+}
+
+/// The newest chunk that was kept in a turn: whoever brings the next one of the same recording need not look it up.
+#[derive(Debug)]
+pub(super) struct Newest {
+    /// Of which recording.
+    pub(super) name: RecordingName,
+    /// How many chunks there are with it.
+    pub(super) chunks: u64,
+    /// Of its note's text.
+    pub(super) head: Digest,
 }
 
 impl Objects {
@@ -58,7 +69,7 @@ impl Objects {
     }
 
     /// Waits until nobody else writes this session's chunks.
-    pub(super) async fn turn(&self, session: Id) -> Option<MutexGuard<'_, ()>> {
+    pub(super) async fn turn(&self, session: Id) -> Option<MutexGuard<'_, Option<Newest>>> {
         let at = usize::from(session.0[0]) % OBJECT_TURNS;
         Some(self.turns.get(at)?.lock().await)
     }

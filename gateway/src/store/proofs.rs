@@ -1,10 +1,10 @@
 //! Receipts: the proof that an entry is in a log, made from the newest durable head, from memory where possible.
 
-use super::Store;
 use super::broken::Broken;
-use super::heads::{Gathered, Head, signed};
+use super::heads::{Gathered, Head, signed, unsigned};
 use super::record::Recorded;
 use super::sql;
+use super::{Store, TenantStore};
 use belay_certs::receipt::Receipt;
 use belay_certs::tlog::{
     Hash, Tile, TileReader, consistency_path, inclusion_path, root, tiles_for_consistency, tiles_for_inclusion,
@@ -13,6 +13,28 @@ use belay_certs::tlog::{
 use belay_rules::LogName;
 use sqlx::Row;
 use std::sync::Arc;
+
+/// Where it stands that a device record was approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApprovedAt {
+    /// At this place of the log.
+    Entry(u64),
+    /// In an earlier life of the log; this one may have carried it over.
+    EarlierLife,
+}
+
+impl TenantStore {
+    /// Where the log says that the record of this serial was approved, whatever became of the device since; none when no
+    /// device ever had it.
+    pub async fn record_entry(&self, serial: u64) -> Result<Option<ApprovedAt>, Broken> {
+        // A serial that the table cannot hold is nobody's.
+        let Ok(serial) = i64::try_from(serial) else { return Ok(None) };
+        let query = sqlx::query(sql::RECORD_ENTRY).bind(self.name().as_str()).bind(serial);
+        let row = query.fetch_optional(self.store().readers()).await?;
+        let entry = row.map(|row| unsigned(row.try_get(0)?)).transpose()?;
+        Ok(entry.map(|entry| if entry == 0 { ApprovedAt::EarlierLife } else { ApprovedAt::Entry(entry) }))
+    }
+}
 
 impl Store {
     /// The receipt for entry `index` of `log` against its newest durable head, with the proof that this head continues

@@ -8,7 +8,7 @@ use super::broken::{Broken, RecordError};
 use super::heads::{signed, unsigned};
 use super::index::Wanted;
 use super::limits::{CHUNKS_READ_MAX, INDEXED_READ_MAX, RECORDINGS_DUE_MAX};
-use super::objects::ChunkName;
+use super::objects::{ChunkName, Newest};
 use super::read::TenantStore;
 use super::record::Work;
 use super::rows::kind_word;
@@ -25,7 +25,7 @@ use sqlx::any::AnyRow;
 pub struct Kept {
     /// When its first chunk was durable.
     pub begun: Timestamp,
-    /// When its newest one was.
+    /// When its newest one was, or when it was given up.
     pub kept: Timestamp,
     /// Chunks that are durable.
     pub chunks: u64,
@@ -37,7 +37,7 @@ pub struct Kept {
     pub is_last: bool,
     /// Whether no chunk is encrypted.
     pub is_readable: bool,
-    /// Whether the log says that it was cut off.
+    /// Whether the log says that it was cut off: by an end that names none, or by nothing heard for long.
     pub is_cut: bool,
     /// Why nothing may delete it, if so.
     pub hold: Option<String>,
@@ -46,10 +46,11 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Where it stands, by the end of its session: none while that goes on, else the recording that it names.
+    /// Where it stands, by the end of its session: none while nobody said that it ended, else the recording that it names.
     pub fn state(&self, end: Option<Option<Digest>>) -> RecordingState {
         match end {
             _ if self.deleted.is_some() => RecordingState::Deleted,
+            None if self.is_cut => RecordingState::Unterminated,
             None => RecordingState::Live,
             Some(None) => RecordingState::Cut,
             Some(Some(named)) if named == self.head && self.is_last => RecordingState::Whole,
@@ -175,17 +176,37 @@ impl Store {
     /// disk did not take it: nothing is acknowledged then.
     pub async fn keep_chunk(&self, chunk: Chunk, blob: bytes::Bytes) -> Result<u64, RecordError> {
         let objects = self.objects();
-        let _turn = objects.turn(chunk.name.session).await;
-        let tenant = self.tenant(&chunk.name.tenant).ok_or_else(|| Broken::new("a recording of no tenant"))?;
-        let held = tenant.recording(&chunk.name).await?;
-        let kept = held.as_ref().map_or(0, |held| held.kept.chunks);
+        let mut turn = objects.turn(chunk.name.session).await;
+        let newest = turn.as_mut().and_then(|turn| turn.take()).filter(|newest| newest.name == chunk.name);
+        let (kept, head) = match newest {
+            Some(newest) => (newest.chunks, Some(newest.head)),
+            None => self.newest(&chunk.name).await?,
+        };
         if kept != chunk.number {
             return Ok(kept);
         }
-        follows(&chunk, held.as_ref().map(|held| held.kept.head))?;
+        follows(&chunk, head)?;
         let name = ChunkName { recording: &chunk.name, number: chunk.number, is_sealed: chunk.is_sealed };
         objects.put(&name, blob).await?;
-        self.keep_work(Work::Chunk(Box::new(chunk))).await
+        let newest = Newest {
+            name: chunk.name.clone(),
+            chunks: chunk.number.saturating_add(1),
+            head: Digest::of(chunk.note.as_bytes()),
+        };
+        let kept = self.keep_work(Work::Chunk(Box::new(chunk))).await?;
+        if let Some(turn) = turn.as_mut()
+            && kept == newest.chunks
+        {
+            **turn = Some(newest);
+        }
+        Ok(kept)
+    }
+
+    /// How many chunks of a recording are durable, and the digest of the newest one's note.
+    async fn newest(&self, name: &RecordingName) -> Result<(u64, Option<Digest>), Broken> {
+        let tenant = self.tenant(&name.tenant).ok_or_else(|| Broken::new("a recording of no tenant"))?;
+        let held = tenant.recording(name).await?;
+        Ok(held.map_or((0, None), |held| (held.kept.chunks, Some(held.kept.head))))
     }
 
     /// The session of a device, whatever the device was called when it began.
@@ -215,7 +236,10 @@ impl Store {
 
     /// Removes the bytes of a recording whose deletion is recorded.
     pub async fn remove_chunks(&self, name: &RecordingName) -> Result<u64, Broken> {
-        let _turn = self.objects().turn(name.session).await;
+        let mut turn = self.objects().turn(name.session).await;
+        if let Some(turn) = turn.as_mut() {
+            **turn = None;
+        }
         self.objects().remove(name).await
     }
 
@@ -278,7 +302,7 @@ impl TenantStore {
         rows.iter().map(read).collect()
     }
 
-    /// Recordings of sessions that were over before `before`, with nothing newer in them, that nobody holds.
+    /// Recordings of sessions that were over or given up before `before`, with nothing newer in them, that nobody holds.
     pub async fn recordings_due(&self, before: Timestamp) -> Result<Vec<RecordingRow>, Broken> {
         let query =
             sqlx::query(sql::RECORDINGS_DUE).bind(self.name().as_str()).bind(before.micros()).bind(RECORDINGS_DUE_MAX);
@@ -286,7 +310,18 @@ impl TenantStore {
         rows.iter().map(|row| recording(row, self.name())).collect()
     }
 
-    /// Recordings of sessions that are over, with something new from `since` on: a chunk, the end, or that they were deleted.
+    /// Recordings of sessions that nobody said to have ended, the way to which was gone before `before`, with nothing newer in
+    /// them; but not those that were given up.
+    pub async fn recordings_unheard(&self, before: Timestamp) -> Result<Vec<RecordingRow>, Broken> {
+        let query = sqlx::query(sql::RECORDINGS_UNHEARD)
+            .bind(self.name().as_str())
+            .bind(before.micros())
+            .bind(RECORDINGS_DUE_MAX);
+        let rows = query.fetch_all(self.store().readers()).await?;
+        rows.iter().map(|row| recording(row, self.name())).collect()
+    }
+
+    /// Recordings of sessions that are over or given up, with something new from `since` on: a chunk, the end, or that they were deleted.
     /// The oldest first.
     pub async fn recordings_changed(&self, since: Timestamp) -> Result<Vec<RecordingRow>, Broken> {
         let query =

@@ -8,7 +8,7 @@ use super::rows::kind_word;
 use super::sql;
 use belay_certs::statement::SessionKind;
 use belay_certs::{DeviceName, Digest, Id, PersonRef, Timestamp};
-use belay_rules::RecordingState;
+use belay_rules::{RecordingState, SessionHeard, SessionState};
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
@@ -58,9 +58,21 @@ pub struct SessionRow {
     pub ended: Option<SessionEndFacts>,
     /// What is held of its recording.
     pub recording: Option<Kept>,
+    /// When the connection it came through ended; none while that is there.
+    pub way_ended: Option<Timestamp>,
 }
 
 impl SessionRow {
+    /// Where it stands, when nothing is waited for of a session to which the way was gone before `before`.
+    pub fn state(&self, before: Timestamp) -> SessionState {
+        let heard = SessionHeard {
+            is_over: self.ended.is_some(),
+            way_ended: self.way_ended,
+            recording: self.recording.as_ref().map(|kept| kept.is_cut),
+        };
+        heard.state(before)
+    }
+
     /// Where its recording stands; none without one.
     pub fn recording_state(&self) -> Option<RecordingState> {
         let end = self.ended.as_ref().map(|ended| ended.recording);
@@ -123,6 +135,7 @@ pub(super) fn session(row: &AnyRow) -> Result<SessionRow, Broken> {
         index: unsigned(row.try_get(10)?)?,
         ended: ended(row)?,
         recording: row.try_get::<Option<i64>, _>(19)?.map(|_| kept(row, 19)).transpose()?,
+        way_ended: row.try_get::<Option<i64>, _>(29)?.map(Timestamp::from_micros),
     })
 }
 

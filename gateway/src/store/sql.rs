@@ -21,7 +21,7 @@ macro_rules! device_held {
     };
 }
 
-/// Columns of a device in a list, in the order of `read::device`.
+/// Columns of a device in a list, in the order of `read_devices::device`.
 macro_rules! device_shown {
     () => {
         "SELECT d.join_id, d.tenant, d.name, d.state, d.host_key, d.machine_id, d.asked_us, d.serial, d.labels, \
@@ -49,13 +49,14 @@ macro_rules! recording_held {
     };
 }
 
-/// Columns of a session in a list, in the order of `sessions::session`, and of its recording behind them.
+/// Columns of a session in a list, in the order of `sessions::session`, of its recording behind them, and when the way to it ended.
 macro_rules! session_shown {
     () => {
         "SELECT s.id, s.device, s.access, s.person, s.account, s.kind, s.command, s.target, s.ticket, s.started_us, s.entry, \
          s.ended_us, s.exit, s.signal, s.reason, s.bytes_in, s.bytes_out, s.recording, s.files, \
-         r.begun_us, r.kept_us, r.chunks, r.bytes, r.head, r.is_last, r.readable, r.cut, r.held, r.deleted_us \
-         FROM session s LEFT JOIN recording r ON r.tenant = s.tenant AND r.device = s.device AND r.session = s.id "
+         r.begun_us, r.kept_us, r.chunks, r.bytes, r.head, r.is_last, r.readable, r.cut, r.held, r.deleted_us, a.ended_us \
+         FROM session s LEFT JOIN recording r ON r.tenant = s.tenant AND r.device = s.device AND r.session = s.id \
+         LEFT JOIN access a ON a.id = s.access "
     };
 }
 
@@ -130,6 +131,7 @@ texts! {
     NAME_IN_USE = "SELECT COUNT(*) FROM device WHERE tenant = $1 AND name = $2 AND state = 'approved'";
     RECORD_ADD = "INSERT INTO record (tenant, serial, join_id, name, entry) VALUES ($1, $2, $3, $4, $5)";
     RECORD_HOLDER = "SELECT join_id, name FROM record WHERE tenant = $1 AND serial = $2";
+    RECORD_ENTRY = "SELECT entry FROM record WHERE tenant = $1 AND serial = $2";
     CALLER = "SELECT d.tenant, d.name, d.state, p.connection, p.address, p.version, s.seq, s.digest, s.entry FROM device d \
               LEFT JOIN presence p ON p.join_id = d.join_id LEFT JOIN said s ON s.join_id = d.join_id \
               AND s.seq = (SELECT MAX(seq) FROM said WHERE join_id = d.join_id) WHERE d.join_id = $1";
@@ -169,8 +171,9 @@ texts! {
     PIECES = "SELECT at, bytes FROM output WHERE tenant = $1 AND job = $2 AND device = $3 AND at >= $4 ORDER BY at LIMIT $5";
 
     // Freezes.
-    FREEZES = "SELECT frozen, since_us, by_person, reason FROM freeze ORDER BY tenant, frozen";
-    FREEZE_ADD = "INSERT INTO freeze (tenant, frozen, since_us, by_person, reason) VALUES ($1, $2, $3, $4, $5)";
+    FREEZES = "SELECT f.frozen, f.since_us, f.by_person, f.reason, f.host_key, d.name FROM freeze f LEFT JOIN device d \
+               ON d.tenant = f.tenant AND d.fingerprint = f.host_key AND d.state = 'approved' ORDER BY f.tenant, f.frozen";
+    FREEZE_ADD = "INSERT INTO freeze (tenant, frozen, since_us, by_person, reason, host_key) VALUES ($1, $2, $3, $4, $5, $6)";
     FREEZE_LIFT = "DELETE FROM freeze WHERE tenant = $1 AND frozen = $2";
 
     // Reviews.
@@ -242,8 +245,12 @@ texts! {
         AND r.device IN (SELECT name FROM record WHERE join_id = $3) ORDER BY r.begun_us LIMIT 1");
     // What may be deleted: a session that goes on may stay silent for longer than recordings are kept.
     RECORDINGS_DUE = concat!(recording_held!(), "WHERE r.tenant = $1 AND r.deleted_us IS NULL AND r.held IS NULL \
-        AND r.kept_us < $2 AND s.ended_us < $2 ORDER BY r.kept_us LIMIT $3");
-    RECORDINGS_CHANGED = concat!(recording_held!(), "WHERE r.tenant = $1 AND s.ended_us IS NOT NULL \
+        AND r.kept_us < $2 AND (s.ended_us < $2 OR s.ended_us IS NULL AND r.cut = 1) ORDER BY r.kept_us LIMIT $3");
+    // Of all sessions few have no end: `session_open` finds them, and `+` keeps the plan from reading the rest by its time.
+    RECORDINGS_UNHEARD = concat!(recording_held!(), "WHERE r.tenant = $1 AND r.session IN (SELECT o.id FROM session o JOIN access a \
+        ON a.id = o.access WHERE o.tenant = $1 AND o.ended_us IS NULL AND a.ended_us < $2) AND s.ended_us IS NULL \
+        AND +r.kept_us < $2 AND r.cut = 0 AND r.deleted_us IS NULL ORDER BY r.session LIMIT $3");
+    RECORDINGS_CHANGED = concat!(recording_held!(), "WHERE r.tenant = $1 AND (s.ended_us IS NOT NULL OR r.cut = 1) \
         AND (r.kept_us >= $2 OR s.ended_us >= $2 OR r.deleted_us >= $2) ORDER BY r.begun_us LIMIT $3");
     RECORDINGS_UNREADABLE = "SELECT COUNT(*) FROM recording r JOIN session s ON s.tenant = r.tenant AND s.device = r.device \
         AND s.id = r.session WHERE r.tenant = $1 AND r.readable = 0 AND r.deleted_us IS NULL AND ($2 = '' OR s.device = $2) \

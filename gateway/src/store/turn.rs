@@ -99,6 +99,7 @@ impl Turn<'_> {
             Ask::StopJob { tenant, job, missed } => self.stop_job(&tenant, job, missed, now).await,
             Ask::EndJob { tenant, job, runs, unanswered } => self.end_job(&tenant, job, runs, unanswered, now).await,
             Ask::DeleteRecording { name, why } => self.delete_recording(&name, &why, now).await,
+            Ask::GiveUpRecording { name, before } => self.give_up_recording(&name, before, now).await,
             Ask::HoldRecording { name, by, reason } => {
                 self.hold_recording(&name, Said { by: &by, reason: &reason }, now).await
             }
@@ -106,7 +107,7 @@ impl Turn<'_> {
                 self.release_recording(&name, Said { by: &by, reason: &reason }, now).await
             }
             Ask::Freeze { frozen, reason, by } => self.freeze(frozen, (&by, reason.as_deref()), now).await,
-            Ask::Thaw { frozen, by } => self.thaw(&frozen, &by, now).await,
+            Ask::Thaw { frozen, by } => self.thaw(frozen, &by, now).await,
             Ask::Review(said) => self.give_review(&said, now).await,
             Ask::Connect { join, connection, address, version, held } => {
                 self.connect(join, Line { connection, address, version }, held, now).await

@@ -65,7 +65,7 @@ impl Turn<'_> {
         Ok(Answer::New(entered, Outcome::Recorded))
     }
 
-    async fn devices_held(
+    pub(super) async fn devices_held(
         &mut self,
         text: &'static str,
         tenant: &TenantName,
@@ -232,6 +232,7 @@ impl Turn<'_> {
             .bind(record.address.device.as_str())
             .bind(signed(entered.index)?);
         query.execute(self.transaction.sql().await?).await?;
+        self.follow_freezes(&record.address, &record.host_key.fingerprint());
         if let Some(known) = self.devices.remembered(join) {
             let name = record.address.device.clone();
             known.caller.state = DeviceState::Approved;

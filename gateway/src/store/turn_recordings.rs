@@ -6,7 +6,7 @@ use super::recordings::{Chunk, ChunkWritten, Kept, RecordingRow, RecordingWritte
 use super::sql;
 use super::turn::{Answer, Turn};
 use belay_certs::{Digest, Id, PersonRef, TenantName, Timestamp};
-use belay_rules::recording::{cut, delete, hold, release};
+use belay_rules::recording::{cut, delete, give_up, hold, release};
 use belay_rules::{Draft, Outcome, RecordingName, RecordingState, Refusal};
 
 /// A person's word about a recording.
@@ -27,7 +27,10 @@ impl Turn<'_> {
         match held.as_ref().map(RecordingRow::state) {
             Some(RecordingState::Deleted) => return Err(Refusal::RecordingGone(chunk.name.session).into()),
             Some(RecordingState::Cut) => return Err(Refusal::RecordingOver(chunk.name.session).into()),
-            Some(RecordingState::Live | RecordingState::Whole | RecordingState::Missing) | None => {}
+            Some(
+                RecordingState::Live | RecordingState::Whole | RecordingState::Missing | RecordingState::Unterminated,
+            )
+            | None => {}
         }
         let Chunk { name, number, is_last, is_sealed, note, signature, bytes, at, previous: _ } = chunk;
         let head = Digest::of(note.as_bytes());
@@ -91,6 +94,21 @@ impl Turn<'_> {
         self.note(cut(&row.name, &row.held()), now)?;
         self.stage.recording(RecordingWritten { name: row.name, kept: Kept { is_cut: true, ..row.kept } });
         Ok(())
+    }
+
+    /// Nothing is waited for any more. Should more come all the same, it is taken, and the recording is live again.
+    pub(super) async fn give_up_recording(
+        &mut self,
+        name: &RecordingName,
+        before: Timestamp,
+        now: Timestamp,
+    ) -> Result<Answer, RecordError> {
+        let row = self.known(name).await?;
+        if row.kept.kept >= before {
+            return Err(Refusal::RecordingLive(name.session).into());
+        }
+        let draft = give_up(name, &row.held())?;
+        self.change(draft, now, Kept { is_cut: true, kept: now, ..row.kept }, name)
     }
 
     pub(super) async fn hold_recording(

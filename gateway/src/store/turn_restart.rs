@@ -84,6 +84,6 @@ impl Turn<'_> {
 
 /// A row of `DEVICES_CARRIED`.
 fn carried(row: &sqlx::any::AnyRow) -> Result<(Id, Approval, PersonRef), Broken> {
-    let approval = super::read::approval(row)?;
+    let approval = super::read_devices::approval(row)?;
     Ok((row.try_get::<&str, _>(6)?.parse()?, approval, row.try_get::<&str, _>(7)?.parse()?))
 }

@@ -2,10 +2,7 @@
 
 use super::changed;
 use belay_certs::Timestamp;
-use belay_tests::{
-    Person, World,
-    wait::{GENEROUS, until},
-};
+use belay_tests::{Person, World};
 use std::{fs, path::PathBuf, time::SystemTime};
 
 /// Lets `tech` run every runbook of `author`, who is made here, as the account of this test.
@@ -21,18 +18,7 @@ pub fn allow(world: &World, device: &str) -> Person {
     // Whoever has another tenant's hash too is told so, and has this one's policy all the same.
     world.person("tech").belay(["config"]).unwrap();
     author.belay(["config"]).unwrap();
-    until_next_second();
     author
-}
-
-/// Orders count by whole seconds: those of the second in which a machine joined may be older than what it remembers.
-pub fn until_next_second() {
-    let joined = Timestamp::from_system(SystemTime::now());
-    until("the next second", GENEROUS, || {
-        anyhow::ensure!(Timestamp::from_system(SystemTime::now()).whole_second() > joined);
-        Ok(())
-    })
-    .unwrap();
 }
 
 /// The policy with these as the authors of runbooks.

@@ -31,11 +31,23 @@ impl World {
     /// # Errors
     /// There is no configuration.
     pub fn keep_free(&self, mib: u64, percent: u64) -> Result<()> {
+        self.set_number("free_mib_min", mib)?;
+        self.set_number("free_percent_min", percent)
+    }
+
+    /// Writes into the configuration after how many seconds without a word nothing is waited for of a session; a start goes by it.
+    ///
+    /// # Errors
+    /// There is no configuration.
+    pub fn wait_in_silence(&self, seconds: u64) -> Result<()> {
+        self.set_number("silence_seconds", seconds)
+    }
+
+    fn set_number(&self, key: &str, number: u64) -> Result<()> {
         let path = self.gateway_dir().join("gateway.toml");
         let lines = fs::read_to_string(&path)?;
         let line = |line: &str| match line.split_once(" = ") {
-            Some(("free_mib_min", _)) => format!("free_mib_min = {mib}\n"),
-            Some(("free_percent_min", _)) => format!("free_percent_min = {percent}\n"),
+            Some((found, _)) if found == key => format!("{key} = {number}\n"),
             _ => format!("{line}\n"),
         };
         Ok(fs::write(&path, lines.lines().map(line).collect::<String>())?)

@@ -22,6 +22,17 @@ fn a_good_order_is_permitted_with_all_that_the_run_needs() {
     assert_eq!(longer.judge().unwrap().timeout_seconds(), 7_200);
 }
 
+#[test]
+fn an_order_of_the_second_in_which_the_memory_begins_counts_and_one_of_the_second_before_does_not() {
+    let mut case = Case::new();
+    let second = case.order.not_before;
+    assert_eq!(second, second.whole_second());
+    case.remembers_since = second.plus(999_999);
+    assert!(case.judge().is_ok());
+    case.remembers_since = second.plus(1_000_000);
+    assert_eq!(case.judge().unwrap_err().fault, Fault::Spent);
+}
+
 /// What is changed, the change, the fault, and words that the sentence must hold.
 type Row = (&'static str, fn(&mut Case), Fault, &'static [&'static str]);
 
@@ -247,6 +258,17 @@ fn windows() {
             },
             Fault::Expired,
             &["after the policy of acme", "renew the policy"],
+        ),
+        (
+            "a beginning after the policy",
+            |c| {
+                let begin = moment("2027-02-20T00:00:00Z");
+                c.order.issued = moment("2027-02-18T12:00:00Z");
+                (c.order.not_before, c.order.not_after) = (begin, begin.plus(60_000_000));
+                c.clocks = Clocks { here: begin, gateway: None };
+            },
+            Fault::Expired,
+            &["begins at 2027-02-20T00:00:00Z, when the policy of acme is over", "2027-02-19T09:00:00Z", "renew it"],
         ),
         (
             "after the policy",

@@ -3,7 +3,7 @@
 use super::{
     desk::{
         case::{self, Case, Said},
-        evidence::{self, Judged, Policies, Proved},
+        evidence::{self, Judged, Policies, Proved, Removed},
         job::JobCase,
         taken::{Extent, Whose},
     },
@@ -90,7 +90,7 @@ fn make(home: &Home, args: &Args, id: &Id, output: &Path) -> Outcome {
     match &found {
         Found::Session(case) => {
             let extent = evidence::write(case, &policies, &mut writer)?;
-            if case.about.is_recorded() {
+            if case.about.is_recorded() && case.deleted.is_none() {
                 tell(case, extent);
             }
         }
@@ -161,7 +161,13 @@ fn verify(home: &Home, args: &Verify) -> Outcome {
 
 fn show(judged: &Judged) {
     match &judged.proved {
-        Proved::Session { whose, said, extent } => show_session(whose, said, *extent),
+        Proved::Session { whose, said, extent, removed } => {
+            show_session(whose, said);
+            match removed {
+                Some(removed) => show_removed(removed, *extent),
+                None => show_extent(*extent),
+            }
+        }
         Proved::Job(job) => show_job(job),
     }
     let Judged { entries, head, .. } = judged;
@@ -169,7 +175,7 @@ fn show(judged: &Judged) {
     say(&format!("all of it follows from version 0 of the policy of {}: {}", judged.tenant, judged.policy0));
 }
 
-fn show_session(whose: &Whose, said: &Said, extent: Extent) {
+fn show_session(whose: &Whose, said: &Said) {
     let intent = &said.intent;
     say(&format!("session {} on {}: {} as {}", whose.session, whose.device, intent.person, escape(&intent.account)));
     if let Some(command) = &intent.command {
@@ -178,12 +184,40 @@ fn show_session(whose: &Whose, said: &Said, extent: Extent) {
     if let Some(reason) = &said.refused {
         say(&format!("the device refused it: {}", escape(reason)));
     }
+}
+
+fn show_extent(extent: Extent) {
     say(&match extent {
         Extent::Whole(chunks) => format!("its recording is whole: {chunks} chunks, signed by the device"),
         Extent::Beginning(0) => "there is no recording of it".to_owned(),
         Extent::Beginning(chunks) => {
             format!("the first {chunks} chunks of its recording are signed by the device; nothing says how it ends")
         }
+    });
+}
+
+fn show_removed(Removed { deleted, noted, rule }: &Removed, extent: Extent) {
+    let rule = match rule {
+        Some(version) => format!("version {version} of the policy has that rule"),
+        None => "no version of the policy here has such a rule".to_owned(),
+    };
+    say(&format!(
+        "the content of its recording was deleted at {}: {} (entry {}); {rule}",
+        deleted.at,
+        escape(deleted.why()),
+        deleted.index
+    ));
+    let head = noted.head.map_or_else(String::new, |head| format!(", the last of them {head}"));
+    say(&format!(
+        "its notes still prove its length and digest: {} chunks of {} bytes, {}.{:03} s long, each signed by the device{head}",
+        noted.chunks,
+        noted.bytes,
+        noted.to_ms / 1_000,
+        noted.to_ms % 1_000
+    ));
+    say(match extent {
+        Extent::Whole(_) => "the session's signed end names the last of them: nothing is missing",
+        Extent::Beginning(_) => "nothing that the device signed says how it ended",
     });
 }
 

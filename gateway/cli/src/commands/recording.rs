@@ -67,7 +67,8 @@ pub fn tell(case: &Case<'_>, extent: Extent) {
             note(&format!("belay: the recording is whole: {chunks} chunks, each signed by {}", case.whose.device));
         }
         Extent::Beginning(chunks) => {
-            let why = if case.said.is_over { "its end names no recording" } else { "the session has not ended" };
+            let why =
+                if case.said.is_over { "its end names no recording" } else { "nobody has said that the session ended" };
             note(&format!("belay: these {chunks} chunks are the recording's proved beginning: {why}"));
         }
     }

@@ -1,7 +1,14 @@
 //! `belay replay`: a session or a run as it went, in this terminal, with nothing in it that could act on this terminal.
 
 use super::{
-    desk::{case::Case, play, stream, taken::Taken},
+    desk::{
+        case::Case,
+        job::{JobCase, Run},
+        play,
+        printed::{self, Printed},
+        stream,
+        taken::Taken,
+    },
     jobs,
     recording::tell,
 };
@@ -9,7 +16,6 @@ use crate::{
     failure::{Outcome, refused, usage},
     home::Home,
     interrupt,
-    runs::output,
     screen::note,
     trusted::Trusted,
 };
@@ -111,13 +117,11 @@ fn replay_session(home: &Home, trusted: &Trusted, args: &Args, session: &Id) -> 
 }
 
 fn replay_run(home: &Home, trusted: &Trusted, args: &Args, job: &Id, device: &DeviceName) -> Outcome {
-    let (gateway, job) = jobs::find(home, trusted, job)?;
-    let run = job.runs.get(device).ok_or_else(|| refused(format!("the job {} is not for {device}", job.id)))?;
-    let address = DeviceAddress { device: device.clone(), tenant: job.head.tenant.clone() };
-    let (file, missing) = output::file(&gateway, &job.id, &address, run)?;
-    if missing > 0 {
-        note(&format!("belay: {address}: this is not all, and not proved: {missing} bytes are still with the device"));
-    }
+    let case = JobCase::of(home, trusted, jobs::find(home, trusted, job)?, Some(device))?;
+    let address = DeviceAddress { device: device.clone(), tenant: case.ordered.order.tenant.clone() };
+    let run = case.said.runs.get(device);
+    let run = run.ok_or_else(|| refused(format!("{address} has signed nothing about its run: it has none to show")))?;
+    let file = printed_by(&case, &address, run)?;
     let read = read_cut_off(&file).map_err(|invalid| invalid.of(&address))?;
     let mut player = player(args)?;
     for line in read.lines {
@@ -134,6 +138,37 @@ fn replay_run(home: &Home, trusted: &Trusted, args: &Args, job: &Id, device: &De
     Ok(())
 }
 
+/// What a run printed, held against what its device signed; says how much of it that proves.
+fn printed_by(case: &JobCase<'_>, address: &DeviceAddress, run: &Run) -> Outcome<Vec<u8>> {
+    let job = &case.ordered.order.id;
+    if let Some(reason) = &run.refused {
+        return Err(refused(format!("{address} refused the run: {reason}")));
+    }
+    let Some(end) = &run.end else {
+        note(&format!("belay: {address}: this is not proved: the device signs what it printed when the run has ended"));
+        return printed::any(&case.gateway, job, address);
+    };
+    let Some(digest) = end.output else {
+        return Err(refused(format!("{address} signed that the run printed nothing: {}", end.outcome)));
+    };
+    match printed::fetch(&case.gateway, job, address, (end, digest, run.end_index))? {
+        Printed::Proved(file) => {
+            note(&format!(
+                "belay: {address}: all {} bytes of output are what the device signed: {digest}, entry {} of the log",
+                file.len(),
+                run.end_index
+            ));
+            Ok(file)
+        }
+        Printed::Beginning { file, missing } => {
+            note(&format!(
+                "belay: {address}: this is not all, and not proved: {missing} bytes are still with the device"
+            ));
+            Ok(file)
+        }
+    }
+}
+
 /// A player that a Ctrl-C stops. Where nobody looks there are no pauses.
 fn player(args: &Args) -> Outcome<Player<std::io::Stdout>> {
     let (stop, stopped) = mpsc::sync_channel(1);
@@ -146,7 +181,6 @@ fn player(args: &Args) -> Outcome<Player<std::io::Stdout>> {
 mod tests {
     use super::*;
     use crate::testing::{ordered::Ordered, stage::Stage};
-    use belay_certs::Digest;
 
     #[test]
     fn a_session_or_a_run_is_replayed() {
@@ -157,15 +191,12 @@ mod tests {
         }
         assert!("web1".parse::<What>().is_err() && format!("{id}/").parse::<What>().is_err());
     }
-    /// Replays what `web1` printed, where the gateway says that it stated these bytes; the words behind are `more`.
-    fn replayed(stated: &[u8], more: &[&str]) -> Result<(), String> {
+    /// Replays what `web1` printed, where the gateway has these bytes; the words behind are `more`.
+    fn replayed(printed: &[u8], more: &[&str]) -> Result<(), String> {
         let stage = Stage::new();
         let job = Ordered::new(&stage);
         job.on(&stage);
-        let mut shown = job.shown(&[("web1", 7), ("web2", 9)]);
-        shown["runs"][0]["output"] = Digest::of(stated).to_string().into();
-        shown["runs"][0]["output_bytes"] = stated.len().into();
-        stage.answers("job_ID_--json", shown.to_string());
+        stage.answers("job_ID_--device_web1_--output", printed);
         let device = more.first().copied().unwrap_or("web1");
         let what = format!("{}/{device}", job.order.id);
         let words = [&["replay", &what], more.get(1..).unwrap_or_default()].concat();
@@ -178,11 +209,17 @@ mod tests {
         replayed(output, &[]).unwrap();
         replayed(output, &["web1.acme", "--at", "1s", "--speed", "2", "--idle", "1s"]).unwrap();
         // Not all of it has come: what is there is shown, and said to be unproved.
-        replayed(b"1 o cmVzdGFydGVkCg==\n2 o Yg==\n", &[]).unwrap();
-        let other = replayed(b"1 o cmVzdGFydGVkCw==\n", &[]).unwrap_err();
-        assert!(other.contains("web1.acme") && other.contains("it is not shown"), "{other}");
+        replayed(b"", &[]).unwrap();
+        for altered in [&b"1 o cmVzdGFydGVkCw==\n"[..], b"1 o cmVzdGFydGVkCg==\n2 o Yg==\n"] {
+            let other = replayed(altered, &[]).unwrap_err();
+            assert!(
+                other.contains("web1.acme: the gateway has an output of") && other.contains("(entry 7)"),
+                "{other}"
+            );
+        }
         assert!(replayed(output, &["mail1"]).unwrap_err().contains("is not for mail1"));
-        assert!(replayed(output, &["web2"]).unwrap_err().contains("no answer to job"));
+        assert!(replayed(output, &["web2"]).unwrap_err().contains("web2.acme has signed nothing"));
+        assert!(replayed(output, &["db1"]).unwrap_err().contains("refused the run: it has no services"));
         assert!(replayed(output, &["web1", "--speed", "0"]).unwrap_err().contains("--speed"));
     }
 }

@@ -58,10 +58,14 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     }
     words.push("--json".to_owned());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let (rows, outcome) = ask_all(home, &trusted, &words)?;
+    let (mut rows, outcome) = ask_all(home, &trusted, &words)?;
     if args.json {
         json(&Value::Array(rows));
     } else if !rows.is_empty() {
+        // Of one that nobody ended there is no moment to show.
+        for row in rows.iter_mut().filter(|row| row["state"] == "unterminated") {
+            row["ended"] = row["state"].clone();
+        }
         let columns = ["STARTED", "ENDED", "DEVICE", "PERSON", "ACCOUNT", "KIND", "EXIT", "COMMAND"];
         say(rows_table(&columns, &rows).trim_end());
     }

@@ -27,15 +27,6 @@ pub struct Printed {
 /// # Errors
 /// The gateway has none, it does not read, or it is whole and not what the device stated.
 pub fn fetch(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, run: &Run) -> Outcome<Printed> {
-    let (file, missing) = file(gateway, job, device, run)?;
-    Ok(Printed { lines: lines(device, &file)?, missing })
-}
-
-/// The file itself, and how many bytes of it have not come yet.
-///
-/// # Errors
-/// As [`fetch`].
-pub fn file(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, run: &Run) -> Outcome<(Vec<u8>, u64)> {
     let name = device.device.as_str();
     let file = gateway.run(&["job", &job.to_string(), "--device", name, "--output"], &[])?;
     let missing = run.output_bytes.unwrap_or(0).saturating_sub(file.len() as u64);
@@ -45,7 +36,7 @@ pub fn file(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, run: &Run) 
             Digest::of(&file)
         )));
     }
-    Ok((file, missing))
+    Ok(Printed { lines: lines(device, &file)?, missing })
 }
 
 impl Printed {

@@ -135,12 +135,12 @@ fn asked(name: &ParameterName) -> Outcome<String> {
     if !std::io::stdin().is_terminal() {
         return Err(nobody());
     }
-    let mut terminal = File::options().read(true).write(true).open("/dev/tty").map_err(|_| nobody())?;
+    let terminal = File::options().read(true).write(true).open("/dev/tty").map_err(|_| nobody())?;
     let silent = Silent::on(&terminal)?;
-    let _ = write!(terminal, "{name} (secret, not shown): ").and_then(|()| terminal.flush());
-    let typed = typed(&mut terminal);
+    let _ = (&terminal).write_all(format!("{name} (secret, not shown): ").as_bytes());
+    let typed = typed(&mut &terminal);
     drop(silent);
-    let _ = terminal.write_all(b"\n");
+    let _ = (&terminal).write_all(b"\n");
     match typed {
         Some(bytes) if !bytes.is_empty() => text(name, bytes),
         _ => Err(refused("nothing was signed and nothing was sent")),

@@ -3,7 +3,8 @@
 use super::stage::{Stage, earlier};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use belay_certs::{
-    Id,
+    Digest, Id,
+    device::DeviceRecord,
     entry::Entry,
     statement::{SignedStatement, Statement},
     time::DAY,
@@ -11,8 +12,9 @@ use belay_certs::{
 };
 use serde_json::{Map, Value, json};
 
-/// The answer to `log proof`: all entries that name the session or job.
-pub fn proofs(stage: &Stage, entries: &[Vec<u8>], id: &Id) -> Value {
+/// The answer to `log proof --records`: all entries that name the session or job and those that approve devices, and what
+/// these name.
+pub fn proofs(stage: &Stage, entries: &[Vec<u8>], objects: &[String], id: &Id) -> Value {
     let (mut edge, mut tiles) = (Edge::empty(), Tiles::new());
     for entry in entries {
         for tile in edge.append(leaf_hash(entry)) {
@@ -23,14 +25,34 @@ pub fn proofs(stage: &Stage, entries: &[Vec<u8>], id: &Id) -> Value {
     let id = id.to_string();
     let proofs: Vec<_> = (0..)
         .zip(entries)
-        .filter(|(_, entry)| String::from_utf8_lossy(entry).contains(&id))
+        .filter(|(_, entry)| {
+            let text = String::from_utf8_lossy(entry);
+            text.contains(&id) || text.contains("\"type\":\"device.approved\"")
+        })
         .map(|(index, entry)| {
             let path = inclusion_path(index, edge.size(), &(&edge, &tiles)).unwrap();
             let path: Vec<String> = path.iter().map(|hash| STANDARD.encode(hash)).collect();
             json!({"index": index, "entry": String::from_utf8_lossy(entry), "inclusion": path})
         })
         .collect();
-    json!({"tenant": "acme", "checkpoint": head.sign(&stage.acme.log).unwrap(), "proofs": proofs})
+    let objects: Vec<String> = objects.iter().map(|object| STANDARD.encode(object)).collect();
+    json!({"tenant": "acme", "checkpoint": head.sign(&stage.acme.log).unwrap(), "proofs": proofs, "objects": objects})
+}
+
+/// An entry that approves a device as this row of `records` says, and what it names by digest.
+pub fn approved(row: &Value) -> (Vec<u8>, Vec<String>) {
+    let text = |name: &str| row[name].as_str().unwrap().to_owned();
+    let digest = |name: &str| Digest::of(text(name).as_bytes());
+    let record = DeviceRecord::parse(text("record").as_bytes()).unwrap();
+    let Value::Object(detail) = json!({
+        "join": Id::random().unwrap(), "record": text("record"), "serial": record.serial, "host_key": record.host_key.line(),
+        "labels": record.labels, "batch": digest("batch"), "batch_signature": digest("signature"), "place": row["index"],
+        "path": row["path"], "certificate": digest("certificate"),
+    }) else {
+        panic!("no object")
+    };
+    let entry = Entry { device: Some(record.address.device), ..entry("device.approved", detail) };
+    (entry.to_bytes().unwrap(), ["batch", "signature", "certificate"].map(text).to_vec())
 }
 
 /// An entry of no matter.

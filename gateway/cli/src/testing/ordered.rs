@@ -1,7 +1,7 @@
 //! A job that three devices of the stage were ordered to run: its documents, and what they said in a log.
 
 use super::{
-    log::{noise, proofs, spoken, told},
+    log::{approved, noise, proofs, spoken, told},
     record,
     stage::{Stage, earlier, row, script},
 };
@@ -27,7 +27,7 @@ pub struct Ordered {
     pub output: Vec<u8>,
     /// The host keys of `db1` and `web1`.
     pub keys: [PrivateKey; 2],
-    /// The entries of the log.
+    /// The entries of the log; in the place of the first two the approvals of `db1` and `web1` are put.
     pub entries: Vec<Vec<u8>>,
 }
 
@@ -64,7 +64,7 @@ impl Ordered {
         let piece = Line::Piece { at: 1, stream: Stream::Out, bytes: b"restarted\n".to_vec() };
         let key = |name: &str| PrivateKey::generate_ed25519(name).unwrap();
         let (output, keys) = (piece.to_text().into_bytes(), [key("db1"), key("web1")]);
-        let entries = vec![noise("log.started")];
+        let entries = vec![noise("log.started"), noise("log.started")];
         let mut ordered = Self { order, list, text, signature, runbook, output, keys, entries };
         ordered.happen(stage);
         ordered
@@ -137,23 +137,32 @@ impl Ordered {
     pub fn on(&self, stage: &Stage) {
         stage.answers("job_ID_--json", self.shown(&DEVICES).to_string());
         stage.answers("job_ID_--device_web1_--output", &self.output);
-        let all = proofs(stage, &self.entries, &self.order.id);
-        stage.answers("log_proof_acme_ID", all.to_string());
-        let mut of_web1 = all;
-        let others = |proof: &Value| !proof["entry"].as_str().unwrap().contains("\"device\":\"db1\"");
-        of_web1["proofs"].as_array_mut().unwrap().retain(others);
-        stage.answers("log_proof_acme_ID_--device_web1.acme", of_web1.to_string());
+        let mut entries = self.entries.clone();
+        let mut objects = Vec::new();
+        for (place, ((name, serial), key)) in DEVICES.into_iter().zip(&self.keys).enumerate() {
+            let mut device = record(&format!("{name}.acme"), &["server"], serial, key.public());
+            device.issued = earlier(DAY);
+            let (entry, named) = approved(&row(&stage.acme, &stage.chain, &device, &stage.acme.person));
+            entries[place] = entry;
+            objects.extend(named);
+        }
+        let all = proofs(stage, &entries, &objects, &self.order.id);
+        stage.answers("log_proof_acme_ID_--records", all.to_string());
+        for (name, _) in DEVICES {
+            let mut of_one = all.clone();
+            let of_another = |(other, _): (&str, u64), entry: &str| {
+                other != name && entry.contains(&format!("\"device\":\"{other}\""))
+            };
+            of_one["proofs"].as_array_mut().unwrap().retain(|proof| {
+                let entry = proof["entry"].as_str().unwrap();
+                !DEVICES.into_iter().any(|other| of_another(other, entry))
+            });
+            stage.answers(&format!("log_proof_acme_ID_--device_{name}.acme_--records"), of_one.to_string());
+        }
         let version = self.order.version.to_string().replace(':', "_");
         let signature = sshsig::sign(Namespace::Runbook, self.runbook.as_bytes(), &stage.acme.person).unwrap();
         let shown = json!({"runbook": STANDARD.encode(&self.runbook), "signatures": [signature]});
         stage.answers(&format!("runbook_show_acme_{version}"), shown.to_string());
-        for ((name, serial), key) in DEVICES.into_iter().zip(&self.keys) {
-            let address = format!("{name}.acme");
-            let mut device = record(&address, &["server"], serial, key.public());
-            device.issued = earlier(DAY);
-            let rows = json!([row(&stage.acme, &stage.chain, &device, &stage.acme.person)]);
-            stage.answers(&format!("records_acme_--device_{address}_--json"), rows.to_string());
-        }
     }
 
     /// What the gateway says of the job with these devices.

@@ -1,7 +1,7 @@
 //! A session that a device of the stage recorded: its statements in a log, and its chunks as a gateway hands them over.
 
 use super::{
-    log::{noise, proofs, spoken},
+    log::{approved, noise, proofs, spoken, told},
     record,
     stage::{Stage, earlier, row},
 };
@@ -25,8 +25,10 @@ pub struct Recorded {
     /// The text of each chunk.
     pub texts: Vec<String>,
     pub chunks: Vec<(SignedNote, Vec<u8>)>,
-    /// The entries of the log.
+    /// The entries of the log; in the place of the first the device's approval is put.
     pub entries: Vec<Vec<u8>>,
+    /// Whether only the notes are left.
+    pub is_deleted: bool,
 }
 
 impl Recorded {
@@ -53,8 +55,15 @@ impl Recorded {
             writer.output(second as u64 * 1_000_000, output, texts.last_mut().unwrap());
             writer.flush(texts.last_mut().unwrap());
         }
-        let mut recorded =
-            Self { session, host_key, readers, texts, chunks: Vec::new(), entries: vec![noise("log.started")] };
+        let mut recorded = Self {
+            session,
+            host_key,
+            readers,
+            texts,
+            chunks: Vec::new(),
+            entries: vec![noise("log.started")],
+            is_deleted: false,
+        };
         recorded.seal();
         recorded.open(stage);
         recorded
@@ -175,16 +184,29 @@ impl Recorded {
         let about = json!({
             "session": self.session, "tenant": "acme", "device": "web1.acme", "serial": 7, "person": "alice",
             "account": "root", "kind": "exec", "command": "uptime", "ticket": null, "started": earlier(DAY / 24),
-            "ended": null, "state": "whole", "chunks": self.chunks.len(), "bytes": 1, "head": null, "readable": false,
+            "ended": null, "state": if self.is_deleted { "deleted" } else { "whole" }, "chunks": self.chunks.len(), "bytes": 1, "head": null, "readable": false,
             "held": false,
         });
         stage.answers("recording_ID_--json", about.to_string());
         stage.answers("recording_ID", self.tar(&about.to_string()));
-        stage.answers("log_proof_acme_ID", proofs(stage, &self.entries, &self.session).to_string());
         let mut device = record("web1.acme", &["server"], 7, self.host_key.public());
         device.issued = earlier(DAY);
-        let rows = json!([row(&stage.acme, &stage.chain, &device, &stage.acme.person)]);
-        stage.answers("records_acme_--device_web1.acme_--json", rows.to_string());
+        let (first, objects) = approved(&row(&stage.acme, &stage.chain, &device, &stage.acme.person));
+        let entries = [vec![first], self.entries[1..].to_vec()].concat();
+        let proofs = proofs(stage, &entries, &objects, &self.session).to_string();
+        stage.answers("log_proof_acme_ID", &proofs);
+        stage.answers("log_proof_acme_ID_--records", &proofs);
+    }
+
+    /// The log says that the recording was deleted; of its chunks the notes are left.
+    pub fn delete(&mut self) -> &mut Self {
+        let bytes: usize = self.chunks.iter().map(|(_, blob)| blob.len()).sum();
+        let head = self.chunks.last().unwrap().0.digest();
+        let (session, chunks, why) = (self.session, self.chunks.len(), "the policy says `keep = \"30d\"`");
+        let detail = json!({"session": session, "chunks": chunks, "bytes": bytes, "head": head, "why": why});
+        self.entries.push(told("recording.deleted", None, detail));
+        self.is_deleted = true;
+        self
     }
 
     /// The tar of a gateway.
@@ -200,7 +222,9 @@ impl Recorded {
         for (number, (signed, blob)) in (0..).zip(&self.chunks) {
             add(format!("{number:08}.note"), signed.text.as_bytes());
             add(format!("{number:08}.note.sig"), signed.signature.as_bytes());
-            add(file_name(number, matches!(self.readers, Readers::Anybody)), blob);
+            if !self.is_deleted {
+                add(file_name(number, matches!(self.readers, Readers::Anybody)), blob);
+            }
         }
         tar.into_inner().unwrap()
     }

@@ -20,6 +20,9 @@ pub struct SessionKilled {
 pub struct FreezeBegun {
     /// A tenant, a device or a person.
     pub frozen: Frozen,
+    /// The fingerprint of the frozen device's host key: whatever it is called from now on, it is frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
     /// Why, in the person's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

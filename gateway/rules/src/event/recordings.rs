@@ -24,7 +24,8 @@ pub struct RecordingRead {
     pub kind: Look,
 }
 
-/// A session is over without a signed end that names its recording: what is here is a prefix, proved by its notes.
+/// A session is over without a signed end that names its recording, or nothing was heard of it for long after the way to it
+/// was gone: what is here is a prefix, proved by its notes. In the second case a machine that comes back may still send more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordingCut {
     /// Whose recording.

@@ -105,7 +105,11 @@ fn every_event() -> Vec<What> {
         },
         What::SessionWithheld { session: ID, reason: text() },
         What::SessionKilled(SessionKilled { session: ID, access: ID, of: "ann".parse().unwrap() }),
-        What::FreezeBegun(FreezeBegun { frozen: "acme/msp:ann".parse().unwrap(), reason: Some(text()) }),
+        What::FreezeBegun(FreezeBegun {
+            frozen: "acme/msp:ann".parse().unwrap(),
+            host_key: Some(text()),
+            reason: Some(text()),
+        }),
         What::FreezeLifted(FreezeLifted { frozen: "web1.acme".parse().unwrap() }),
         What::ReviewGiven(ReviewGiven {
             subject: ID,

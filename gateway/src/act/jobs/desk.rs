@@ -3,33 +3,26 @@
 //! What changes a job is recorded before it counts here, and offers are recorded before they are sent. The store failing
 //! stops no job: what could not be recorded is tried again.
 
-use super::{JobKey, Prepared, Said, Told, under_way::UnderWay};
+use super::{JobKey, Prepared, Said, Told, turns, under_way::UnderWay};
 use crate::{
     Gateway,
     act::enrol::refused,
     limits,
     store::{Broken, RecordError, Recorded, RunRow},
 };
-use belay_certs::{
-    DeviceAddress, Invalid, PersonRef, TenantName, Timestamp,
-    order::{DeviceLine, Outcome as How},
-};
+use belay_certs::{DeviceAddress, Invalid, PersonRef, Timestamp, order::DeviceLine};
 use belay_rules::{
     Ask, Freezes, Outcome, Refusal,
-    job::{Full, Job, Owed, Plan, Rota, Run},
-    limits::{OFFERS_PER_ASK_MAX, OFFERS_UNANSWERED_MAX},
+    job::{Job, Owed, Plan, Rota, Run},
+    limits::OFFERS_PER_ASK_MAX,
     submission::{RunState, Submission},
 };
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::Duration,
 };
 use tokio::sync::mpsc;
-
-/// Why a device is not offered an order with secrets.
-const TOO_OLD: &str =
-    "the agent of this machine is too old for secrets, so it was not offered: update it, then order it again";
 
 /// The jobs, by a number that only this task knows.
 pub(super) struct Desk {
@@ -39,7 +32,7 @@ pub(super) struct Desk {
     rota: Rota<u64>,
     next: u64,
     /// Whether something is to be tried again soon, whatever happens.
-    retry: bool,
+    pub(super) retry: bool,
     /// The freezes that its jobs go by.
     pub(super) freezes: Arc<Freezes>,
 }
@@ -148,7 +141,7 @@ impl Desk {
     async fn submit(&mut self, submission: Submission, prepared: Prepared) -> Result<Recorded, Invalid> {
         let key = (submission.order.tenant.clone(), submission.order.id);
         if !self.by_key.contains_key(&key) {
-            let room = self.rota.check_room(&key.0).and_then(|()| self.check_places(&key.0, &prepared));
+            let room = self.rota.check_room(&key.0).and_then(|()| turns::check_places(&self.jobs, &key.0, &prepared));
             room.map_err(|full| refused(RecordError::Refused(full.into())))?;
         }
         let person = submission.person.clone();
@@ -158,14 +151,6 @@ impl Desk {
             self.begin(key, person, job, prepared);
         }
         Ok(recorded)
-    }
-
-    /// Whether the devices of one more job have room.
-    fn check_places(&self, tenant: &TenantName, prepared: &Prepared) -> Result<(), Full> {
-        let places = |under_way: &UnderWay| under_way.prepared.weight();
-        let of_all = self.jobs.values().map(places).sum();
-        let of_tenant = self.jobs.values().filter(|under_way| under_way.key.0 == *tenant).map(places).sum();
-        Rota::<u64>::check_places(tenant, prepared.weight(), of_tenant, of_all)
     }
 
     async fn cancel(&mut self, key: &JobKey, by: PersonRef) -> Result<usize, Invalid> {
@@ -180,6 +165,7 @@ impl Desk {
         let started = under_way.job.cancel();
         under_way.unsent.clear();
         under_way.unrecorded.clear();
+        under_way.declined.clear();
         for place in offered.into_iter().chain(started.iter().copied()) {
             under_way.send_cancel(&self.gateway.presence, place);
         }
@@ -206,7 +192,7 @@ impl Desk {
         }
         self.stop_missed().await;
         self.offer(now).await;
-        self.turn_down().await;
+        self.decline().await;
         self.end_over().await;
     }
 
@@ -242,7 +228,7 @@ impl Desk {
             }
             self.retry |= !under_way.unsent.is_empty();
         }
-        self.take_turns(now, &mut taken);
+        turns::take(&mut self.jobs, &mut self.rota, now, &mut taken);
         let asks = taken.iter().flat_map(|(number, places)| {
             places.chunks(OFFERS_PER_ASK_MAX).map(|places| (*number, places)).collect::<Vec<_>>()
         });
@@ -262,35 +248,6 @@ impl Desk {
         // Together, so that they share a commit.
         for (number, places, recorded) in futures_util::future::join_all(recorded.collect::<Vec<_>>()).await {
             self.offered(number, places, recorded);
-        }
-    }
-
-    /// Whose turn it is, as long as their offers have room in memory.
-    fn take_turns(&mut self, now: Timestamp, taken: &mut BTreeMap<u64, Vec<usize>>) {
-        let mut used: HashMap<TenantName, usize> = HashMap::new();
-        for under_way in self.jobs.values() {
-            let bytes = under_way.job.unanswered() * under_way.prepared.offer_bytes();
-            *used.entry(under_way.key.0.clone()).or_default() += bytes;
-        }
-        // A job that waits for many answers waits for a few more, so that its next offers share a record.
-        let patient =
-            |under_way: &UnderWay| under_way.job.unanswered() > OFFERS_UNANSWERED_MAX - limits::OFFERS_TOGETHER;
-        let resting: HashSet<u64> =
-            self.jobs.iter().filter(|(_, under_way)| patient(under_way)).map(|(number, _)| *number).collect();
-        for _ in 0..limits::OFFERS_PER_TURN_MAX {
-            let (jobs, used) = (&mut self.jobs, &mut used);
-            let next = self.rota.next(|number| {
-                let under_way = jobs.get_mut(&number).filter(|_| !resting.contains(&number))?;
-                let (used, bytes) = (used.get_mut(&under_way.key.0)?, under_way.prepared.offer_bytes());
-                if used.saturating_add(bytes) > limits::OFFERS_BYTES_PER_TENANT_MAX {
-                    return None;
-                }
-                let place = under_way.job.take(now)?;
-                *used += bytes;
-                Some(place)
-            });
-            let Some((number, place)) = next else { break };
-            taken.entry(number).or_default().push(place);
         }
     }
 
@@ -317,27 +274,6 @@ impl Desk {
             Err(RecordError::Broken(_)) => {
                 under_way.unrecorded.extend(places);
                 self.retry = true;
-            }
-        }
-    }
-
-    /// Ends the runs of devices whose agent is too old for what they would be offered: they would never answer.
-    async fn turn_down(&mut self) {
-        for under_way in self.jobs.values_mut() {
-            for place in std::mem::take(&mut under_way.too_old) {
-                let Some(line) = under_way.prepared.line(place) else { continue };
-                let (device, digest) = (line.name.clone(), under_way.prepared.order_digest());
-                let (tenant, order) = under_way.key.clone();
-                let ask = Ask::DeclineRun { tenant, device, order, digest, sentence: TOO_OLD.to_owned() };
-                if let Err(RecordError::Broken(_)) = self.gateway.record(ask).await {
-                    under_way.too_old.insert(place);
-                    self.retry = true;
-                    continue;
-                }
-                if let Err(withheld) = under_way.job.ended(place, How::Refused) {
-                    tracing::debug!(job = %order, "a run that was turned down changed nothing: {withheld}");
-                }
-                self.gateway.jobs.ring(&under_way.key);
             }
         }
     }

@@ -70,6 +70,11 @@ impl Prepared {
         &self.lines
     }
 
+    /// Of the order's bytes.
+    pub(super) fn digest(&self) -> Digest {
+        Digest::of(&self.order.bytes)
+    }
+
     /// How large an offer of it is, in bytes, all but the path.
     pub(super) fn offer_bytes(&self) -> usize {
         let of = |signed: &Signed| signed.bytes.len() + signed.signatures.iter().map(String::len).sum::<usize>();
@@ -84,11 +89,6 @@ impl Prepared {
     /// Whether its lines hold secrets.
     pub(super) fn is_sealed(&self) -> bool {
         self.sealed.0 > 0
-    }
-
-    /// The digest of the order's bytes.
-    pub(super) fn order_digest(&self) -> Digest {
-        Digest::of(&self.order.bytes)
     }
 
     /// What the device at a place is offered.

@@ -1,11 +1,11 @@
 //! One job under way, and the messages to its devices.
 
-use super::{JobKey, offered::Prepared};
-use crate::relay::presence::Presence;
+use super::{JobKey, declined::Declined, offered::Prepared};
+use crate::relay::presence::{Presence, Step};
 use belay_certs::{DeviceAddress, DeviceName, PersonRef};
 use belay_protocol::{MINOR_OF_SECRETS, RunCancelled, ToAgent, limits::clip_sentence};
 use belay_rules::job::Job;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One job under way.
 pub(super) struct UnderWay {
@@ -18,8 +18,8 @@ pub(super) struct UnderWay {
     pub(super) unrecorded: BTreeSet<usize>,
     /// Places whose offer is recorded and found no room in the queue of their device.
     pub(super) unsent: BTreeSet<usize>,
-    /// Places whose offer is recorded and whose device does not know such offers.
-    pub(super) too_old: BTreeSet<usize>,
+    /// Places whose offer is recorded and whose device cannot start it, and why: that is to be recorded too.
+    pub(super) declined: BTreeMap<usize, Declined>,
     /// What its devices are told when it was called off.
     pub(super) called_off: String,
 }
@@ -35,19 +35,29 @@ enum Sent {
 
 impl UnderWay {
     pub(super) fn new(key: JobKey, person: PersonRef, job: Job, prepared: Prepared) -> Self {
-        let (unrecorded, unsent, too_old) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        Self { key, person, job, prepared, unrecorded, unsent, too_old, called_off: "the job was cancelled".to_owned() }
+        let (unrecorded, unsent, declined) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
+        Self {
+            key,
+            person,
+            job,
+            prepared,
+            unrecorded,
+            unsent,
+            declined,
+            called_off: "the job was cancelled".to_owned(),
+        }
     }
 
     pub(super) fn address(&self, device: &DeviceName) -> DeviceAddress {
         DeviceAddress { device: device.clone(), tenant: self.key.0.clone() }
     }
 
-    /// Sends the offer of a place, now or with the next turn.
+    /// Sends the offer of a place, now or with the next turn. A device that is out of step gets none: whatever it answered would
+    /// not be recorded; nor does one whose agent does not know such offers: it would never answer.
     pub(super) fn send_offer(&mut self, presence: &Presence, place: usize) {
-        if self.prepared.is_sealed() && self.is_too_old(presence, place) {
+        if let Some(declined) = self.unable(presence, place) {
             self.unsent.remove(&place);
-            self.too_old.insert(place);
+            self.declined.insert(place, declined);
             return;
         }
         let Some(offer) = self.prepared.offer(place) else { return };
@@ -55,6 +65,16 @@ impl UnderWay {
             Sent::Done => self.unsent.remove(&place),
             Sent::Later => self.unsent.insert(place),
         };
+    }
+
+    /// Why the device at a place cannot start what it would be offered; none while it is away.
+    fn unable(&self, presence: &Presence, place: usize) -> Option<Declined> {
+        let online = presence.find(&self.address(&self.prepared.line(place)?.name))?;
+        match online.step {
+            Step::Out => Some(Declined::OutOfStep),
+            Step::In if self.prepared.is_sealed() && online.minor < MINOR_OF_SECRETS => Some(Declined::TooOld),
+            Step::In => None,
+        }
     }
 
     /// Tells the device at a place that its run is called off. One whose queue is full hears it when it comes back, and
@@ -68,12 +88,6 @@ impl UnderWay {
         let order = self.key.1.0;
         let cancelled = RunCancelled { order, sentence: clip_sentence(why) };
         self.send(presence, place, ToAgent::RunCancelled(cancelled));
-    }
-
-    /// Whether the agent at a place came before orders with secrets.
-    fn is_too_old(&self, presence: &Presence, place: usize) -> bool {
-        let online = self.prepared.line(place).and_then(|line| presence.find(&self.address(&line.name)));
-        online.is_some_and(|online| online.minor < MINOR_OF_SECRETS)
     }
 
     fn send(&self, presence: &Presence, place: usize, message: ToAgent) -> Sent {

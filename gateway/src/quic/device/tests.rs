@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     quic,
-    relay::presence::Presence,
+    relay::presence::{Presence, Step},
     scene::{Machine, Scene, acme},
 };
 use belay_protocol::{
@@ -139,6 +139,7 @@ fn online(connection: u8, turn: u64, quic: &Connection) -> Online {
         turn,
         address,
         approved: true,
+        step: Step::In,
         news: Arc::default(),
         quic: quic.clone(),
     }
@@ -190,6 +191,7 @@ async fn a_device_that_was_approved_while_it_connected_can_be_reached() {
             host_key: row.host_key().unwrap(),
             address: row.standing().address,
             news: Arc::clone(&pending.news),
+            recordings: Remembered::default(),
             to_agent,
         };
         gateway.presence.arrive(machine.join, pending).unwrap();

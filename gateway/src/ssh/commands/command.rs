@@ -11,7 +11,7 @@ mod stops;
 use super::{
     jobs::Wanted,
     log::{Begin, Until},
-    proof::Which,
+    proof::{Approvals, Proved},
     recording::Hold,
     show::Form,
 };
@@ -70,7 +70,9 @@ Commands of this gateway, as `ssh gw COMMAND`:
   log tail TENANT [--from N] [--follow] [--json]             entries from N on as JSON Lines (OCSF), as they come
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
-  log proof TENANT ENTRY|EVENT|SESSION|JOB [--device D]      entries with the proof that they are in the log (JSON)
+  log proof TENANT ENTRY|EVENT|SESSION|JOB [--device D] [--records]
+                                                             entries with the proof that they are in the log (JSON), and
+                                                             those that approved the devices that speak in them
 A device's shell: `ssh ACCOUNT@DEVICE.TENANT`. On your own machine `belay` does all this, checks it and signs.
 ";
 
@@ -155,7 +157,7 @@ pub(super) enum Command {
     /// A whole log, or an earlier life of it.
     LogExport { tenant: TenantName, life: Option<u32> },
     /// Entries of a log with their proofs.
-    LogProof { tenant: TenantName, which: Which, device: Option<DeviceAddress> },
+    LogProof { tenant: TenantName, wanted: Proved },
     /// A log's head.
     LogCheckpoint { tenant: TenantName },
 }
@@ -301,12 +303,13 @@ fn log_export(mut rest: Rest<'_>) -> Result<Command, String> {
 }
 
 fn log_proof(rest: Rest<'_>) -> Result<Command, String> {
-    let usage = "log proof TENANT ENTRY|EVENT|SESSION|JOB [--device D] [--json]";
-    let mut said = rest.read(usage, 2, &["--device", "--json"])?;
+    let usage = "log proof TENANT ENTRY|EVENT|SESSION|JOB [--device D] [--records] [--json]";
+    let mut said = rest.read(usage, 2, &["--device", "--records", "--json"])?;
     let which = said.plain.pop().filter(|_| !said.plain.is_empty());
     let which = which.ok_or_else(|| format!("which entry? write `{usage}`"))?.parse()?;
-    let device = said.device.take();
-    Ok(Command::LogProof { which, tenant: said.one_tenant(usage)?, device })
+    let approvals = if said.flags.contains(&"--records") { Approvals::Shown } else { Approvals::Left };
+    let wanted = Proved { which, device: said.device.take(), approvals };
+    Ok(Command::LogProof { tenant: said.one_tenant(usage)?, wanted })
 }
 
 /// A command that takes a tenant and nothing else.

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     act::devices,
+    relay::presence::Step,
     store::{ListedRow, Seen},
 };
 use belay_certs::{
@@ -19,7 +20,7 @@ use serde::Serialize;
 struct Row {
     /// `web1.acme`.
     name: String,
-    /// `online`, `offline` or `pending`.
+    /// `online`, `out of step`, `offline` or `pending`.
     state: &'static str,
     labels: Vec<String>,
     /// Since when it is connected or gone, or when it asked; none when it was never connected.
@@ -80,19 +81,23 @@ pub(super) async fn visible(call: &Call<'_>, place: &Place) -> Result<Vec<Listed
 /// Whether a device is online says its connection, not what the tables remember of it.
 fn row(call: &Call<'_>, device: ListedRow) -> Row {
     let ListedRow { facts: DeviceFacts { address, labels, serial: _ }, seen } = device;
-    let online = call.gateway.presence.find(&address).is_some();
+    let step = call.gateway.presence.find(&address).map(|online| online.step);
     let name = address.to_string();
-    match seen {
-        Some(Seen { since, address, version, .. }) if online => {
+    match (seen, step) {
+        (Some(Seen { since, address, version, .. }), Some(step)) => {
             let since = Some(since.whole_second());
-            Row { name, state: "online", labels, since, addresses: vec![address], version, policy_expires: None }
+            let state = match step {
+                Step::In => "online",
+                Step::Out => "out of step",
+            };
+            Row { name, state, labels, since, addresses: vec![address], version, policy_expires: None }
         }
-        Some(Seen { is_connected, since, version, .. }) => {
+        (Some(Seen { is_connected, since, version, .. }), None) => {
             // A connection that ended a moment ago is not written down yet; then nobody knows since when.
             let since = (!is_connected).then(|| since.whole_second());
             Row { name, state: "offline", labels, since, addresses: Vec::new(), version, policy_expires: None }
         }
-        None => {
+        (None, _) => {
             let (addresses, version) = (Vec::new(), String::new());
             Row { name, state: "offline", labels, since: None, addresses, version, policy_expires: None }
         }

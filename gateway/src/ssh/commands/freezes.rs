@@ -16,6 +16,8 @@ use serde::Serialize;
 struct Row {
     frozen: Frozen,
     tenant: TenantName,
+    /// The fingerprint of a frozen device's host key: by it the device is frozen under every name.
+    host_key: Option<String>,
     since: Timestamp,
     by: PersonRef,
     reason: Option<String>,
@@ -32,6 +34,7 @@ pub(super) async fn freeze(call: &Call<'_>, frozen: Frozen, reason: Option<Strin
 
 pub(super) async fn thaw(call: &Call<'_>, frozen: Frozen) -> Result<String, Failure> {
     let by = call.holding(frozen.tenant(), ActionKind::Operate).await?.person;
+    let frozen = call.gateway.store.freezes().meant(frozen);
     call.gateway.record(Ask::Thaw { frozen: frozen.clone(), by }).await.map_err(refused)?;
     Ok(format!("{frozen} is thawed: what its policy grants may start again\n"))
 }
@@ -80,11 +83,11 @@ pub(super) async fn list(call: &Call<'_>, tenant: Option<&TenantName>, form: For
 }
 
 fn row(freeze: &Freeze) -> Row {
-    let Freeze { frozen, since, by, reason } = freeze.clone();
-    Row { tenant: frozen.tenant().clone(), frozen, since, by, reason }
+    let Freeze { frozen, host_key, since, by, reason } = freeze.clone();
+    Row { tenant: frozen.tenant().clone(), frozen, host_key, since, by, reason }
 }
 
 fn cells(row: Row) -> [String; 4] {
-    let Row { frozen, since, by, reason, tenant: _ } = row;
+    let Row { frozen, since, by, reason, tenant: _, host_key: _ } = row;
     [frozen.to_string(), since.whole_second().to_string(), by.to_string(), reason.unwrap_or_default()]
 }

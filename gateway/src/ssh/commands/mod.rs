@@ -190,7 +190,7 @@ impl Call<'_> {
                 String::new()
             }
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
-            Command::LogProof { tenant, which, device } => proof::run(self, &tenant, which, device.as_ref()).await?,
+            Command::LogProof { tenant, wanted } => proof::run(self, &tenant, &wanted).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,
         };
         stdout.write_all(text.as_bytes()).await?;

@@ -2,6 +2,8 @@
 //!
 //! Not here: how proofs are made (`store`), and checking them (`belay`, or any C2SP reader).
 
+mod approvals;
+
 use super::{Call, Failure, show};
 use crate::{
     limits::{PROOF_SCAN_MAX, PROOFS_MAX},
@@ -11,6 +13,27 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use belay_certs::{DeviceAddress, DeviceName, Id, TenantName, entry::Entry, policy::ActionKind, receipt::Receipt};
 use belay_rules::LogName;
 use serde::Serialize;
+use std::collections::BTreeSet;
+
+/// What is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Proved {
+    /// Which entries.
+    pub(super) which: Which,
+    /// Of a job only what this device says.
+    pub(super) device: Option<DeviceAddress>,
+    /// Whether the devices that speak in them are proved too.
+    pub(super) approvals: Approvals,
+}
+
+/// Whether entries are given that approved the devices that speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Approvals {
+    /// They are, with the documents that they name.
+    Shown,
+    /// They are not.
+    Left,
+}
 
 /// Which entries are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +64,9 @@ struct Answer<'a> {
     /// The signed head that all proofs lead to.
     checkpoint: String,
     proofs: Vec<Proof>,
+    /// What the approvals among them name by digest, in base64.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    objects: Vec<String>,
 }
 
 /// One entry.
@@ -53,31 +79,37 @@ struct Proof {
     inclusion: Vec<String>,
 }
 
-pub(super) async fn run(
-    call: &Call<'_>,
-    tenant: &TenantName,
-    which: Which,
-    device: Option<&DeviceAddress>,
-) -> Result<String, Failure> {
+pub(super) async fn run(call: &Call<'_>, tenant: &TenantName, wanted: &Proved) -> Result<String, Failure> {
     let log = LogName::Tenant(call.holding(tenant, ActionKind::Audit).await?.tenant);
     let size = call.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);
-    let indices = match which {
-        Which::Index(index) if index < size => vec![index],
+    let device = wanted.device.as_ref().map(|device| &device.device);
+    let found = match wanted.which {
+        Which::Index(index) if index < size => vec![Found { index, serial: None, is_look: false }],
         Which::Index(index) => {
             return Err(Failure::Refused(format!("the log of {tenant} has {size} entries: there is no entry {index}")));
         }
-        Which::Id(id) => find(call, &log, size, id, device.map(|device| &device.device)).await?,
+        Which::Id(id) => find(call, &log, size, id, device).await?,
     };
-    if indices.is_empty() {
+    if found.is_empty() {
         return Err(Failure::Refused(format!(
             "nothing among the newest {PROOF_SCAN_MAX} entries of the log of {tenant} has this id: give the entry's number"
         )));
     }
+    let mut indices: BTreeSet<u64> = found.iter().map(|found| found.index).collect();
+    if wanted.approvals == Approvals::Shown {
+        let serials = found.iter().filter_map(|found| found.serial).collect();
+        indices.extend(approvals::entries(call, &log, tenant, serials).await?);
+    }
+    let indices: Vec<u64> = indices.into_iter().collect();
     let receipts = call.gateway.store.receipts(&log, &indices).await?;
+    let objects = match wanted.approvals {
+        Approvals::Shown => approvals::objects(call, &log, &receipts).await?,
+        Approvals::Left => Vec::new(),
+    };
     let checkpoint = receipts.first().map(|receipt| receipt.checkpoint.clone()).unwrap_or_default();
     let checkpoint = String::from_utf8(checkpoint).map_err(|_| Broken::new(format!("the head of {log} is no text")))?;
     let proofs = receipts.into_iter().map(proof).collect::<Result<_, _>>()?;
-    let json = serde_json::to_string(&Answer { tenant, checkpoint, proofs })?;
+    let json = serde_json::to_string(&Answer { tenant, checkpoint, proofs, objects })?;
     Ok(format!("{}\n", show::harmless(&json)))
 }
 
@@ -85,6 +117,16 @@ fn proof(receipt: Receipt) -> Result<Proof, Broken> {
     let index = receipt.index;
     let entry = String::from_utf8(receipt.entry).map_err(|_| Broken::new(format!("entry {index} is not UTF-8")))?;
     Ok(Proof { index, entry, inclusion: receipt.inclusion.iter().map(|hash| STANDARD.encode(hash)).collect() })
+}
+
+/// An entry that was looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    index: u64,
+    /// Of the device record under which a device speaks in it.
+    serial: Option<u64>,
+    /// It says only that somebody looked.
+    is_look: bool,
 }
 
 /// The entries with this id, oldest first: from the newest back to the one that is it, or that begins what it is of. Of a job
@@ -95,7 +137,7 @@ async fn find(
     size: u64,
     id: Id,
     device: Option<&DeviceName>,
-) -> Result<Vec<u64>, Failure> {
+) -> Result<Vec<Found>, Failure> {
     let text = id.to_string();
     let mut found = Vec::new();
     let mut end = size;
@@ -103,18 +145,22 @@ async fn find(
         let from = end.saturating_sub(ENTRIES_READ_MAX);
         let page = call.gateway.store.entries(log, from, end - from).await?;
         for (place, bytes) in page.into_iter().enumerate().rev() {
-            let index = from + place as u64;
             if !names(&bytes, &text) {
                 continue;
             }
             let entry = Entry::parse(&bytes).map_err(Broken::from)?;
+            let one = Found {
+                index: from + place as u64,
+                serial: approvals::serial(&entry),
+                is_look: entry.kind == "recording.read",
+            };
             if entry.id == id {
-                return Ok(vec![index]);
+                return Ok(vec![one]);
             }
             // Who asked about it is in the log too, and is not what happened.
             let is_of = entry.device.as_ref().is_none_or(|of| device.is_none_or(|device| of == device));
             if entry.kind != "command.ran" && is_of {
-                found.push(index);
+                found.push(one);
             }
             if BEGINNINGS.contains(&entry.kind.as_str()) {
                 return Ok(oldest(found));
@@ -130,9 +176,12 @@ fn names(entry: &[u8], id: &str) -> bool {
     entry.windows(id.len()).any(|window| window == id.as_bytes())
 }
 
-/// In the log's order, the first [`PROOFS_MAX`] of them.
-fn oldest(mut found: Vec<u64>) -> Vec<u64> {
+/// In the log's order, the first [`PROOFS_MAX`] of them; where they are more, who looked is left out before what happened.
+fn oldest(mut found: Vec<Found>) -> Vec<Found> {
     found.reverse();
+    if found.len() > PROOFS_MAX {
+        found.retain(|one| !one.is_look);
+    }
     found.truncate(PROOFS_MAX);
     found
 }
@@ -150,9 +199,15 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_the_first_are_taken() {
-        assert_eq!(oldest(vec![9, 7, 3]), [3, 7, 9]);
-        let many: Vec<u64> = (0..PROOFS_MAX as u64 + 5).rev().collect();
-        assert_eq!(oldest(many), (0..PROOFS_MAX as u64).collect::<Vec<_>>());
+    fn of_too_many_the_first_are_taken_and_who_looked_is_left_out() {
+        let found = |is_look: bool| move |index| Found { index, serial: None, is_look };
+        let places = |found: Vec<Found>| found.into_iter().map(|one| one.index).collect::<Vec<_>>();
+        assert_eq!(places(oldest([9, 7, 3].map(found(true)).to_vec())), [3, 7, 9]);
+        let many = |from: u64| (from..from + PROOFS_MAX as u64).rev();
+        assert_eq!(places(oldest(many(0).map(found(false)).collect())), (0..PROOFS_MAX as u64).collect::<Vec<_>>());
+        let with_looks =
+            [vec![found(false)(9_999)], many(1).map(found(true)).collect(), vec![found(false)(0)]].concat();
+        assert_eq!(places(oldest(with_looks)), [0, 9_999]);
+        assert_eq!(oldest(many(0).chain([5, 6]).map(found(false)).collect()).len(), PROOFS_MAX);
     }
 }

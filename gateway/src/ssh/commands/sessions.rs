@@ -5,9 +5,10 @@ use super::{
     command::Sought,
     show::{self, Form, or_empty},
 };
+use crate::act::silence;
 use crate::store::{SessionFilter, SessionRow};
 use belay_certs::{Id, PersonRef, TenantName, Timestamp, policy::ActionKind};
-use belay_rules::RecordingState;
+use belay_rules::{RecordingState, SessionState};
 use serde::Serialize;
 
 /// One session, as JSON.
@@ -22,7 +23,9 @@ struct Row {
     /// The command line's start; of a forward, where it went.
     command: Option<String>,
     started: Timestamp,
-    /// None while it goes on.
+    /// `live`, `ended` or `unterminated`.
+    state: &'static str,
+    /// None while nobody said that it ended.
     ended: Option<Timestamp>,
     exit: Option<u32>,
     /// What a file session did, in numbers; its paths are in the log.
@@ -78,10 +81,12 @@ async fn of_tenant(call: &Call<'_>, place: &Place, sought: &Sought, limit: u32) 
         until: Timestamp::from_micros(i64::MAX),
         limit,
     };
-    Ok(store.sessions(&filter).await?.into_iter().map(|session| row(&place.tenant, session)).collect())
+    let before = silence::before(call.gateway);
+    Ok(store.sessions(&filter).await?.into_iter().map(|session| row(&place.tenant, session, before)).collect())
 }
 
-fn row(tenant: &TenantName, session: SessionRow) -> Row {
+fn row(tenant: &TenantName, session: SessionRow, before: Timestamp) -> Row {
+    let stands = session.state(before).as_str();
     let state = session.recording_state().map_or("", RecordingState::as_str);
     let recording = session.recording.as_ref().map(|kept| Recorded {
         state,
@@ -92,6 +97,7 @@ fn row(tenant: &TenantName, session: SessionRow) -> Row {
     });
     Row {
         recording,
+        state: stands,
         id: session.session,
         device: format!("{}.{tenant}", session.device),
         person: session.person,
@@ -106,7 +112,12 @@ fn row(tenant: &TenantName, session: SessionRow) -> Row {
 }
 
 fn cells(row: Row) -> [String; 8] {
-    let Row { id: _, device, person, account, kind, command, started, ended, exit, files, recording: _ } = row;
-    let (started, ended) = (started.whole_second().to_string(), or_empty(ended.map(Timestamp::whole_second)));
+    let Row { id: _, device, person, account, kind, command, started, state, ended, exit, files, recording: _ } = row;
+    let unterminated = SessionState::Unterminated.as_str();
+    let ended = match ended {
+        None if state == unterminated => state.to_owned(),
+        ended => or_empty(ended.map(Timestamp::whole_second)),
+    };
+    let started = started.whole_second().to_string();
     [started, ended, device, person.to_string(), account, kind, or_empty(exit), command.or(files).unwrap_or_default()]
 }

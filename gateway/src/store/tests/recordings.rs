@@ -177,6 +177,61 @@ async fn an_end_without_a_recording_cuts_it_off_and_the_log_says_so_once() {
     world.check().await;
 }
 
+fn through_access(what: What) -> Ask {
+    Ask::Note(Draft::new(acme_log(), what).on("web1".parse().unwrap()).by(ann()))
+}
+
+fn give_up(number: u8, before: Timestamp) -> Ask {
+    Ask::GiveUpRecording { name: name(number), before }
+}
+
+#[tokio::test]
+async fn what_nobody_ends_is_given_up_once_and_whatever_comes_later_counts_more() {
+    let (world, mut device, join) = with_device().await;
+    let (access, key, address) = (outer().access, "SHA256:ann".to_owned(), "192.0.2.9:1".to_owned());
+    world.record(through_access(What::AccessOpened { access, key, address })).await;
+    for number in [1, 2, 3] {
+        world.record(statement(join, device.say(opened(number)), Some(outer()))).await;
+    }
+    let (mut first, mut third) = (Device::new(1), Device::new(3));
+    keep(&world, first.cut(b"one", false)).await;
+    keep(&world, third.cut(b"three", false)).await;
+    let (store, later) = (world.store.tenant(&tenant()).unwrap(), now().plus(1));
+    let unheard = async |before| {
+        let rows = store.recordings_unheard(before).await.unwrap();
+        rows.iter().map(|row| row.name.session).collect::<Vec<_>>()
+    };
+    assert!(unheard(later).await.is_empty(), "the way is there");
+    let reason = "timed out".to_owned();
+    world.record(through_access(What::AccessEnded { access, bytes_up: 1, bytes_down: 1, reason })).await;
+    assert!(unheard(now()).await.is_empty(), "not yet");
+    assert_eq!(unheard(later).await, [session(1), session(3)]);
+    assert_eq!(refused(&world, give_up(1, now())).await, Refusal::RecordingLive(session(1)), "more came meanwhile");
+    world.record(give_up(1, later)).await;
+    assert_eq!(refused(&world, give_up(1, later)).await, Refusal::RecordingSettled(session(1)));
+    assert_eq!(row(&world, 1).await.state(), RecordingState::Unterminated);
+    assert_eq!(unheard(later).await, [session(3)]);
+    let state = async |number| store.session(session(number)).await.unwrap().unwrap().state(later);
+    use belay_rules::SessionState::{Ended, Live, Unterminated};
+    // The second has no recording: of it the time alone decides.
+    assert_eq!((state(1).await, state(2).await, state(3).await), (Unterminated, Unterminated, Live));
+    let named = |rows: Vec<RecordingRow>| rows.iter().map(|row| row.name.session).collect::<Vec<_>>();
+    assert_eq!(named(store.recordings_due(later).await.unwrap()), [session(1)], "its time is over one day too");
+    assert_eq!(named(store.recordings_changed(now()).await.unwrap()), [session(1)], "it is searched");
+    // The machine comes back.
+    assert_eq!(keep(&world, first.cut(b"two", true)).await, 2);
+    assert_eq!((row(&world, 1).await.state(), state(1).await), (RecordingState::Live, Live));
+    world.record(statement(join, device.say(ends(1, first.head)), None)).await;
+    assert_eq!((row(&world, 1).await.state(), state(1).await), (RecordingState::Whole, Ended));
+    // This one says only that it is over.
+    world.record(give_up(3, later)).await;
+    world.record(statement(join, device.say(ends(3, None)), None)).await;
+    assert_eq!((row(&world, 3).await.state(), state(3).await), (RecordingState::Cut, Ended));
+    let cut = world.types(&acme_log()).await.iter().filter(|kind| *kind == "recording.cut").count();
+    assert_eq!(cut, 2, "one each");
+    world.check().await;
+}
+
 #[tokio::test]
 async fn what_is_due_is_deleted_with_a_record_unless_it_is_held_and_its_notes_stay() {
     let (world, mut device, join) = with_device().await;

@@ -1,23 +1,25 @@
 //! One session as its device signed it: who opened what, and how it ended, from entries that are proved to be in the log.
 
 use super::{
-    super::device::HeldRecord,
+    deleted::Deleted,
     proofs::{Answer, Proofs, Proven},
+    records::{self, Logged, Records},
     taken::Whose,
 };
 use crate::{
+    chain,
     failure::{Outcome, refused},
     gateway::{self, Gateway, Route},
     home::Home,
-    screen::note,
     trusted::Trusted,
 };
 use belay_certs::{
     DeviceAddress, Digest, Id, PublicKey, TenantName,
     policy::Policy,
-    statement::{self, Body, Intent, SignedStatement, Statement},
+    statement::{Body, Intent, Statement},
 };
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// The state of a recording that never was.
 const UNRECORDED: &str = "none";
@@ -71,12 +73,14 @@ pub struct Case<'h> {
     pub about: About,
     /// Whose recording it must be.
     pub whose: Whose,
-    /// The device's record, certified by a device CA.
-    pub record: HeldRecord,
-    /// All entries that name the session.
+    /// The device's record, as the log has it; two if the device got another while the session went on.
+    pub records: Records,
+    /// All entries that name the session, and those that approved the device.
     pub proofs: Proofs,
     /// What the device signed.
     pub said: Said,
+    /// What the log says of the recording's deletion.
+    pub deleted: Option<Deleted>,
 }
 
 /// What a device signed about a session.
@@ -84,8 +88,12 @@ pub struct Case<'h> {
 pub struct Said {
     /// What it announced.
     pub intent: Intent,
-    /// Of what it announced: the serial it had then.
-    pub serial: u64,
+    /// The device, as it was called then.
+    pub device: DeviceAddress,
+    /// The host key that it had then.
+    pub host_key: PublicKey,
+    /// The serials under which it spoke.
+    pub serials: BTreeSet<u64>,
     /// Whether it said that the session is over.
     pub is_over: bool,
     /// The digest of the recording's last note, which the end names.
@@ -109,74 +117,91 @@ impl<'h> Case<'h> {
     /// # Errors
     /// As [`Case::open`].
     pub fn of(home: &'h Home, trusted: &Trusted, gateway: Gateway<'h>, about: About) -> Outcome<Self> {
-        let device = about.device()?;
-        let held = trusted.tenant(&about.tenant)?;
-        let record = HeldRecord::of(home, trusted, &device)?;
-        let now = super::super::now();
-        if let Err(failure) = record.check_approved(&trusted.policies(&about.tenant)?, now) {
-            note(&format!("belay: {}: only its certificate vouches for the host key", failure.sentence()));
+        let (device, tenant, session) = (about.device()?, &about.tenant, &about.session);
+        let policy = trusted.tenant(tenant)?.policy();
+        let proofs = fetch(&gateway, policy, tenant, &[&session.to_string(), "--records"])?;
+        let serials = proofs.entries.iter().filter(|proven| statement_of(proven, session).is_some());
+        let serials = serials.filter_map(records::serial).collect();
+        let records = Records::of(&proofs, tenant, &serials, &device_cas(home, policy))?;
+        let said = Said::of(&proofs.entries, session, &records)?;
+        if said.device != device {
+            return Err(refused(format!(
+                "the gateway calls {session} a session on {device}, but it was on {}",
+                said.device
+            )));
         }
-        let proofs = fetch(&gateway, held.policy(), &about.tenant, &[&about.session.to_string()])?;
-        let said = Said::of(&proofs.entries, &about.session, &device, &record.record().host_key)?;
-        if said.serial != record.record().serial {
-            note(&format!("belay: {device} had serial {} then; its host key is the same", said.serial));
-        }
-        let whose = Whose { session: about.session, device, host_key: record.record().host_key.clone() };
-        Ok(Self { gateway, about, whose, record, proofs, said })
+        records.tell_unapproved(&trusted.policies(tenant)?, super::super::now());
+        let whose = Whose { session: *session, device, host_key: said.host_key.clone() };
+        let deleted = Deleted::of(&proofs.entries, session)?;
+        Ok(Self { gateway, about, whose, records, proofs, said, deleted })
     }
 }
 
+/// The device CAs that the policy names, and those that its earlier versions named: whoever was certified then spoke with that key.
+pub fn device_cas(home: &Home, policy: &Policy) -> Vec<PublicKey> {
+    let mut cas = policy.devices.ca.clone();
+    cas.extend(chain::device_cas_gone(home, &policy.tenant, &policy.devices.ca));
+    cas
+}
+
 impl Said {
-    /// What the entries hold of this session, each statement signed by `host_key`.
+    /// What the entries hold of this session, each statement signed by the host key of the record that it names.
     ///
     /// # Errors
     /// No entry announces the session, or one was not signed by the device or does not agree with its statement.
-    pub fn of(entries: &[Proven], session: &Id, device: &DeviceAddress, host_key: &PublicKey) -> Outcome<Self> {
+    pub fn of(entries: &[Proven], session: &Id, records: &Records) -> Outcome<Self> {
         let mut said: Option<Self> = None;
-        for proven in entries {
-            let Some((signed, is_ours)) = statement_of(proven, session) else { continue };
-            if !is_ours {
-                continue;
-            }
-            let of = |invalid: belay_certs::Invalid| invalid.of(format!("entry {}", proven.index));
-            let statement = statement::verify(signed, host_key).map_err(of)?;
-            proven.entry.check_envelope(Some(host_key)).map_err(of)?;
-            if statement.head.device != *device {
-                return Err(refused(format!("entry {} is of {}", proven.index, statement.head.device)));
+        for proven in entries.iter().filter(|proven| statement_of(proven, session).is_some()) {
+            let (logged, statement) = records.heard(proven)?;
+            let serial = statement.head.serial;
+            if said.as_ref().is_some_and(|said| said.host_key != logged.record().host_key) {
+                let sentence = format!("entry {} is signed by another host key than what it continues", proven.index);
+                return Err(refused(sentence));
             }
             match (statement.body, &mut said) {
-                (Body::SessionOpened(intent), None) => {
-                    let serial = statement.head.serial;
-                    said = Some(Self { intent, serial, is_over: false, recording: None, refused: None });
-                }
+                (Body::SessionOpened(intent), None) => said = Some(Self::begun(intent, logged)),
                 (Body::SessionRefused { intent, reason }, None) => {
-                    let (serial, refused) = (statement.head.serial, Some(reason));
-                    said = Some(Self { intent, serial, is_over: true, recording: None, refused });
+                    said = Some(Self { is_over: true, refused: Some(reason), ..Self::begun(intent, logged) });
                 }
                 (Body::SessionEnded { recording, .. }, Some(said)) if !said.is_over => {
                     (said.is_over, said.recording) = (true, recording);
+                    said.serials.insert(serial);
                 }
                 _ => return Err(refused(format!("entry {} does not fit what the device said before", proven.index))),
             }
         }
         said.ok_or_else(|| refused(format!("no entry of the log says that the session {session} was asked for")))
     }
+
+    fn begun(intent: Intent, logged: &Logged) -> Self {
+        let record = logged.record();
+        Self {
+            intent,
+            device: record.address.clone(),
+            host_key: record.host_key.clone(),
+            serials: BTreeSet::from([record.serial]),
+            is_over: false,
+            recording: None,
+            refused: None,
+        }
+    }
 }
 
-/// The statement of an entry, and whether it opens, refuses or ends this session.
-fn statement_of<'p>(proven: &'p Proven, session: &Id) -> Option<(&'p SignedStatement, bool)> {
+/// What an entry's statement claims, if it opens, refuses or ends this session. Who made it is not checked.
+fn statement_of(proven: &Proven, session: &Id) -> Option<Statement> {
     let signed = proven.entry.statement.as_ref()?;
-    let is_ours = Statement::parse(signed.text.as_bytes()).is_ok_and(|statement| match &statement.body {
+    let statement = Statement::parse(signed.text.as_bytes()).ok()?;
+    let is_ours = match &statement.body {
         Body::SessionOpened(intent) => proven.entry.kind == "session.opened" && intent.session == *session,
         Body::SessionRefused { intent, .. } => intent.session == *session,
         Body::SessionEnded { session: ended, .. } => ended == session,
-        _ => false,
-    });
-    Some((signed, is_ours))
+        Body::RunStarted(_) | Body::RunRefused { .. } | Body::RunEnded(_) => false,
+    };
+    is_ours.then_some(statement)
 }
 
-/// Entries of a tenant's log, checked with the log's key from its policy: of a number, an event's id, a session or a job, and
-/// of that of one device only.
+/// Entries of a tenant's log, checked with the log's key from its policy: of a number, an event's id, a session or a job, of
+/// that of one device only, and with the entries that approved who speaks.
 ///
 /// # Errors
 /// The gateway does not give them, or one does not verify.
@@ -221,8 +246,7 @@ pub fn find_unrecorded<'h>(home: &'h Home, trusted: &Trusted, session: &Id) -> O
         let policy = held.policy();
         let gateway = Gateway::new(home, Route::of(policy)?);
         let proofs = fetch(&gateway, policy, &policy.tenant, &[&session.to_string()])?;
-        let ours = proofs.entries.iter().filter_map(|proven| statement_of(proven, session).filter(|(_, ours)| *ours));
-        let said = ours.filter_map(|(signed, _)| Statement::parse(signed.text.as_bytes()).ok()).next();
+        let said = proofs.entries.iter().find_map(|proven| statement_of(proven, session));
         let said = said.ok_or_else(|| refused(format!("{session} is no session of {}", policy.tenant)))?;
         Ok((gateway, About::of(*session, &said.head.device, UNRECORDED.to_owned())))
     }))

@@ -5,13 +5,16 @@
 
 use super::{
     case::{Case, Said},
+    deleted::{Deleted, Noted},
     pack::{MANIFEST, Reader, Writer},
+    records::Records,
     taken::{self, Checker, Extent, Taken, Whose},
 };
 use crate::failure::{Outcome, While, refused};
 use belay_certs::{
-    DeviceAddress, Digest, Id, TenantName,
+    DeviceAddress, Digest, Id, PublicKey, TenantName,
     limits::{RECORDING_BLOB_BYTES_MAX, RECORDING_NOTE_BYTES_MAX, SIGNATURE_BYTES_MAX},
+    policy::Policy,
     recording::blob,
     tlog::Checkpoint,
 };
@@ -19,6 +22,7 @@ pub use parts::Policies;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::io::{Read, Write};
 
+mod devices;
 pub mod job;
 mod parts;
 
@@ -41,7 +45,7 @@ struct Subject {
     device: DeviceAddress,
     /// Of the log's key.
     origin: String,
-    /// Whether there is a recording.
+    /// Whether there is a recording, or was one that was deleted.
     recording: bool,
 }
 
@@ -69,11 +73,24 @@ pub enum Proved {
         whose: Box<Whose>,
         /// What the device said.
         said: Box<Said>,
-        /// How far the recording goes.
+        /// How far the recording goes, or its notes where it was deleted.
         extent: Extent,
+        /// What became of it, if it was deleted.
+        removed: Option<Box<Removed>>,
     },
     /// One job.
     Job(Box<job::Proved>),
+}
+
+/// A recording that was deleted.
+#[derive(Debug)]
+pub struct Removed {
+    /// What the log says.
+    pub deleted: Deleted,
+    /// What its notes prove.
+    pub noted: Noted,
+    /// The newest version of the tenant's policy with the rule that is given as the reason, if there is one.
+    pub rule: Option<u64>,
 }
 
 /// Writes the pack of a case.
@@ -96,11 +113,17 @@ pub fn write(case: &Case<'_>, policies: &Policies, out: impl Write) -> Outcome<E
     pack.add("README.md", README.as_bytes())?;
     pack.add("evidence.json", subject_text(&subject)?.as_bytes())?;
     parts::write_policies(&mut pack, policies)?;
-    let approver = parts::write_device(&mut pack, "device", case.record.approval())?;
-    let signers = signers(&whose.host_key, &approver);
+    devices::write(&mut pack, &case.records)?;
+    let signers = signers(&whose.host_key, case.records.iter().map(|logged| &logged.vouched.approver));
     pack.add("keys/allowed_signers", parts::allowed_signers(policies, &signers)?.as_bytes())?;
-    parts::write_log(&mut pack, log, &case.proofs, |device| *device == whose.device)?;
-    let extent = if subject.recording {
+    parts::write_log(&mut pack, log, &case.proofs, |device| device.tenant == subject.tenant)?;
+    let extent = if case.deleted.is_some() {
+        Taken::fetch_any(case)?.read_notes(&mut |note, signed| {
+            let name = format!("recording/{:08}.note", note.chunk);
+            pack.add(&name, signed.text.as_bytes())?;
+            pack.add(&format!("{name}.sig"), signed.signature.as_bytes())
+        })?
+    } else if subject.recording {
         Taken::fetch(case)?.read(&mut |chunk| {
             let number = chunk.note.chunk;
             pack.add(&format!("recording/{number:08}.note"), chunk.signed.text.as_bytes())?;
@@ -135,29 +158,71 @@ fn judge_session(mut pack: Reader<impl Read>) -> Outcome<Judged> {
     let policies = parts::read_policies(&mut pack)?;
     let chain = parts::follow(&policies, &subject.tenant)?;
     let cas = parts::device_cas(&policies, &subject.tenant)?;
-    let vouched = parts::read_device(&mut pack, "device", &subject.device, &cas)?;
-    let parts::Vouched { record, approver } = vouched;
-    let signers = signers(&record.host_key, &approver);
+    let vouched = devices::read(&mut pack, &subject.tenant, &cas)?;
+    let host_key = vouched.first().map(|first| first.record.host_key.clone());
+    let host_key = host_key.ok_or_else(|| refused("the pack has no record of the device"))?;
+    let signers = signers(&host_key, vouched.iter().map(|one| &one.approver));
     pack.exact("keys/allowed_signers", parts::allowed_signers(&policies, &signers)?.as_bytes())?;
-    let takes = |device: &DeviceAddress| *device == subject.device;
+    let takes = |device: &DeviceAddress| device.tenant == subject.tenant;
     let (head, entries) = parts::read_log(&mut pack, chain.policy(), &subject.origin, takes)?;
-    let said = Said::of(&entries, &subject.session, &subject.device, &record.host_key)?;
+    let records = Records::found(vouched, &entries)?;
+    let said = Said::of(&entries, &subject.session, &records)?;
+    check_devices(&records, &said, &subject)?;
     parts::check_used(&policies, &said.intent.policies)?;
-    let whose = Whose { session: subject.session, device: record.address, host_key: record.host_key };
-    let extent = read_recording(&mut pack, &whose, &said)?;
+    let whose = Whose { session: subject.session, device: said.device.clone(), host_key: said.host_key.clone() };
+    let deleted = Deleted::of(&entries, &subject.session)?;
+    let (extent, removed) = match deleted {
+        Some(deleted) => {
+            let (extent, noted) = read_notes(&mut pack, &whose, &said)?;
+            deleted.check(&noted)?;
+            let rule = rule(&policies, &subject.tenant, deleted.why())?;
+            (extent, Some(Box::new(Removed { deleted, noted, rule })))
+        }
+        None => (read_recording(&mut pack, &whose, &said)?, None),
+    };
     if !subject.recording && extent != Extent::Beginning(0) {
         return Err(refused("evidence.json says that there is no recording, and one is here"));
     }
     pack.finish()?;
-    let proved = Proved::Session { whose: Box::new(whose), said: Box::new(said), extent };
+    let proved = Proved::Session { whose: Box::new(whose), said: Box::new(said), extent, removed };
     Ok(Judged { policy0: chain.policy0(), tenant: subject.tenant, proved, entries: entries.len(), head })
 }
 
-fn signers<'k>(device: &'k belay_certs::PublicKey, approver: &'k belay_certs::PublicKey) -> [parts::Signer<'k>; 2] {
-    [
-        ("device".to_owned(), "statement.v1@belay,recording.v1@belay", device),
-        ("approver".to_owned(), "device.v1@belay", approver),
-    ]
+fn signers<'k>(device: &'k PublicKey, approvers: impl Iterator<Item = &'k PublicKey>) -> Vec<parts::Signer<'k>> {
+    let mut signers = vec![("device".to_owned(), "statement.v1@belay,recording.v1@belay", device)];
+    for approver in approvers {
+        if !signers.iter().skip(1).any(|(_, _, known)| *known == approver) {
+            signers.push(("approver".to_owned(), "device.v1@belay", approver));
+        }
+    }
+    signers
+}
+
+/// Whether exactly the records are here under which the device of the session spoke.
+fn check_devices(records: &Records, said: &Said, subject: &Subject) -> Outcome {
+    if said.device != subject.device {
+        return Err(refused(format!("evidence.json names {}, and the session was on {}", subject.device, said.device)));
+    }
+    for logged in records.iter() {
+        let serial = logged.record().serial;
+        if !said.serials.contains(&serial) {
+            return Err(refused(format!("devices/{serial}/record is of a device that says nothing here")));
+        }
+    }
+    Ok(())
+}
+
+/// The newest version of a tenant's policy that has the rule by which a recording was deleted.
+fn rule(policies: &Policies, tenant: &TenantName, why: &str) -> Outcome<Option<u64>> {
+    let mut found = None;
+    for signed in policies.get(tenant).into_iter().flatten() {
+        let policy = Policy::parse(&signed.bytes)?;
+        let days = policy.recording.keep_days;
+        if days.is_some_and(|days| why == format!("the policy says `keep = \"{days}d\"`")) {
+            found = Some(policy.version);
+        }
+    }
+    Ok(found)
 }
 
 fn subject_text(subject: &impl Serialize) -> Outcome<String> {
@@ -173,6 +238,20 @@ fn read_subject<S: Serialize + DeserializeOwned>(pack: &mut Reader<impl Read>) -
         return Err(refused("evidence.json is not as Belay writes it"));
     }
     Ok(subject)
+}
+
+/// Reads the notes of a recording that was deleted.
+fn read_notes(pack: &mut Reader<impl Read>, whose: &Whose, said: &Said) -> Outcome<(Extent, Noted)> {
+    let (mut checker, mut noted) = (Checker::new(whose), Noted::default());
+    while pack.peek().is_some_and(|path| path != MANIFEST) {
+        let number = checker.next();
+        let name = format!("recording/{number:08}.note");
+        let note = pack.take(&name, RECORDING_NOTE_BYTES_MAX)?;
+        let signature = pack.take(&format!("{name}.sig"), SIGNATURE_BYTES_MAX)?;
+        let signed = taken::signed(number, note, signature)?;
+        noted.take(&checker.take_note(&signed)?, signed.digest());
+    }
+    Ok((checker.end(said)?, noted))
 }
 
 fn read_recording(pack: &mut Reader<impl Read>, whose: &Whose, said: &Said) -> Outcome<Extent> {

@@ -3,24 +3,27 @@
 //! Entries are proved to be in the log before they come here. Not here: what was printed, and the pack (`evidence`).
 
 use super::{
-    super::{device::HeldRecord, jobs, now},
+    super::{jobs, now},
     case,
     proofs::{Proofs, Proven},
+    records::{self, Records},
 };
 use crate::{
     failure::{Outcome, While, refused, usage},
     gateway::Gateway,
     home::Home,
     limits::EVIDENCE_DEVICES_MAX,
-    runs::{job::Job, library::Library},
-    screen::note,
+    runs::{
+        job::{self, Job},
+        library::Library,
+    },
     trusted::Trusted,
 };
 use belay_certs::{
     DeviceAddress, DeviceName, Digest, Id, Namespace, PersonRef, PublicKey, Signed, TenantName,
     order::{DeviceLine, DeviceList, Order},
     sshsig,
-    statement::{self, Body, PolicyUsed, RunEnd, RunIntent, Statement},
+    statement::{Body, PolicyUsed, RunEnd, RunIntent, Statement},
 };
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +81,8 @@ pub struct Run {
     pub refused: Option<String>,
     /// How it ended.
     pub end: Option<RunEnd>,
+    /// The place of the entry that says how it ended.
+    pub end_index: u64,
 }
 
 /// What the entries say about a job.
@@ -87,6 +92,10 @@ pub struct Said {
     pub person: PersonRef,
     /// Every device that said something.
     pub runs: BTreeMap<DeviceName, Run>,
+    /// The host key with which each of them did.
+    pub host_keys: BTreeMap<DeviceName, PublicKey>,
+    /// The serials under which they did.
+    pub serials: BTreeSet<u64>,
     /// How the gateway says that it went on: `job.stopped`, `job.cancelled`, `job.ended`.
     pub ends: Vec<String>,
 }
@@ -101,11 +110,11 @@ struct Submitted {
 }
 
 impl Said {
-    /// What the entries hold of this job, each statement signed by the host key of its device.
+    /// What the entries hold of this job, each statement signed by the host key of the record that it names.
     ///
     /// # Errors
     /// No entry brings the job, one is of another order, or was not signed by the device.
-    pub fn of(entries: &[Proven], ordered: &Ordered, host_keys: &BTreeMap<DeviceName, PublicKey>) -> Outcome<Self> {
+    pub fn of(entries: &[Proven], ordered: &Ordered, records: &Records) -> Outcome<Self> {
         let job = ordered.order.id;
         let mut said: Option<Self> = None;
         for proven in entries {
@@ -113,7 +122,7 @@ impl Said {
             let names_job = entry.detail.get("job").and_then(|id| id.as_str()) == Some(&job.to_string());
             match (entry.kind.as_str(), &mut said) {
                 ("job.submitted", None) if names_job => {
-                    said = Some(Self { person: submitted(proven, ordered)?, runs: BTreeMap::new(), ends: Vec::new() });
+                    said = Some(Self::begun(submitted(proven, ordered)?));
                 }
                 ("job.submitted", Some(_)) if names_job => {
                     return Err(refused(format!("entry {} brings the job a second time", proven.index)));
@@ -122,31 +131,32 @@ impl Said {
                     said.ends.push(entry.kind.clone());
                 }
                 (_, said) => {
-                    let Some(device) = speaker(proven, &job) else { continue };
+                    if !is_about(proven, &job) {
+                        continue;
+                    }
                     let out_of_order = || refused(format!("entry {} stands before the job was brought", proven.index));
-                    said.as_mut().ok_or_else(out_of_order)?.take(proven, &device, ordered, host_keys)?;
+                    said.as_mut().ok_or_else(out_of_order)?.take(proven, ordered, records)?;
                 }
             }
         }
         said.ok_or_else(|| refused(format!("no entry of the log says that the job {job} was brought")))
     }
 
-    fn take(
-        &mut self,
-        proven: &Proven,
-        device: &DeviceAddress,
-        ordered: &Ordered,
-        host_keys: &BTreeMap<DeviceName, PublicKey>,
-    ) -> Outcome {
+    fn begun(person: PersonRef) -> Self {
+        let (runs, host_keys, serials) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Self { person, runs, host_keys, serials, ends: Vec::new() }
+    }
+
+    fn take(&mut self, proven: &Proven, ordered: &Ordered, records: &Records) -> Outcome {
         let index = proven.index;
-        let of = |invalid: belay_certs::Invalid| invalid.of(format!("entry {index}"));
+        let (logged, statement) = records.heard(proven)?;
+        let (device, host_key) = (&logged.record().address, &logged.record().host_key);
         let no_fit = || refused(format!("entry {index} does not fit the order, or what {device} said before"));
-        let host_key = host_keys.get(&device.device).filter(|_| device.tenant == ordered.order.tenant);
-        let host_key =
-            host_key.ok_or_else(|| refused(format!("entry {index} is of {device}, whose key is not here")))?;
-        let Some(signed) = &proven.entry.statement else { return Ok(()) };
-        let statement = statement::verify(signed, host_key).map_err(of)?;
-        proven.entry.check_envelope(Some(host_key)).map_err(of)?;
+        // A machine that joined again in between is another one: what the first began it cannot end.
+        if self.host_keys.entry(device.device.clone()).or_insert_with(|| host_key.clone()) != host_key {
+            return Err(no_fit());
+        }
+        self.serials.insert(statement.head.serial);
         let line = ordered.line(&device.device).ok_or_else(no_fit)?;
         let run = self.runs.entry(device.device.clone()).or_default();
         match statement.body {
@@ -165,7 +175,7 @@ impl Said {
             Body::RunRefused { intent, reason } if run.intent.is_none() && run.end.is_none() => {
                 (run.intent, run.refused) = (Some(intent), Some(reason));
             }
-            Body::RunEnded(end) if run.end.is_none() => run.end = Some(end),
+            Body::RunEnded(end) if run.end.is_none() => (run.end, run.end_index) = (Some(end), index),
             _ => return Err(no_fit()),
         }
         Ok(())
@@ -201,16 +211,15 @@ fn submitted(proven: &Proven, ordered: &Ordered) -> Outcome<PersonRef> {
     proven.entry.person.clone().ok_or_else(|| refused(format!("{}: it does not say who ordered", of())))
 }
 
-/// The device whose statement about its run of this job an entry holds.
-fn speaker(proven: &Proven, job: &Id) -> Option<DeviceAddress> {
-    let signed = proven.entry.statement.as_ref()?;
-    let statement = Statement::parse(signed.text.as_bytes()).ok()?;
-    let order = match &statement.body {
-        Body::RunStarted(intent) | Body::RunRefused { intent, .. } => intent.order,
-        Body::RunEnded(end) => end.order,
-        Body::SessionOpened(_) | Body::SessionRefused { .. } | Body::SessionEnded { .. } => return None,
-    };
-    (order == *job).then_some(statement.head.device)
+/// Whether a device says something about its run of this job in an entry. Who it is, is not checked.
+fn is_about(proven: &Proven, job: &Id) -> bool {
+    let signed = proven.entry.statement.as_ref();
+    let statement = signed.and_then(|signed| Statement::parse(signed.text.as_bytes()).ok());
+    statement.is_some_and(|statement| match &statement.body {
+        Body::RunStarted(intent) | Body::RunRefused { intent, .. } => intent.order == *job,
+        Body::RunEnded(end) => end.order == *job,
+        Body::SessionOpened(_) | Body::SessionRefused { .. } | Body::SessionEnded { .. } => false,
+    })
 }
 
 /// A job with everything that proves what is said of it.
@@ -221,9 +230,9 @@ pub struct JobCase<'h> {
     pub ordered: Ordered,
     /// Only this device of it.
     pub only: Option<DeviceName>,
-    /// The records of those that said something, certified by a device CA.
-    pub records: BTreeMap<DeviceName, HeldRecord>,
-    /// All entries that name the job.
+    /// The records of those that said something, as the log has them.
+    pub records: Records,
+    /// All entries that name the job, and those that approved who speaks in them.
     pub proofs: Proofs,
     /// What they say.
     pub said: Said,
@@ -243,7 +252,7 @@ impl<'h> JobCase<'h> {
         check_size(&job, only)?;
         let tenant = job.head.tenant.clone();
         let policies = trusted.policies(&tenant)?;
-        let lines = job.runs.values().map(Run::line);
+        let lines = job.runs.values().map(job::Run::line);
         let list = DeviceList::of(lines.collect())?;
         let (Some(order), Some(signature)) = (&job.head.order, &job.head.signature) else {
             return Err(refused(format!("the gateway does not show the order of {}", job.id)));
@@ -257,16 +266,12 @@ impl<'h> JobCase<'h> {
         }
         let device = only.map(|device| DeviceAddress { device: device.clone(), tenant: tenant.clone() });
         let proofs = entries(&gateway, trusted, &tenant, &job.id, device.as_ref())?;
-        let speakers = proofs.entries.iter().filter_map(|proven| speaker(proven, &job.id));
-        let names: BTreeSet<DeviceName> = speakers.map(|address| address.device).collect();
-        let records = HeldRecord::several(home, trusted, &tenant, &names)?;
-        for record in records.values() {
-            if let Err(failure) = record.check_approved(&policies, now()) {
-                note(&format!("belay: {}: only its certificate vouches for the host key", failure.sentence()));
-            }
-        }
-        let keys = records.iter().map(|(name, record)| (name.clone(), record.record().host_key.clone())).collect();
-        let said = Said::of(&proofs.entries, &ordered, &keys)?;
+        let about = proofs.entries.iter().filter(|proven| is_about(proven, &job.id));
+        let serials = about.filter_map(records::serial).collect();
+        let cas = case::device_cas(home, trusted.tenant(&tenant)?.policy());
+        let records = Records::of(&proofs, &tenant, &serials, &cas)?;
+        let said = Said::of(&proofs.entries, &ordered, &records)?;
+        records.tell_unapproved(&policies, now());
         Ok(Self { gateway, ordered, only: only.cloned(), records, proofs, said })
     }
 }
@@ -293,5 +298,6 @@ fn entries(
     let (job, device) = (job.to_string(), device.map(DeviceAddress::to_string));
     let mut words = vec![job.as_str()];
     words.extend(device.iter().flat_map(|device| ["--device", device.as_str()]));
+    words.push("--records");
     case::fetch(gateway, trusted.tenant(tenant)?.policy(), tenant, &words)
 }

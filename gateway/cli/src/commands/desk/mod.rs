@@ -4,11 +4,14 @@
 //! key that a device CA certified, and every chunk follows the one before. Not here: what is done with it (the commands).
 
 pub mod case;
+pub mod deleted;
 pub mod evidence;
 pub mod index;
 pub mod job;
 pub mod pack;
 pub mod play;
+pub mod printed;
 pub mod proofs;
+pub mod records;
 pub mod stream;
 pub mod taken;

@@ -74,10 +74,27 @@ impl<'w> Checker<'w> {
         let number = self.chain.chunks();
         signed.verify(&self.whose.host_key).map_err(|invalid| named(number, invalid))?;
         let note = self.chain.take(&signed.text, blob)?;
-        if note.device != self.whose.device {
-            return Err(refused(format!("chunk {number} of the recording is of {}", note.device)));
-        }
+        self.check_device(number, &note)?;
         Ok(Chunk { note, signed, blob })
+    }
+
+    /// Checks the note of the next chunk, whose bytes are gone.
+    ///
+    /// # Errors
+    /// As [`Checker::take`].
+    pub fn take_note(&mut self, signed: &SignedNote) -> Outcome<Note> {
+        let number = self.chain.chunks();
+        let note = signed.verify(&self.whose.host_key).map_err(|invalid| named(number, invalid))?;
+        self.chain.take_digest(&signed.text, note.blob_bytes, note.blob)?;
+        self.check_device(number, &note)?;
+        Ok(note)
+    }
+
+    fn check_device(&self, number: u64, note: &Note) -> Outcome {
+        if note.device == self.whose.device {
+            return Ok(());
+        }
+        Err(refused(format!("chunk {number} of the recording is of {}", note.device)))
     }
 
     /// Checks that nothing is missing, as far as the device said what there must be.
@@ -120,15 +137,23 @@ impl<'c> Taken<'c> {
     /// Takes it from the gateway.
     ///
     /// # Errors
-    /// The gateway does not give it.
+    /// It was deleted, or the gateway does not give it.
     pub fn fetch(case: &'c Case<'_>) -> Outcome<Self> {
-        if case.about.state == "deleted" {
-            let session = case.about.session;
-            return Err(refused(format!(
-                "the recording of {session} was deleted: `belay log proof {} {session}` shows when and why",
-                case.about.tenant
-            )));
+        match &case.deleted {
+            Some(deleted) => Err(refused(deleted.refusal())),
+            None if case.about.state == "deleted" => Err(refused(format!(
+                "the gateway says that the recording of {} was deleted, and no entry of the log of {} says so: it hides it",
+                case.about.session, case.about.tenant
+            ))),
+            None => Self::fetch_any(case),
         }
+    }
+
+    /// Takes what is there of it, if only its notes.
+    ///
+    /// # Errors
+    /// The gateway does not give it.
+    pub fn fetch_any(case: &'c Case<'_>) -> Outcome<Self> {
         let mut file = tempfile::tempfile().during(|| "cannot make a temporary file".to_owned())?;
         case.gateway.run_into(&["recording", &case.about.session.to_string()], &[], &mut file, TAR_BYTES_MAX)?;
         Ok(Self { file, whose: &case.whose, said: &case.said })
@@ -139,20 +164,45 @@ impl<'c> Taken<'c> {
     /// # Errors
     /// It is cut off or altered, with the chunk's number; or `take` fails.
     pub fn read(&self, take: &mut dyn FnMut(Chunk<'_>) -> Outcome) -> Outcome<Extent> {
+        let mut checker = Checker::new(self.whose);
+        each(self.again()?, &mut |pieces, number, signed| {
+            let names = [blob::file_name(number, true), blob::file_name(number, false)];
+            let blob = pieces.next(number, &names, RECORDING_BLOB_BYTES_MAX)?;
+            let blob = blob.ok_or_else(|| refused(cut(number)))?;
+            take(checker.take(signed, &blob)?)
+        })?;
+        checker.end(self.said)
+    }
+
+    /// Reads the notes of one whose chunks were deleted, and hands on each when it is checked.
+    ///
+    /// # Errors
+    /// As [`Taken::read`]; or a chunk is there.
+    pub fn read_notes(&self, take: &mut dyn FnMut(&Note, &SignedNote) -> Outcome) -> Outcome<Extent> {
+        let mut checker = Checker::new(self.whose);
+        each(self.again()?, &mut |_, _, signed| take(&checker.take_note(&signed)?, &signed))?;
+        checker.end(self.said)
+    }
+
+    fn again(&self) -> Outcome<File> {
         let again = || "cannot read what was fetched".to_owned();
         let mut file = self.file.try_clone().during(again)?;
         file.rewind().during(again)?;
-        read(file, self.whose, self.said, take)
+        Ok(file)
     }
 }
 
-fn read(file: File, whose: &Whose, said: &Said, take: &mut dyn FnMut(Chunk<'_>) -> Outcome) -> Outcome<Extent> {
-    let mut archive = tar::Archive::new(BufReader::new(file));
-    let mut checker = Checker::new(whose);
-    let mut files = archive.entries().during(|| "the recording is no archive".to_owned())?.peekable();
-    let cut = |number: u64| format!("chunk {number} of the recording is cut off");
-    let mut piece = |number: u64, names: &[String], max: usize| -> Outcome<Option<Vec<u8>>> {
-        let Some(entry) = files.next() else { return Ok(None) };
+fn cut(number: u64) -> String {
+    format!("chunk {number} of the recording is cut off")
+}
+
+/// The files of the archive, one after the other.
+struct Pieces<'a>(tar::Entries<'a, BufReader<File>>);
+
+impl Pieces<'_> {
+    /// The next file, which must have one of these names, and belongs to this chunk; none behind the last.
+    fn next(&mut self, number: u64, names: &[String], max: usize) -> Outcome<Option<Vec<u8>>> {
+        let Some(entry) = self.0.next() else { return Ok(None) };
         let mut entry = entry.during(|| cut(number))?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         if !names.contains(&path) {
@@ -170,20 +220,24 @@ fn read(file: File, whose: &Whose, said: &Said, take: &mut dyn FnMut(Chunk<'_>) 
             return Err(refused(cut(number)));
         }
         Ok(Some(bytes))
-    };
-    if piece(0, &["recording.json".to_owned()], ABOUT_BYTES_MAX)?.is_none() {
+    }
+}
+
+/// Hands on the number and the note of every chunk, and whatever stands behind it.
+fn each(file: File, take: &mut dyn FnMut(&mut Pieces<'_>, u64, SignedNote) -> Outcome) -> Outcome {
+    let mut archive = tar::Archive::new(BufReader::new(file));
+    let mut pieces = Pieces(archive.entries().during(|| "the recording is no archive".to_owned())?);
+    if pieces.next(0, &["recording.json".to_owned()], ABOUT_BYTES_MAX)?.is_none() {
         return Err(refused("the gateway sent no recording"));
     }
-    loop {
-        let number = checker.next();
-        let Some(note) = piece(number, &[format!("{number:08}.note")], RECORDING_NOTE_BYTES_MAX)? else { break };
-        let signature = piece(number, &[format!("{number:08}.note.sig")], SIGNATURE_BYTES_MAX)?;
-        let names = [blob::file_name(number, true), blob::file_name(number, false)];
-        let blob = piece(number, &names, RECORDING_BLOB_BYTES_MAX)?;
-        let (Some(signature), Some(blob)) = (signature, blob) else { return Err(refused(cut(number))) };
-        take(checker.take(signed(number, note, signature)?, &blob)?)?;
+    let mut number = 0;
+    while let Some(note) = pieces.next(number, &[format!("{number:08}.note")], RECORDING_NOTE_BYTES_MAX)? {
+        let signature = pieces.next(number, &[format!("{number:08}.note.sig")], SIGNATURE_BYTES_MAX)?;
+        let signature = signature.ok_or_else(|| refused(cut(number)))?;
+        take(&mut pieces, number, signed(number, note, signature)?)?;
+        number += 1;
     }
-    checker.end(said)
+    Ok(())
 }
 
 /// A note and its signature from the bytes of their files.

@@ -9,17 +9,16 @@ use crate::{
     failure::{Failure, Outcome, While, refused},
     gateway::{Gateway, Route},
     home::Home,
-    limits::{PENDING_MAX, RECORDS_SINGLY_MAX, ROWS_AT_ONCE},
+    limits::{PENDING_MAX, ROWS_AT_ONCE},
     trusted::Trusted,
 };
 use belay_certs::{
-    DeviceAddress, DeviceName, Digest, PublicKey, Signed, TenantName, Timestamp,
+    DeviceAddress, Digest, PublicKey, Signed, TenantName, Timestamp,
     device::{Approval, DeviceRecord, check_approval},
     host_certificate,
     policy::Policies,
 };
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// One row of `records`.
 #[derive(Debug, Deserialize)]
@@ -91,48 +90,6 @@ impl HeldRecord {
             newest.keep([&row.record])?;
         }
         Ok(row)
-    }
-
-    /// The records of these devices.
-    ///
-    /// # Errors
-    /// As [`HeldRecord::of`], of any of them.
-    pub(crate) fn several(
-        home: &Home,
-        trusted: &Trusted,
-        tenant: &TenantName,
-        names: &BTreeSet<DeviceName>,
-    ) -> Outcome<BTreeMap<DeviceName, Self>> {
-        let address = |name: &DeviceName| DeviceAddress { device: name.clone(), tenant: tenant.clone() };
-        if names.len() <= RECORDS_SINGLY_MAX {
-            let one = |name: &DeviceName| Ok((name.clone(), Self::of(home, trusted, &address(name))?));
-            return names.iter().map(one).collect();
-        }
-        let held = trusted.tenant(tenant)?;
-        let mut rows = BTreeMap::new();
-        each(&Gateway::new(home, Route::of(held.policy())?), tenant, |row| {
-            rows.insert(row.name.clone(), row);
-        })?;
-        let newest = Newest::open(home, tenant)?;
-        let one = |name: &DeviceName| {
-            let device = address(name);
-            let row = rows.remove(&device.to_string());
-            let row = row.ok_or_else(|| refused(format!("{device} has no record any more: its key is not known")))?;
-            let row = Self::check(row, &held.policy().devices.ca)?;
-            newest.check(&row.record)?;
-            Ok((name.clone(), row))
-        };
-        names.iter().map(one).collect()
-    }
-
-    /// The record.
-    pub(crate) fn record(&self) -> &DeviceRecord {
-        &self.record
-    }
-
-    /// The approval with its certificate, for whoever takes the proof away.
-    pub(crate) fn approval(&self) -> &Approval {
-        &self.approval
     }
 
     /// Checks a row.

@@ -41,7 +41,7 @@ pub(super) struct Said {
 }
 
 /// Options without a value, other than `--json`.
-const FLAGS: [&str; 3] = ["--csv", "--follow", "--output"];
+const FLAGS: [&str; 4] = ["--csv", "--follow", "--output", "--records"];
 
 impl Rest<'_> {
     /// Reads all words: at most `plain_max` that are no options, and the `options` that this command has.

@@ -187,7 +187,7 @@ const LINES: [&str; 22] = [
     "log tail acme --from 3 --follow --json",
     "log tail acme --follow --limit 99999999",
     "log export acme/1",
-    "log proof acme 01010101010101010101010101010101 --device web1.acme",
+    "log proof acme 01010101010101010101010101010101 --device web1.acme --records",
     "approve \"acme\" --json",
     "sessions --person tech --since 24h --kind exec --json",
     "search 'rm -rf' --tenant acme --since 2026-11-21T09:00:00Z --limit 99999",

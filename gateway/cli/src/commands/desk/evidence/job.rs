@@ -2,15 +2,17 @@
 //!
 //! The judge repeats no device's decision: it proves who ordered what, and what each device signed about it.
 
-use super::{FORMAT, Judged, Policies, parts, read_subject, subject_text};
+use super::{FORMAT, Judged, Policies, devices, parts, read_subject, subject_text};
 use crate::{
     commands::desk::{
         job::{JobCase, Ordered, Run, Said},
         pack::{MANIFEST, Reader, Writer},
+        printed::{self, Printed},
+        records::{Records, Vouched},
     },
     failure::{Outcome, refused},
     gateway::{Gateway, at_once},
-    limits::{EVIDENCE_DEVICES_MAX, OUTPUTS_AT_ONCE},
+    limits::OUTPUTS_AT_ONCE,
 };
 use belay_certs::{
     DeviceAddress, DeviceName, Digest, Id, PersonRef, PublicKey, Signed, TenantName, envelope,
@@ -24,7 +26,7 @@ use belay_certs::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::{Read, Write},
 };
 
@@ -78,33 +80,30 @@ pub fn write(case: &JobCase<'_>, policies: &Policies, out: impl Write) -> Outcom
     pack.add("order/devices", ordered.list.to_text().as_bytes())?;
     pack.add("order/runbook", &ordered.runbook.bytes)?;
     pack.add("order/runbook.sig", envelope::armor(&ordered.runbook).as_bytes())?;
-    let mut keys = Keys::default();
-    for (name, record) in &case.records {
-        let approver = parts::write_device(&mut pack, &format!("devices/{name}"), record.approval())?;
-        keys.take(name, record.record().host_key.clone(), approver);
-    }
+    devices::write(&mut pack, &case.records)?;
+    let keys = Keys::of(case.records.iter().map(|logged| &logged.vouched));
     pack.add("keys/allowed_signers", keys.allowed_signers(policies, ordered)?.as_bytes())?;
-    parts::write_log(&mut pack, log, &case.proofs, |device| keys.has(device, tenant))?;
-    write_outputs(&mut pack, &case.gateway, &job, &case.said)?;
+    parts::write_log(&mut pack, log, &case.proofs, |device| keys.has(device))?;
+    write_outputs(&mut pack, &case.gateway, ordered, &case.said)?;
     pack.finish()?;
     Ok(())
 }
 
 /// The outputs that devices stated, some at once; what the gateway has not whole yet is said to be missing.
-fn write_outputs(pack: &mut Writer<impl Write>, gateway: &Gateway<'_>, job: &Id, said: &Said) -> Outcome {
-    let stated: Vec<(&DeviceName, &RunEnd, Digest)> = outputs(said).collect();
-    let job = job.to_string();
+fn write_outputs(pack: &mut Writer<impl Write>, gateway: &Gateway<'_>, ordered: &Ordered, said: &Said) -> Outcome {
+    let stated: Vec<(&DeviceName, &Run, &RunEnd, Digest)> = outputs(said).collect();
+    let (job, tenant) = (&ordered.order.id, &ordered.order.tenant);
     for some in stated.chunks(OUTPUTS_AT_ONCE) {
-        let files = at_once(some, |(name, ..)| gateway.run(&["job", &job, "--device", name.as_str(), "--output"], &[]));
-        for ((name, end, digest), file) in some.iter().zip(files) {
-            let file = file?;
-            if Digest::of(&file) == *digest {
-                pack.add(&format!("outputs/{name}"), &file)?;
-            } else if (file.len() as u64) < end.output_bytes {
-                pack.add(&format!("outputs/{name}.missing"), missing_text(digest).as_bytes())?;
-            } else {
-                let found = Digest::of(&file);
-                return Err(refused(format!("{name}: the gateway has {found} of its output, it stated {digest}")));
+        let files = at_once(some, |(name, run, end, digest)| {
+            let device = DeviceAddress { device: (*name).clone(), tenant: tenant.clone() };
+            printed::fetch(gateway, job, &device, (end, *digest, run.end_index))
+        });
+        for ((name, .., digest), file) in some.iter().zip(files) {
+            match file? {
+                Printed::Proved(file) => pack.add(&format!("outputs/{name}"), &file)?,
+                Printed::Beginning { .. } => {
+                    pack.add(&format!("outputs/{name}.missing"), missing_text(digest).as_bytes())?;
+                }
             }
         }
     }
@@ -112,9 +111,9 @@ fn write_outputs(pack: &mut Writer<impl Write>, gateway: &Gateway<'_>, job: &Id,
 }
 
 /// The devices that stated an output, in order.
-fn outputs(said: &Said) -> impl Iterator<Item = (&DeviceName, &RunEnd, Digest)> {
-    let ended = said.runs.iter().filter_map(|(name, run): (_, &Run)| Some((name, run.end.as_ref()?)));
-    ended.filter_map(|(name, end)| Some((name, end, end.output?)))
+fn outputs(said: &Said) -> impl Iterator<Item = (&DeviceName, &Run, &RunEnd, Digest)> {
+    let ended = said.runs.iter().filter_map(|(name, run): (_, &Run)| Some((name, run, run.end.as_ref()?)));
+    ended.filter_map(|(name, run, end)| Some((name, run, end, end.output?)))
 }
 
 fn missing_text(digest: &Digest) -> String {
@@ -133,21 +132,25 @@ pub fn judge(mut pack: Reader<impl Read>) -> Outcome<Judged> {
     if subject.format != FORMAT || ordered.order.id != subject.job || ordered.order.tenant != subject.tenant {
         return Err(refused("evidence.json is not of order/order.toml"));
     }
-    let keys = read_devices(&mut pack, &subject.tenant, &policies)?;
+    let cas = parts::device_cas(&policies, &subject.tenant)?;
+    let vouched = devices::read(&mut pack, &subject.tenant, &cas)?;
+    let keys = Keys::of(vouched.iter());
     pack.exact("keys/allowed_signers", keys.allowed_signers(&policies, &ordered)?.as_bytes())?;
-    let takes = |device: &DeviceAddress| keys.has(device, &subject.tenant);
+    let takes = |device: &DeviceAddress| keys.has(device);
     let (head, entries) = parts::read_log(&mut pack, chain.policy(), &subject.origin, takes)?;
-    let said = Said::of(&entries, &ordered, &keys.devices)?;
-    for name in keys.devices.keys() {
-        if !said.runs.contains_key(name) || subject.device.as_ref().is_some_and(|only| only != name) {
-            return Err(refused(format!("devices/{name}/record is of a device that says nothing here")));
+    let records = Records::found(vouched, &entries)?;
+    let said = Said::of(&entries, &ordered, &records)?;
+    for logged in records.iter() {
+        let (serial, name) = (logged.record().serial, &logged.record().address.device);
+        if !said.serials.contains(&serial) || subject.device.as_ref().is_some_and(|only| only != name) {
+            return Err(refused(format!("devices/{serial}/record is of a device that says nothing here")));
         }
     }
     let used: Vec<_> = said.used().cloned().collect();
     parts::check_used(&policies, &used)?;
     check_people(&said, &ordered, &policies)?;
     let mut missing = Vec::new();
-    for (name, _, digest) in outputs(&said) {
+    for (name, _, _, digest) in outputs(&said) {
         let absent = format!("outputs/{name}.missing");
         if pack.peek() == Some(absent.as_str()) {
             pack.exact(&absent, missing_text(&digest).as_bytes())?;
@@ -190,21 +193,6 @@ fn signed(pack: &mut Reader<impl Read>, name: &str, bytes: Vec<u8>, signatures_m
     Ok(Signed { bytes, signatures: envelope::signatures(&armored).map_err(|invalid| invalid.of(name))? })
 }
 
-fn read_devices(pack: &mut Reader<impl Read>, tenant: &TenantName, policies: &Policies) -> Outcome<Keys> {
-    let cas = parts::device_cas(policies, tenant)?;
-    let mut keys = Keys::default();
-    while let Some(path) = pack.peek().map(str::to_owned).filter(|path| path.starts_with("devices/")) {
-        let name = path.split('/').nth(1).and_then(|name| name.parse::<DeviceName>().ok());
-        let behind = |name: &DeviceName| keys.devices.last_key_value().is_none_or(|(last, _)| last < name);
-        let name = name.filter(behind).filter(|_| keys.devices.len() < EVIDENCE_DEVICES_MAX);
-        let name = name.ok_or_else(|| refused(format!("{path} does not stand in its place")))?;
-        let address = DeviceAddress { device: name.clone(), tenant: tenant.clone() };
-        let vouched = parts::read_device(pack, &format!("devices/{name}"), &address, &cas)?;
-        keys.take(&name, vouched.record.host_key, vouched.approver);
-    }
-    Ok(keys)
-}
-
 /// Whether the keys are those of the persons that they are said to be, by some version of a policy.
 fn check_people(said: &Said, ordered: &Ordered, policies: &Policies) -> Outcome {
     let tenant = &ordered.order.tenant;
@@ -240,28 +228,32 @@ fn is_of(policies: &Policies, tenant: &TenantName, person: &PersonRef, key: &Pub
 /// The keys of devices and of those who approved them.
 #[derive(Default)]
 struct Keys {
-    devices: BTreeMap<DeviceName, PublicKey>,
+    devices: BTreeSet<(String, PublicKey)>,
     approvers: Vec<PublicKey>,
 }
 
 impl Keys {
-    fn take(&mut self, name: &DeviceName, host_key: PublicKey, approver: PublicKey) {
-        self.devices.insert(name.clone(), host_key);
-        if !self.approvers.contains(&approver) {
-            self.approvers.push(approver);
+    fn of<'v>(all: impl Iterator<Item = &'v Vouched>) -> Self {
+        let mut keys = Self::default();
+        for Vouched { record, approver, .. } in all {
+            keys.devices.insert((record.address.to_string(), record.host_key.clone()));
+            if !keys.approvers.contains(approver) {
+                keys.approvers.push(approver.clone());
+            }
         }
+        keys
     }
 
-    fn has(&self, device: &DeviceAddress, tenant: &TenantName) -> bool {
-        device.tenant == *tenant && self.devices.contains_key(&device.device)
+    fn has(&self, device: &DeviceAddress) -> bool {
+        let name = device.to_string();
+        self.devices.iter().any(|(known, _)| *known == name)
     }
 
     fn allowed_signers(&self, policies: &Policies, ordered: &Ordered) -> Outcome<String> {
-        let tenant = &ordered.order.tenant;
         let mut signers: Vec<parts::Signer<'_>> = vec![("order".to_owned(), "order.v1@belay", &ordered.signer)];
         signers.extend(ordered.authors.iter().map(|key| ("author".to_owned(), "runbook.v1@belay", key)));
         signers.extend(self.approvers.iter().map(|key| ("approver".to_owned(), "device.v1@belay", key)));
-        signers.extend(self.devices.iter().map(|(name, key)| (format!("{name}.{tenant}"), "statement.v1@belay", key)));
+        signers.extend(self.devices.iter().map(|(name, key)| (name.clone(), "statement.v1@belay", key)));
         parts::allowed_signers(policies, &signers)
     }
 }

@@ -1,6 +1,7 @@
-//! What packs of sessions and of jobs have in common: policies, devices, keys, and entries of one log.
+//! What packs of sessions and of jobs have in common: policies, keys, and entries of one log.
 //!
-//! Each is written and judged here. Not here: what is proved with them (`evidence`, `job`), the container (`pack`).
+//! Each is written and judged here. Not here: the devices (`devices`), what is proved with all this (`evidence`, `job`), and the
+//! container (`pack`).
 
 use crate::{
     commands::desk::{
@@ -9,18 +10,15 @@ use crate::{
     },
     failure::{Outcome, While, refused},
 };
-use base64::{Engine, engine::general_purpose::STANDARD};
 use belay_certs::{
-    DeviceAddress, Digest, Namespace, PublicKey, Signed, TenantName,
-    device::{Approval, Batch, DeviceRecord},
-    envelope, host_certificate,
+    DeviceAddress, Digest, PublicKey, Signed, TenantName, envelope,
     limits::{
-        CHECKPOINT_BYTES_MAX, DOCUMENT_BYTES_MAX, ENTRY_BYTES_MAX, POLICY_BYTES_MAX, POLICY_SIGNATURES_MAX,
-        PROOF_HASHES_MAX, SIGNATURE_BYTES_MAX,
+        CHECKPOINT_BYTES_MAX, ENTRY_BYTES_MAX, POLICY_BYTES_MAX, POLICY_SIGNATURES_MAX, PROOF_HASHES_MAX,
+        SIGNATURE_BYTES_MAX,
     },
     policy::{Chain, LogIdentity, Policy, Step},
     statement::{PolicyUsed, SignedStatement, Statement},
-    tlog::{Checkpoint, Hash, leaf_hash, verify_inclusion},
+    tlog::Checkpoint,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,20 +26,12 @@ use std::{
 };
 
 /// A proof file, in bytes: the hashes, and the head behind them.
-const PROOF_BYTES_MAX: usize = PROOF_HASHES_MAX * 45 + 100 + CHECKPOINT_BYTES_MAX;
+pub(super) const PROOF_BYTES_MAX: usize = PROOF_HASHES_MAX * 45 + 100 + CHECKPOINT_BYTES_MAX;
 /// Versions of one policy.
 const VERSIONS_MAX: usize = 100_000;
 
 /// The documents of each policy, from version 0 on.
 pub type Policies = BTreeMap<TenantName, Vec<Signed>>;
-
-/// A machine whose host key a device CA vouches for.
-pub struct Vouched {
-    /// Its record.
-    pub record: DeviceRecord,
-    /// Who signed the batch with it.
-    pub approver: PublicKey,
-}
 
 /// A line of `keys/allowed_signers`: a name, what it may sign, and the key.
 pub type Signer<'k> = (String, &'static str, &'k PublicKey);
@@ -147,54 +137,6 @@ pub fn check_used(policies: &Policies, used: &[PolicyUsed]) -> Outcome {
         }
     }
     Ok(())
-}
-
-/// Writes a device's record with all that vouches for it, into a folder; gives back its approver's key.
-///
-/// # Errors
-/// The pack cannot be written, or nobody signed the record.
-pub fn write_device(pack: &mut Writer<impl Write>, folder: &str, approval: &Approval) -> Outcome<PublicKey> {
-    pack.add(&format!("{folder}/record"), &approval.record)?;
-    pack.add(&format!("{folder}/batch"), &approval.batch.bytes)?;
-    pack.add(&format!("{folder}/batch.sig"), envelope::armor(&approval.batch).as_bytes())?;
-    pack.add(&format!("{folder}/path"), path_text(approval.index, &approval.path).as_bytes())?;
-    pack.add(&format!("{folder}/certificate"), certificate_text(&approval.certificate).as_bytes())?;
-    Ok(approval.batch.only_signer(Namespace::Device)?)
-}
-
-/// Reads one: a device CA of some version of the policy vouches for its host key, and somebody signed its record.
-///
-/// # Errors
-/// With the file that is wrong.
-pub fn read_device(
-    pack: &mut Reader<impl Read>,
-    folder: &str,
-    address: &DeviceAddress,
-    cas: &[PublicKey],
-) -> Outcome<Vouched> {
-    let bytes = pack.take(&format!("{folder}/record"), DOCUMENT_BYTES_MAX)?;
-    let record = DeviceRecord::parse(&bytes).map_err(|invalid| invalid.of(format!("{folder}/record")))?;
-    if record.address != *address {
-        return Err(refused(format!("{folder}/record is of {}", record.address)));
-    }
-    let batch = pack.take(&format!("{folder}/batch"), DOCUMENT_BYTES_MAX)?;
-    let wrong = |invalid: belay_certs::Invalid| invalid.of(format!("{folder}/batch.sig"));
-    let armored = pack.text(&format!("{folder}/batch.sig"), 2 * SIGNATURE_BYTES_MAX)?;
-    let batch = Signed { bytes: batch, signatures: envelope::signatures(&armored).map_err(wrong)? };
-    let approver = batch.only_signer(Namespace::Device).map_err(wrong)?;
-    let root = Batch::parse(&batch.bytes).map_err(|invalid| invalid.of(format!("{folder}/batch")))?;
-    let path = pack.text(&format!("{folder}/path"), PROOF_BYTES_MAX)?;
-    let (index, hashes) =
-        read_path(&path).ok_or_else(|| refused(format!("{folder}/path is not as Belay writes it")))?;
-    verify_inclusion(&leaf_hash(&bytes), index, root.count, &hashes, &root.root.0)
-        .map_err(|invalid| invalid.of(format!("{folder}/path")))?;
-    let certificate = pack.text(&format!("{folder}/certificate"), DOCUMENT_BYTES_MAX)?;
-    if certificate_text(&certificate) != certificate {
-        return Err(refused(format!("{folder}/certificate is not as Belay writes it")));
-    }
-    host_certificate::check(certificate.trim_end(), &record.address, &record.host_key, record.serial, cas)
-        .map_err(|invalid| invalid.of(format!("{folder}/certificate")))?;
-    Ok(Vouched { record, approver })
 }
 
 /// The device CAs of all versions of a tenant's policy.
@@ -311,22 +253,4 @@ pub fn allowed_signers(policies: &Policies, signers: &[Signer<'_>]) -> Outcome<S
     }
     text.extend(roots);
     Ok(text)
-}
-
-/// The certificate without its comment, which nobody signed.
-fn certificate_text(line: &str) -> String {
-    line.split_whitespace().take(2).collect::<Vec<_>>().join(" ") + "\n"
-}
-
-fn path_text(index: u64, path: &[Hash]) -> String {
-    let hashes: String = path.iter().map(|hash| format!("{}\n", STANDARD.encode(hash))).collect();
-    format!("index {index}\n{hashes}")
-}
-
-fn read_path(text: &str) -> Option<(u64, Vec<Hash>)> {
-    let mut lines = text.lines();
-    let index = lines.next()?.strip_prefix("index ")?.parse().ok()?;
-    let hash = |line: &str| STANDARD.decode(line).ok()?.try_into().ok();
-    let hashes = lines.map(hash).collect::<Option<Vec<Hash>>>()?;
-    (hashes.len() <= PROOF_HASHES_MAX && path_text(index, &hashes) == text).then_some((index, hashes))
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     commands::desk::evidence,
+    limits::EVIDENCE_DEVICES_MAX,
     testing::{
         ordered,
         packed::{files, made_anew, refuses_changes, refuses_mutations, stock_tools},
@@ -44,7 +45,7 @@ fn a_jobs_pack_is_verified_without_a_gateway() {
     fs::remove_file(stage.home.dir().join("ssh")).unwrap();
     stage.belay(&["evidence", "verify", pack.to_str().unwrap()]).unwrap();
     let (job, entries) = judged(&fs::read(pack).unwrap());
-    assert_eq!((entries, job.said.runs.len(), job.missing.len(), job.only), (6, 2, 0, None));
+    assert_eq!((entries, job.said.runs.len(), job.missing.len(), job.only), (8, 2, 0, None));
     let run = |name: &str| &job.said.runs[&name.parse().unwrap()];
     assert!(run("web1").has_begun && run("web1").end.is_some() && run("db1").refused.is_some());
     assert_eq!(job.said.ends, ["job.ended"]);
@@ -68,12 +69,12 @@ fn one_device_of_a_job_is_packed_alone() {
     done.unwrap();
     let pack = fs::read(pack).unwrap();
     let (job, entries) = judged(&pack);
-    assert_eq!((entries, job.said.runs.len(), job.only), (5, 1, Some("web1".parse().unwrap())));
+    assert_eq!((entries, job.said.runs.len(), job.only), (6, 1, Some("web1".parse().unwrap())));
     refuses_changes(&pack);
     let mut widened = files(&pack);
     let subject = String::from_utf8(widened[1].1.clone()).unwrap();
     widened[1].1 = subject.replace("\"web1\"", "\"db1\"").into_bytes();
-    assert!(evidence::judge(made_anew(&widened).as_slice()).unwrap_err().sentence().contains("devices/web1/record"));
+    assert!(evidence::judge(made_anew(&widened).as_slice()).unwrap_err().sentence().contains("devices/7/record"));
     let (_stage, _, done) = packed(|_, _| (), &["--device", "mail1"]);
     assert!(done.unwrap_err().sentence().contains("is not for mail1"));
 }
@@ -86,7 +87,7 @@ fn an_output_that_has_not_come_whole_is_said_to_be_missing_and_another_one_is_re
     assert_eq!(judged(&pack).0.missing, ["web1".parse().unwrap()]);
     refuses_changes(&pack);
     let (_stage, _, done) = packed(|_, job| job.output[4] ^= 1, &[]);
-    assert!(done.unwrap_err().sentence().contains("web1: the gateway has"));
+    assert!(done.unwrap_err().sentence().contains("web1.acme: the gateway has"));
 }
 
 #[test]
@@ -98,11 +99,11 @@ fn what_does_not_fit_the_order_is_refused() {
     };
     let other = |stage: &Stage| ordered::Ordered::new(stage);
     broken(&|stage, job| job.signature = other(stage).signature, "order/order.toml.sig");
-    broken(&|_, job| job.keys.swap(0, 1), "entry 3");
-    broken(&|_, job| _ = job.entries.remove(1), "stands before the job was brought");
-    broken(&|_, job| job.entries.push(job.entries[6].clone()), "entry 8 does not fit");
-    broken(&|_, job| job.entries.push(job.entries[1].clone()), "entry 8 brings the job a second time");
-    broken(&|_, job| job.entries[3][9] ^= 1, "entry 3");
+    broken(&|_, job| job.keys.swap(0, 1), "entry 4");
+    broken(&|_, job| _ = job.entries.remove(2), "stands before the job was brought");
+    broken(&|_, job| job.entries.push(job.entries[7].clone()), "entry 9 does not fit");
+    broken(&|_, job| job.entries.push(job.entries[2].clone()), "entry 9 brings the job a second time");
+    broken(&|_, job| job.entries[4][9] ^= 1, "entry 4");
     broken(&|_, job| job.text = job.text.replace("cups", "sshd"), "order/order.toml");
 }
 
@@ -127,16 +128,16 @@ fn stock_tools_verify_what_the_readme_says() {
         "check root policy.v1 policies/acme/0.toml; check order order.v1 order/order.toml\n\
          check author runbook.v1 order/runbook; grep -q $(sha256sum < order/runbook | cut -c 1-64) order/order.toml\n\
          for d in devices/*; do\n\
-           check approver device.v1 $d/batch; ssh-keygen -L -f $d/certificate | grep -q ${d#devices/}.acme\n\
+           check approver device.v1 $d/batch; ssh-keygen -L -f $d/certificate | grep -q $(sed -n 's/^device = \"\\(.*\\)\"$/\\1/p' $d/record)\n\
          done\n\
          for s in log/*.statement; do\n\
            check $(sed 's/^{\"v\":1,\"id\":\"[0-9a-f]*\",\"device\":\"\\([^\"]*\\)\".*/\\1/' $s) statement.v1 $s\n\
          done\n\
-         python README.md base64 'assert all(check(n) for n in (1, 2, 3, 4, 6, 7))'\n\
+         python README.md base64 'assert all(check(n) for n in (0, 1, 2, 3, 4, 5, 7, 8))'\n\
          sed -n '/^    import hashlib/,/^        return hash/p' README.md | sed 's/^    //' > root.py\n\
          echo 'print(root(open(\"order/devices\", \"rb\").read().splitlines()).hex())' >> root.py\n\
          grep -q \"devices_root = .*$(python3 root.py)\" order/order.toml\n\
-         grep -q $(sha256sum < outputs/web1 | cut -c 1-64) log/6.statement\n\
+         grep -q $(sha256sum < outputs/web1 | cut -c 1-64) log/7.statement\n\
          test \"$(awk '$2 == \"o\" { print $3 }' outputs/web1 | base64 -d)\" = restarted",
     );
 }
