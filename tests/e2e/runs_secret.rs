@@ -190,6 +190,7 @@ fn a_script_has_the_exact_secret_and_nobody_else_has_it_anywhere() {
     assert_eq!(scene.ran(), 2);
 
     let id = jobs::newest(tech);
+    assert!(jobs::states(&jobs::job(tech, &id)).iter().all(|(_, state)| state == "succeeded"));
     let digest = Digest::of(scene.token.as_bytes()).to_string();
     for device in ["web1", "web2"] {
         let output = tech.belay(["job", &id, "--device", device, "--output"]).unwrap().must();
@@ -288,9 +289,12 @@ fn what_is_not_sealed_for_this_machine_and_signer_runs_nothing() {
     plain.submit(&scene.tech).must_refuse(1, &["names secrets, and its list of devices has none"]);
     let unnamed = good.changed(|order| order.secrets.clear());
     unnamed.submit(&scene.tech).must_refuse(1, &["the secret token is missing"]);
+    let open = good.told(&[("token", "in-the-open")]);
+    open.submit(&scene.tech).must_refuse(1, &["token is an argument and a secret"]);
     assert_eq!(scene.ran(), 0);
     // And the good one runs, made by the stock tool where there is one.
     let robot = scene.draft(by_age(folder, &own, &said(&scene.token)).unwrap_or_else(|| seal(&["token"], &me, &own)));
+    let robot = robot.counting(0, 300);
     robot.submit(&scene.tech).must();
     assert_eq!(scene.over(&robot.id())["state"], "succeeded");
     assert_eq!(scene.ran(), 1);
