@@ -89,7 +89,7 @@ impl Told {
         }
         let value = match self.given.get(name).map(String::as_str) {
             None => asked(name)?,
-            Some("@-") => self.from_input(name)?,
+            Some("@-") => self.standard_input(name)?,
             Some(word) => match word.strip_prefix('@') {
                 Some(file) => text(name, home::read(Path::new(file))?)?,
                 None => {
@@ -104,7 +104,7 @@ impl Told {
         Ok(value)
     }
 
-    fn from_input(&mut self, name: &ParameterName) -> Outcome<String> {
+    fn standard_input(&mut self, name: &ParameterName) -> Outcome<String> {
         if std::mem::replace(&mut self.input_is_read, true) {
             return Err(usage(format!("{name}=@-: standard input is another secret already: use @FILE")));
         }
