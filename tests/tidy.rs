@@ -2,6 +2,8 @@
 //!
 //! The rules are those of DESIGN.md, "The house", and CONVENTIONS.md. How source is read: `tidy/source.rs`.
 
+#[path = "tidy/crates.rs"]
+mod crates;
 #[path = "tidy/durable.rs"]
 mod durable;
 #[path = "tidy/source.rs"]

@@ -6,6 +6,7 @@ use belay_agent::{
 };
 use clap::Parser;
 use std::{io::IsTerminal, process::ExitCode};
+use tokio::runtime::{Builder, LocalOptions};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt,
@@ -22,8 +23,8 @@ fn main() -> ExitCode {
     log_to_stderr(command.log_format);
     belay_agent::quic::install_crypto();
     // One thread carries everything: echo is a fifth faster than on a work-stealing pair (TARGETS.md, tuning 6), and what
-    // waits for the disk has threads of its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    // waits for the disk has threads of its own. Only a local runtime leaves out the scheduler for several, and libm with it.
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(act(command.what)),
         Err(error) => Err(format!("no threads can be started: {error}")),

@@ -10,6 +10,7 @@ use crate::{
     digest::serde_as_text,
     invalid::{Fault, Invalid, malformed},
     limits::{SEALED_BYTES_MAX, SEALED_TEXT_BYTES_MAX, SECRET_BYTES_MAX, SECRET_BYTES_MIN, SECRETS_TEXT_BYTES_MAX},
+    recording::blob::{not_encrypted, not_opened},
     runbook::ParameterName,
 };
 use age::ssh::{Identity, Recipient};
@@ -92,7 +93,7 @@ impl Secrets {
         let to = to.ok_or_else(|| malformed(format!("nothing can be encrypted to the key {host_key:?}")))?;
         let unsealed = |why: &dyn fmt::Display| malformed(format!("the secrets were not encrypted: {why}"));
         let encryptor = age::Encryptor::with_recipients(std::iter::once(&to as &dyn age::Recipient));
-        let encryptor = encryptor.map_err(|error| unsealed(&error))?;
+        let encryptor = encryptor.map_err(|error| unsealed(&not_encrypted(&error)))?;
         let mut sealed = Vec::new();
         let written = encryptor.wrap_output(&mut sealed).and_then(|mut writer| {
             writer.write_all(&text)?;
@@ -172,13 +173,13 @@ fn decrypt(sealed: &Sealed, host_key: &PrivateKey) -> Result<Vec<u8>, Invalid> {
     let pem = host_key.to_openssh()?;
     let identity = Identity::from_buffer(pem.as_bytes(), None).map_err(|error| broken(&error))?;
     let file = sealed.bytes();
-    let decryptor = age::Decryptor::new(file.as_slice()).map_err(|error| broken(&error))?;
+    let decryptor = age::Decryptor::new(file.as_slice()).map_err(|error| broken(&not_opened(&error)))?;
     let opened = decryptor.decrypt(std::iter::once(&identity as &dyn age::Identity));
     let mut reader = opened.map_err(|error| match error {
         age::DecryptError::NoMatchingKeys => {
             Invalid::new(Fault::WrongSigner, "is not encrypted to the host key of this machine")
         }
-        other => broken(&other),
+        other => broken(&not_opened(&other)),
     })?;
     let mut text = Vec::new();
     let read = (&mut reader).take(SEALED_BYTES_MAX as u64 + 1).read_to_end(&mut text);

@@ -125,7 +125,7 @@ pub fn open(blob: &[u8], identities: Option<&Identities>) -> Result<Vec<u8>, Inv
         return Err(Invalid::new(Fault::WrongSigner, "it is encrypted: give the auditor's age identity"));
     };
     let cannot = |error: age::DecryptError| {
-        let sentence = format!("it does not open with the identity given: {error}");
+        let sentence = format!("it does not open with the identity given: {}", not_opened(&error));
         Invalid::new(Fault::WrongSigner, sentence)
     };
     let sealed = age::Decryptor::new(blob).map_err(cannot)?;
@@ -137,7 +137,7 @@ pub fn open(blob: &[u8], identities: Option<&Identities>) -> Result<Vec<u8>, Inv
 
 fn encrypt(packed: &[u8], recipients: &[age::x25519::Recipient]) -> Result<Vec<u8>, Invalid> {
     let each = recipients.iter().map(|one| one as &dyn age::Recipient);
-    let encryptor = age::Encryptor::with_recipients(each).map_err(|error| not_sealed(&error))?;
+    let encryptor = age::Encryptor::with_recipients(each).map_err(|error| not_sealed(&not_encrypted(&error)))?;
     let mut blob = Vec::new();
     let sealed = encryptor.wrap_output(&mut blob).and_then(|mut writer| {
         writer.write_all(packed)?;
@@ -164,6 +164,31 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, Invalid> {
         return Err(malformed("it has bytes behind its one zstd frame"));
     }
     Ok(text)
+}
+
+/// What age refused. Its own sentences come out of a catalogue of translations, which a device would carry for nothing.
+pub(crate) fn not_encrypted(error: &age::EncryptError) -> String {
+    match error {
+        age::EncryptError::Io(error) => error.to_string(),
+        age::EncryptError::MissingRecipients => "it has no recipients".to_owned(),
+        // Only passphrases, plugins and labels come here, and nothing of ours has any.
+        other => format!("{other:?}"),
+    }
+}
+
+/// Why age opened nothing, likewise.
+pub(crate) fn not_opened(error: &age::DecryptError) -> String {
+    match error {
+        age::DecryptError::Io(error) => return error.to_string(),
+        age::DecryptError::NoMatchingKeys => "it is encrypted to other recipients",
+        age::DecryptError::DecryptionFailed => "its key or its text was altered",
+        age::DecryptError::InvalidHeader => "its header is not age's",
+        age::DecryptError::InvalidMac => "its header was altered",
+        age::DecryptError::UnknownFormat => "it is a later version of age's format",
+        // Only passphrases and plugins come here, and nothing of ours has any.
+        other => return format!("{other:?}"),
+    }
+    .to_owned()
 }
 
 fn not_sealed(error: &dyn std::fmt::Display) -> Invalid {

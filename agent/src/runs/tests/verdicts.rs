@@ -9,7 +9,6 @@ use belay_certs::{
     order::Outcome,
     output::Stream,
     statement::{Body, RunIntent},
-    time::SECOND,
 };
 use belay_protocol::{RefusalCode, RunOffered, StatementMade};
 
@@ -125,7 +124,7 @@ async fn a_clock_that_is_not_believed_starts_nothing_and_both_are_named() {
 #[tokio::test]
 async fn an_order_from_before_the_machine_remembers_is_refused() {
     let mut bench = Bench::new().await;
-    std::fs::write(bench.machine.dir.at("since"), format!("{}\n", now().plus(SECOND))).unwrap();
+    std::fs::write(bench.machine.dir.at("since"), format!("{}\n", now().plus(belay_certs::time::SECOND))).unwrap();
     bench.restart().await;
     let draft = bench.draft("true");
     bench.offer(&draft).await;

@@ -169,9 +169,9 @@ fn other_tenants_devices_and_policies() {
         ),
         (
             "a machine that began later",
-            |c| c.remembers_since = moment("2026-11-23T10:00:00Z"),
+            |c| c.remembers_since = moment("2026-11-23T10:00:01Z"),
             Fault::Spent,
-            &["begins at 2026-11-23T10:00:00Z", "sign a new order"],
+            &["begins at 2026-11-23T10:00:01Z", "sign a new order"],
         ),
     ]);
 }

@@ -346,8 +346,8 @@ fn a_run_that_nobody_offered_is_withheld_and_its_end_is_recorded() {
 #[test]
 fn nothing_starts_where_it_is_frozen_and_ends_are_recorded_all_the_same() {
     let frozen = Freeze {
-        frozen: "acme/ann".parse().unwrap(),
         host_key: None,
+        frozen: "acme/ann".parse().unwrap(),
         since: now(),
         by: "op".parse().unwrap(),
         reason: Some("a stolen laptop".to_owned()),

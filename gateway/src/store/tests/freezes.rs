@@ -50,18 +50,18 @@ async fn a_frozen_device_that_is_renamed_stays_frozen_also_after_a_restart_and_s
     world.device(&acme, &token, "web1", &web1, 7).await;
     world.device(&acme, &token, "web2", &web2, 8).await;
     world.record(freeze("web1.acme")).await;
-    let rename = |key: &PrivateKey, name: &str, serial| {
+    let rename = |key: &PrivateKey, name: &str, serial, over| {
         let approvals = acme.approve(vec![record(name, key, serial)]);
-        Ask::Approve { tenant: tenant(), approvals, by: ann(), over: Vec::new() }
+        Ask::Approve { tenant: tenant(), approvals, by: ann(), over: vec![over] }
     };
     let by = |world: &World, name: &str| {
         let freezes = world.store.freezes();
         freezes.find(&tenant(), Some(&name.parse().unwrap()), [&ann()]).map(|freeze| freeze.frozen.to_string())
     };
     let mut changes = world.store.freezes_changed();
-    world.record(rename(&web2, "www2", 9)).await;
+    world.record(rename(&web2, "www2", 9, 8)).await;
     assert!(!changes.has_changed().unwrap(), "another device's name");
-    world.record(rename(&web1, "www", 10)).await;
+    world.record(rename(&web1, "www", 10, 7)).await;
     assert!(changes.has_changed().unwrap());
     changes.mark_unchanged();
     let held = world.store.freezes();
