@@ -181,11 +181,6 @@ pub const RECORDINGS_ENDED_BYTES_MAX: usize = 8 << 20;
 /// How long a recording's stream that the gateway stopped waits for a word of it before it is begun anew all the same: output is
 /// held after five seconds.
 pub const RECORDING_RETRY: Duration = Duration::from_secs(1);
-/// How long after the end of its order's window an output that the gateway does not know is left on the machine, in seconds: until
-/// then the order may come again, and a gateway restored from the wrong backup be given the right one.
-pub const OUTPUT_UNKNOWN_SECONDS: i64 = 86_400;
-/// Outputs left on the machine for a person, in bytes: as many as runs may hold. With more, runs keep theirs.
-pub const OUTPUTS_LEFT_BYTES_MAX: u64 = 64 << 20;
 /// The longest wait before the end of a noted run's window is looked at again: clocks jump and machines sleep.
 pub const WINDOW_EVERY: Duration = Duration::from_secs(30);
 /// How much less of the processor a script gets than what the machine is for (nice(2)).

@@ -195,6 +195,14 @@ pub const SCREEN_LINE_BYTES_MAX: usize = 4 << 10;
 /// How long a row stands, in milliseconds, before a person can have read it: what is written over sooner is no line.
 pub const SCREEN_STOOD_MS: u64 = 1_000;
 
+/// Lines that are one page of an index, in bytes: what is read at least to show one that was found.
+pub const PAGE_BYTES: usize = 16 << 10;
+/// A page as its readers accept it, in bytes: one that is full with a line as long as a page, and the line's time.
+pub const PAGE_BYTES_MAX: usize = 2 * PAGE_BYTES + 64;
+/// Words that one search looks for: more than anybody types, and each costs every search a walk through the index.
+pub const SEARCH_WORDS_MAX: usize = 64;
+
+const _: () = assert!(SCREEN_LINE_BYTES_MAX <= PAGE_BYTES);
 // A chunk that is cut behind its longest line is a blob even if nothing of it shrinks: a recipient of age takes some 130 bytes.
 const _: () = assert!(
     RECORDING_CHUNK_TEXT_BYTES + CAST_LINE_BYTES_MAX + 6 * 4 + 256 + SHORT_LIST_MAX * 200 <= RECORDING_BLOB_BYTES_MAX

@@ -264,6 +264,8 @@ pub(crate) const INDEX_PASS: Duration = Duration::from_secs(5);
 pub(crate) const INDEX_WAIT: Duration = Duration::from_secs(1);
 /// How far back each pass looks beyond the one before, in microseconds: a batch of records, and a clock that is being set.
 pub(crate) const INDEX_OVERLAP_MICROS: i64 = 60_000_000;
+/// Chunks of a recording that are read at once to be indexed: some 4 MiB of text, which the index takes in half a second.
+pub(crate) const INDEX_CHUNKS: usize = 64;
 /// What was typed without a line end becomes a line at this length, in bytes.
 pub(crate) const INDEX_LINE_BYTES_MAX: usize = 4 << 10;
 /// Sessions that one search may show lines of, each with a record.

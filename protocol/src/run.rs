@@ -6,10 +6,6 @@ use crate::codec::{Decode, Encode};
 use crate::limits::*;
 use crate::message::messages;
 
-/// With this code the gateway stops the output stream of a run that it does not know: a gateway restored from before the job. The agent
-/// tries again, and after a time leaves the output where the machine's people find it.
-pub const RUN_UNKNOWN_CODE: u32 = 33;
-
 /// A signed order that names this device. The agent believes the signatures and the path, never the gateway (P2).
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RunOffered {

@@ -173,7 +173,8 @@ fn a_gateway_whose_clock_jumps_deletes_no_recording_until_the_operator_says_that
     let state = || {
         let rows: serde_json::Value = serde_json::from_slice(&bench.tech.gw("sessions --json").must().stdout).unwrap();
         let row = rows.as_array().unwrap().iter().find(|row| row["command"] == "echo kept").cloned();
-        row.unwrap()["recording"]["state"].as_str().unwrap().to_owned()
+        // None before its first chunk has come.
+        row.unwrap()["recording"]["state"].as_str().unwrap_or_default().to_owned()
     };
     until("a whole recording", GENEROUS, || {
         anyhow::ensure!(state() == "whole", "{}", state());

@@ -52,8 +52,6 @@ const OFFER_UNKEPT: &str = "an_offer_that_cannot_be_written_is_not_kept";
 const OFFER_SWEPT: &str = "an_offer_is_kept_and_read_back_and_swept_away_when_nobody_knows_it";
 const OUTPUT_UNWRITTEN: &str = "lines_that_cannot_be_written_are_not_in_the_output";
 const OUTPUT_CUT: &str = "what_was_written_and_never_said_is_cut_off_after_a_crash";
-const OUTPUT_NOT_LEFT: &str = "an_output_that_cannot_be_left_stays_its_runs";
-const OUTPUT_LEFT: &str = "an_output_that_was_left_is_there_also_when_that_is_asked_again";
 const STAMP: &str = "the_stamp_is_made_once_and_a_failed_one_is_made_later";
 const BACKUP: &str = "a_file_is_private_whole_and_never_in_the_place_of_another";
 
@@ -84,7 +82,6 @@ const STEPS: &[Row] = &[
     ("agent/src/state/runs.rs", "open", OFFER_UNKEPT, OFFER_SWEPT),
     ("agent/src/state/runs.rs", "keep", OFFER_UNKEPT, OFFER_SWEPT),
     ("agent/src/state/runs.rs", "append", OUTPUT_UNWRITTEN, OUTPUT_CUT),
-    ("agent/src/state/runs/left.rs", "leave", OUTPUT_NOT_LEFT, OUTPUT_LEFT),
     ("agent/src/state/runs.rs", "trim", OUTPUT_UNWRITTEN, OUTPUT_CUT),
     ("agent/src/state/runs.rs", "remembers_since", STAMP, STAMP),
     ("gateway/src/admin.rs", "export", "a_failed_export_leaves_the_file_that_was_there", "without_a_serving_gateway_commands_are_done_directly"),

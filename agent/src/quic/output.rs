@@ -12,8 +12,8 @@ use crate::{
 };
 use belay_agent_rules::output::Upload;
 use belay_certs::Id;
-use belay_protocol::{OutputBegun, encode_frame, run::RUN_UNKNOWN_CODE};
-use quinn::{Connection, SendStream, VarInt};
+use belay_protocol::{OutputBegun, encode_frame};
+use quinn::{Connection, SendStream};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::watch;
 
@@ -60,15 +60,6 @@ async fn carry(connection: &Connection, run: &Run) -> Ended {
         match send(&mut stream, run.order, &mut upload, &mut watch, &mut heard).await {
             Ok(()) => return Ended::lost("the run is forgotten"),
             Err(ended) => {
-                // A stream that was stopped says why, at once.
-                let stopped = tokio::select! {
-                    biased;
-                    stopped = stream.stopped() => stopped.ok().flatten(),
-                    () = std::future::ready(()) => None,
-                };
-                if stopped == Some(VarInt::from_u32(RUN_UNKNOWN_CODE)) {
-                    run.progress.unknown();
-                }
                 tracing::debug!(order = %run.order, "an output stream ended, and is begun again: {ended}");
                 let _ = stream.reset(0_u32.into());
                 // The gateway says where it is when it wants more.

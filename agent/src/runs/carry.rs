@@ -2,7 +2,7 @@
 //!
 //! Not here: the offer (`offered`), the running script (`process`).
 
-use super::{Run, Shared, left, output::Keeper, process::Process, start};
+use super::{Run, Shared, output::Keeper, process::Process, start};
 use crate::{
     limits::{ENDS_RETRY, START_WAIT, WINDOW_EVERY},
     recorder::runs::Word,
@@ -96,17 +96,12 @@ pub(super) async fn interrupted(shared: Arc<Shared>, run: Arc<Run>) {
 pub(super) async fn reopen(shared: &Shared, run: &Run) {
     let (files, order) = (shared.files.clone(), run.order);
     let opened = tokio::task::spawn_blocking(move || {
-        if files.is_left(order) {
-            return Ok(None);
-        }
         let file = files.output(order)?;
         let bytes = file.read()?.len() as u64;
-        Ok::<_, Broken>(Some((file, bytes)))
+        Ok::<_, Broken>((file, bytes))
     });
     match opened.await {
-        Ok(Ok(Some((file, bytes)))) => run.progress.grown(&Arc::new(file), bytes),
-        // It was left here, and the agent died before it forgot the run.
-        Ok(Ok(None)) => {}
+        Ok(Ok((file, bytes))) => run.progress.grown(&Arc::new(file), bytes),
         Ok(Err(error)) => tracing::error!(%order, "the output of a run is lost: {error}"),
         Err(error) => tracing::error!(%order, "the output of a run is lost: {error}"),
     }
@@ -260,30 +255,24 @@ async fn conclude(shared: Arc<Shared>, run: Arc<Run>, end: RunEnd) {
     deliver(shared, run, proved).await;
 }
 
-/// Waits until the end is proved and the output acknowledged, or no gateway's any more, then forgets the run.
+/// Waits until the end is proved and the output acknowledged, then forgets the run.
 ///
 /// The agent dies before the run is forgotten: the next one delivers both again. After: the next one removes the files.
 pub(super) async fn deliver(shared: Arc<Shared>, run: Arc<Run>, proved: oneshot::Receiver<()>) {
     let delivered = async {
-        proved.await.ok()?;
-        tokio::select! {
-            biased;
-            () = run.progress.is_kept() => {
-                let standing = run.progress.watch();
-                let standing = standing.borrow();
-                Some((standing.durable, standing.kept))
-            }
-            // It has none any more.
-            () = left::leave(&shared, &run) => Some((0, 0)),
-        }
+        let proved = proved.await.is_ok();
+        run.progress.is_kept().await;
+        proved
     };
-    let (bytes, kept) = tokio::select! {
+    tokio::select! {
         biased;
         () = shared.stop.cancelled() => return,
-        delivered = delivered => match delivered {
-            Some(delivered) => delivered,
-            None => return,
-        },
+        proved = delivered => if !proved { return },
+    }
+    let (bytes, kept) = {
+        let standing = run.progress.watch();
+        let standing = standing.borrow();
+        (standing.durable, standing.kept)
     };
     while let Err(error) = shared.recorder.forget_run(run.order, bytes, kept).await {
         tracing::warn!(order = %run.order, "a run is not forgotten yet: {error}");

@@ -8,12 +8,10 @@
 //! | `process` | the running script: its time, its grant, its end |
 //! | `output` | what it writes, into a file of a limited size |
 //! | `upload` | how far that file is at the gateway |
-//! | `left` | what becomes of it when the gateway does not know the run |
 //!
 //! Not here: what the marks mean (`belay_agent_rules::run_ledger`), statements (`recorder`), streams (`quic`), files (`state`).
 
 mod carry;
-mod left;
 mod offered;
 mod output;
 mod process;

@@ -2,7 +2,6 @@
 
 pub(crate) mod bench;
 mod crashes;
-mod left;
 mod scripts;
 mod secrets;
 mod verdicts;

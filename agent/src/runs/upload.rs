@@ -20,8 +20,6 @@ pub(crate) struct Standing {
     pub(crate) kept: u64,
     /// How often the gateway said so: a stream that it stopped is begun anew at its next word.
     pub(crate) said: u64,
-    /// Whether the gateway says that it does not know the run.
-    pub(crate) unknown: bool,
     /// Whether the run is forgotten: nothing is to be sent any more.
     pub(crate) forgotten: bool,
 }
@@ -65,15 +63,9 @@ impl Progress {
         }
         self.0.send_modify(|standing| {
             standing.kept = standing.kept.max(offset);
-            standing.unknown = false;
             standing.said = standing.said.wrapping_add(1);
         });
         Ok(())
-    }
-
-    /// The gateway does not know the run, and so keeps nothing of it.
-    pub(crate) fn unknown(&self) {
-        self.0.send_modify(|standing| standing.unknown = true);
     }
 
     /// Waits until the gateway keeps all of the whole file.

@@ -3,8 +3,6 @@
 //! One directory a run, named by its order. Which of them count is known by the journal (`outbox`): they are written before the
 //! note that needs them, and removed after the line that forgets the run. Not here: what the bytes mean.
 
-mod left;
-
 use super::files::{self, Broken, StateDir};
 use crate::limits::{RUN_BLOCK_BYTES, STATE_FILE_BYTES_MAX};
 use belay_certs::{
@@ -25,8 +23,6 @@ use std::{
 const SINCE: &str = "since";
 /// The directory of all runs.
 const RUNS: &str = "runs";
-/// The directory of outputs that no gateway takes.
-const LEFT: &str = "left";
 /// What the run wrote.
 const OUTPUT: &str = "output";
 
@@ -62,8 +58,6 @@ struct Place {
 #[derive(Debug, Clone)]
 pub(crate) struct RunFiles {
     root: PathBuf,
-    /// Outputs that are no run's any more.
-    left: PathBuf,
 }
 
 impl RunFiles {
@@ -71,7 +65,7 @@ impl RunFiles {
     pub(crate) fn open(dir: &StateDir) -> Result<Self, Broken> {
         let root = dir.at(RUNS);
         files::make_directory(&root)?;
-        Ok(Self { root, left: dir.at(LEFT) })
+        Ok(Self { root })
     }
 
     /// Keeps an offer, and an empty output beside it, durably.

@@ -25,10 +25,15 @@ impl Charset {
         self.shifted = shifted;
     }
 
+    /// Whether letters are lines now.
+    pub(super) fn draws_any(self) -> bool {
+        let [g0, g1] = self.drawing;
+        if self.shifted { g1 } else { g0 }
+    }
+
     /// What this character draws.
     pub(super) fn draws(self, c: char) -> char {
-        let [g0, g1] = self.drawing;
-        if !(if self.shifted { g1 } else { g0 }) {
+        if !self.draws_any() {
             return c;
         }
         match c {

@@ -30,12 +30,27 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// What it shows, character by character.
-    pub(super) fn chars(&self) -> impl Iterator<Item = char> {
-        self.cells
-            .iter()
-            .filter(|cell| cell.base != HALF || !cell.marks.is_empty())
-            .flat_map(|cell| (cell.base != HALF).then_some(cell.base).into_iter().chain(cell.marks.iter().copied()))
+    /// Tells what it shows, character by character.
+    pub(super) fn each_char(&self, mut tell: impl FnMut(char)) {
+        for cell in &self.cells {
+            if cell.base != HALF {
+                tell(cell.base);
+            }
+            cell.marks.iter().copied().for_each(&mut tell);
+        }
+    }
+
+    /// Writes plain letters, a column each, from `x` on, where nothing stands yet.
+    fn append(&mut self, x: usize, plain: &str, now_ms: u64) {
+        self.cells.resize(x, BLANK);
+        self.cells.extend(plain.chars().map(|base| Cell { base, marks: Vec::new() }));
+        self.touched_ms = now_ms;
+    }
+
+    /// An empty row in the place of this one, for the next that is written.
+    fn wipe(&mut self) {
+        self.cells.clear();
+        (self.wrapped, self.touched_ms) = (false, 0);
     }
 
     fn is_blank(&self) -> bool {
@@ -152,6 +167,32 @@ impl Grid {
         self.x = if self.wrap_next { self.cols.saturating_sub(1) } else { end };
     }
 
+    /// [`Grid::put`] for printable ASCII: a piece at a time where nothing stands yet, as almost all output comes.
+    pub(super) fn put_plain(&mut self, plain: &str, wraps: bool, now_ms: u64, out: &mut Leaving) {
+        let mut rest = plain;
+        while let Some(first) = rest.chars().next() {
+            let room = if self.wrap_next { 0 } else { self.cols.saturating_sub(self.x) };
+            let piece = match self.rows.get_mut(self.y) {
+                Some(row) if room > 0 && row.cells.len() <= self.x => {
+                    let (piece, _) = rest.split_at(rest.len().min(room));
+                    row.append(self.x, piece, now_ms);
+                    self.x += piece.len();
+                    if self.x == self.cols {
+                        row.wrapped = false;
+                        self.wrap_next = true;
+                        self.x = self.cols.saturating_sub(1);
+                    }
+                    piece.len()
+                }
+                _ => {
+                    self.put(first, 1, wraps, now_ms, out);
+                    1
+                }
+            };
+            rest = rest.get(piece..).unwrap_or_default();
+        }
+    }
+
     fn mark(&mut self, c: char, now_ms: u64) {
         let last = if self.wrap_next { self.x } else { self.x.saturating_sub(1) };
         let Some(row) = self.rows.get_mut(self.y) else { return };
@@ -221,10 +262,10 @@ impl Grid {
             out.end();
         }
         for _ in 0..count.min(self.region.end - top) {
-            if let Some(row) = self.rows.remove(top) {
-                out.row(&row);
-            }
-            self.rows.insert(self.region.end - 1, Row::default());
+            let mut row = self.rows.remove(top).unwrap_or_default();
+            out.row(&row);
+            row.wipe();
+            self.rows.insert(self.region.end - 1, row);
         }
     }
 

@@ -27,14 +27,14 @@ impl Leaving {
     /// A row scrolled away, was erased or is left behind; what it goes on with comes next.
     pub(super) fn row(&mut self, row: &Row) {
         self.at_ms = self.at_ms.max(row.touched_ms);
-        for c in row.chars() {
+        row.each_char(|c| {
             // A character takes at most 11 bytes as `\u{10ffff}` does.
             if self.text.len() + 11 > SCREEN_LINE_BYTES_MAX {
                 self.end();
                 self.at_ms = row.touched_ms;
             }
             push(&mut self.text, c);
-        }
+        });
         if !row.wrapped {
             self.end();
         }
@@ -42,8 +42,11 @@ impl Leaving {
 
     /// What went on in a row that never comes ends here.
     pub(super) fn end(&mut self) {
-        let text = std::mem::take(&mut self.text);
-        self.keep(self.at_ms, text);
+        let text = self.text.trim_end_matches(' ');
+        if !text.is_empty() {
+            self.lines.push(Line { at_ms: self.at_ms, text: text.to_owned() });
+        }
+        self.text.clear();
         self.at_ms = 0;
     }
 
@@ -58,12 +61,5 @@ impl Leaving {
     /// The finished lines.
     pub(super) fn take(&mut self) -> Vec<Line> {
         std::mem::take(&mut self.lines)
-    }
-
-    fn keep(&mut self, at_ms: u64, mut text: String) {
-        text.truncate(text.trim_end_matches(' ').len());
-        if !text.is_empty() {
-            self.lines.push(Line { at_ms, text });
-        }
     }
 }

@@ -12,6 +12,8 @@ use std::fmt;
 use unicode_width::UnicodeWidthChar;
 use vte::{Params, Parser, Perform};
 
+/// Begins a sequence.
+const ESC: char = '\x1b';
 /// Columns from one tab stop to the next.
 const TAB: usize = 8;
 /// Least size: a wide character fits, and there is a row to scroll to.
@@ -51,6 +53,7 @@ impl Lines {
             inserts: false,
             returns: false,
             last: ' ',
+            between: true,
             now_ms: 0,
             out: Leaving::default(),
         };
@@ -67,7 +70,19 @@ impl Lines {
     pub fn feed(&mut self, at_ms: u64, bytes: &[u8]) -> Vec<Line> {
         self.terminal.now_ms = at_ms;
         let text = self.whole.feed(bytes);
-        self.parser.advance(&mut self.terminal, text.as_bytes());
+        let mut rest = text.as_str();
+        while !rest.is_empty() {
+            let read = if self.terminal.between {
+                let plain = rest.find(ESC).unwrap_or(rest.len());
+                self.terminal.write(rest.get(..plain).unwrap_or_default());
+                self.terminal.between = plain == rest.len();
+                plain
+            } else {
+                // Ends behind a sequence, or with the text.
+                self.parser.advance_until_terminated(&mut self.terminal, rest.as_bytes())
+            };
+            rest = rest.get(read..).unwrap_or_default();
+        }
         self.terminal.out.take()
     }
 
@@ -114,6 +129,8 @@ struct Terminal {
     returns: bool,
     /// The last character written, for REP.
     last: char,
+    /// The parser is between two sequences for certain: what comes next is text, which need not go through it.
+    between: bool,
     /// The moment of what is being fed, in milliseconds since the session's start.
     now_ms: u64,
     /// Where finished rows go.
@@ -124,6 +141,30 @@ impl Terminal {
     /// The screen in use, and where its rows go.
     fn screen(&mut self) -> (&mut Grid, &mut Leaving) {
         (self.alternate.as_mut().unwrap_or(&mut self.main), &mut self.out)
+    }
+
+    /// Text without [`ESC`] between two sequences, as the parser would cut it.
+    fn write(&mut self, text: &str) {
+        let mut rest = text;
+        while !rest.is_empty() {
+            let plain = rest.bytes().position(|byte| !matches!(byte, b' '..=b'~')).unwrap_or(rest.len());
+            let (run, other) = rest.split_at(plain);
+            if self.inserts || self.charset.draws_any() {
+                run.chars().for_each(|c| self.print(c));
+            } else if let Some(last) = run.chars().next_back() {
+                let (wraps, now_ms) = (self.wraps, self.now_ms);
+                let (grid, out) = self.screen();
+                grid.put_plain(run, wraps, now_ms, out);
+                self.last = last;
+            }
+            let mut characters = other.chars();
+            match characters.next() {
+                Some(c @ ('\0'..='\x1f' | '\u{80}'..='\u{9f}')) => self.execute(c as u8),
+                Some(c) => self.print(c),
+                None => {}
+            }
+            rest = characters.as_str();
+        }
     }
 
     fn enter_alternate(&mut self) {
@@ -277,7 +318,14 @@ impl Perform for Terminal {
         }
     }
 
+    fn terminated(&self) -> bool {
+        self.between
+    }
+
+    // Behind this sequence, the next one and an OSC's bell there is text again. What else ends a sequence may have text or
+    // the beginning of another behind it when it is told: the parser goes on until one of these three.
     fn csi_dispatch(&mut self, params: &Params, intermediates: &[u8], ignore: bool, action: char) {
+        self.between = true;
         if ignore {
             return;
         }
@@ -297,7 +345,12 @@ impl Perform for Terminal {
         }
     }
 
+    fn osc_dispatch(&mut self, _params: &[&[u8]], bell: bool) {
+        self.between = bell;
+    }
+
     fn esc_dispatch(&mut self, intermediates: &[u8], ignore: bool, byte: u8) {
+        self.between = true;
         if ignore {
             return;
         }
@@ -316,6 +369,85 @@ impl Perform for Terminal {
             b'M' => grid.reverse_feed(out),
             b'c' => self.reset(),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PIECES: &[&str] = &[
+        "plain text, some of it, which is longer than a row of this terminal",
+        "x",
+        "\r\n",
+        "\n",
+        "\r",
+        "\t",
+        "\x08",
+        "\x08 \x08",
+        "東京",
+        "u\u{308}",
+        "\u{200b}",
+        "\u{85}",
+        "\x7f",
+        "\x18",
+        "\0",
+        "\x1b[2J",
+        "\x1b[H",
+        "\x1b[5;3H",
+        "\x1b[31m",
+        "\x1b[K",
+        "\x1b[?7l",
+        "\x1b[?7h",
+        "\x1b[4h",
+        "\x1b[4l",
+        "\x1b[?1049h",
+        "\x1b[?1049l",
+        "\x1b[2;5r",
+        "\x1b[3@",
+        "\x1b[2P",
+        "\x1b[9b",
+        "\x1bM",
+        "\x1bc",
+        "\x1b(0",
+        "\x1b(B",
+        "\x0e",
+        "\x0f",
+        "\x1b]0;a title\x07",
+        "\x1b]0;a title\x1b\\",
+        "\x1b]0;cut\x18",
+        "\x1bPq\x1b\\",
+        "\x1bPq\u{9c}",
+        "\x1b_x\x1b\\",
+        "\x1b[1;2;",
+        "\x1b[<1x",
+        "\x1b[\x1b[m",
+        "\x1b",
+        "\x1b\x18",
+        "\x1b[:1?x",
+    ];
+
+    /// SplitMix64.
+    fn next(state: &mut u64) -> usize {
+        *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (z ^ (z >> 27)) as usize
+    }
+
+    #[test]
+    fn text_between_sequences_is_what_the_parser_would_have_made_of_it() {
+        for seed in 0..2_000 {
+            let mut state = seed;
+            let (mut ours, mut parsed) = (Lines::new(20, 6), Lines::new(20, 6));
+            for at_ms in 0..30 {
+                let piece = PIECES[next(&mut state) % PIECES.len()];
+                let found = ours.feed(at_ms * 400, piece.as_bytes());
+                parsed.terminal.now_ms = at_ms * 400;
+                parsed.parser.advance(&mut parsed.terminal, piece.as_bytes());
+                assert_eq!(found, parsed.terminal.out.take(), "seed {seed}, {piece:?}");
+            }
+            assert_eq!(ours.finish(), parsed.finish(), "seed {seed}");
         }
     }
 }

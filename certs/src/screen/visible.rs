@@ -25,7 +25,9 @@ pub fn visible(text: &str) -> Cow<'_, str> {
 
 /// Appends one character as [`visible`] shows it.
 pub(super) fn push(out: &mut String, c: char) {
-    if deceives(c) {
+    if matches!(c, ' '..='~') {
+        out.push(c);
+    } else if deceives(c) {
         out.extend(c.escape_unicode());
     } else {
         out.push(c);

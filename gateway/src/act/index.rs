@@ -8,12 +8,16 @@ use crate::{
     store::{Broken, Index, IndexError, Indexed, IndexedSession, RecordingRow, TenantStore},
 };
 use belay_certs::{
-    TenantName, Timestamp,
+    Id, Invalid, TenantName, Timestamp,
     recording::{
         Chain, blob,
         cast::{EventKind, Header, Reader},
     },
-    screen::{Line, Lines, visible},
+    screen::{
+        Line, Lines,
+        pages::{Page, Pages},
+        visible,
+    },
 };
 use belay_rules::RecordingState;
 use std::{
@@ -80,7 +84,7 @@ pub(crate) async fn catch_up(
             Ok(waiting)
         }
         Err(IndexError::Damaged(why)) => {
-            tracing::warn!(%tenant, "the index is damaged and is made anew: {why}");
+            tracing::warn!(%tenant, "the index is made anew, and searches find more and more meanwhile: {why}");
             gateway.store.forget_index(tenant)?;
             *known = None;
             let (waiting, until) = pass(gateway, &store, None, within).await?;
@@ -133,6 +137,7 @@ async fn pass(
             index.forget(gone).await?;
         }
     }
+    index.keep().await?;
     index.close().await;
     Ok((waiting, if waiting == 0 { Some(until) } else { known }))
 }
@@ -155,72 +160,131 @@ async fn add(
         started: session.started,
         chunks: recording.kept.chunks,
     };
+    // What was added before this one is kept if this one cannot be read.
+    let mut first = match read(gateway, store, recording, Shown::begin(recording)).await {
+        Ok(read) => read,
+        Err(broken) => {
+            index.keep().await?;
+            return Err(broken.into());
+        }
+    };
     let mut adding = index.add(indexed).await?;
-    let (mut chain, mut shown) = (Chain::new(name.session), Some(Shown::default()));
-    'chunks: while chain.chunks() < recording.kept.chunks {
-        let notes = store.chunks(name, chain.chunks()).await?;
-        if notes.is_empty() {
-            break;
-        }
-        for note in notes {
-            let bytes = gateway.store.blob(name, note.number, false).await?.unwrap_or_default();
-            let Some(mut reading) = shown.take() else { break 'chunks };
-            if let Err(error) = chain.take(&note.note, &bytes) {
-                tracing::warn!(session = %name.session, "a recording is indexed up to where it is altered: {error}");
-                break 'chunks;
+    loop {
+        let Step { pages, rest } = first;
+        // The next chunks are read while the pages of these are written.
+        let next = async {
+            match rest {
+                Some(shown) => Ok(Some(read(gateway, store, recording, shown).await?)),
+                None => Ok(None),
             }
-            let read = tokio::task::spawn_blocking(move || reading.read(&bytes).map(|lines| (reading, lines))).await;
-            match read.map_err(|error| Broken::new(error.to_string()))? {
-                Ok((reading, lines)) => {
-                    for line in lines {
-                        adding.line(line.at_ms, &line.text).await?;
-                    }
-                    shown = Some(reading);
-                }
-                Err(error) => {
-                    tracing::warn!(session = %name.session, "a recording is indexed up to where it reads: {error}");
-                    break 'chunks;
-                }
+        };
+        let write = async {
+            for page in pages {
+                adding.page(page).await?;
             }
+            Ok::<(), IndexError>(())
+        };
+        let (next, written): (Result<_, Broken>, _) = tokio::join!(next, write);
+        written?;
+        match next? {
+            Some(next) => first = next,
+            None => break,
         }
-    }
-    for line in shown.map(Shown::finish).unwrap_or_default() {
-        adding.line(line.at_ms, &line.text).await?;
     }
     adding.finish().await
 }
 
+/// Some of a recording, read.
+struct Step {
+    /// Its pages.
+    pages: Vec<Page>,
+    /// What the rest is read with; none at the end, or where it does not read.
+    rest: Option<Box<Shown>>,
+}
+
+/// Reads the next chunks of a recording.
+async fn read(
+    gateway: &Gateway,
+    store: &TenantStore,
+    recording: &RecordingRow,
+    mut shown: Box<Shown>,
+) -> Result<Step, Broken> {
+    let name = &recording.name;
+    let mut blobs = Vec::new();
+    for note in store.chunks(name, shown.chain.chunks()).await?.into_iter().take(limits::INDEX_CHUNKS) {
+        let bytes = gateway.store.blob(name, note.number, false).await?.unwrap_or_default();
+        blobs.push((note.note, bytes));
+    }
+    let chunks = recording.kept.chunks;
+    let read = tokio::task::spawn_blocking(move || {
+        let (mut pages, mut good) = (Vec::new(), !blobs.is_empty());
+        for (note, bytes) in blobs {
+            if let Err(error) = shown.read(&note, &bytes, &mut pages) {
+                let session = shown.session;
+                tracing::warn!(%session, "a recording is indexed up to where it is altered or does not read: {error}");
+                good = false;
+                break;
+            }
+        }
+        if good && shown.chain.chunks() < chunks {
+            return Ok(Step { pages, rest: Some(shown) });
+        }
+        shown.finish(&mut pages)?;
+        Ok::<Step, Invalid>(Step { pages, rest: None })
+    });
+    let read = read.await.map_err(|error| Broken::new(error.to_string()))?;
+    read.map_err(|invalid| Broken::new(invalid.sentence))
+}
+
 /// A recording being read: what its terminal showed, and what was typed.
-#[derive(Debug, Default)]
 struct Shown {
+    session: Id,
+    /// The chunks so far, checked.
+    chain: Chain,
     reader: Reader,
     /// The terminal, once the header said how large it is.
     screen: Option<Lines>,
     /// What was typed since the last line end, and when that began.
     typed: Vec<u8>,
     typed_ms: u64,
+    /// Lines on their way into the index.
+    pages: Pages,
 }
 
 impl Shown {
-    /// The lines that finish with a chunk.
-    fn read(&mut self, bytes: &[u8]) -> Result<Vec<Line>, belay_certs::Invalid> {
-        let text = blob::open(bytes, None)?;
-        let events = self.reader.read(&text)?;
-        let mut lines = Vec::new();
-        for event in events {
+    /// Before the first chunk.
+    fn begin(recording: &RecordingRow) -> Box<Self> {
+        let session = recording.name.session;
+        let (chain, reader, pages) = (Chain::new(session), Reader::default(), Pages::default());
+        Box::new(Self { session, chain, reader, screen: None, typed: Vec::new(), typed_ms: 0, pages })
+    }
+
+    /// Reads one chunk: the pages that are full with it.
+    fn read(&mut self, note: &str, blob: &[u8], pages: &mut Vec<Page>) -> Result<(), Invalid> {
+        self.chain.take(note, blob)?;
+        let text = blob::open(blob, None)?;
+        for event in self.reader.read(&text)? {
             let at_ms = event.at / 1_000;
+            let mut lines = Vec::new();
             match event.kind {
-                EventKind::Output(bytes) => lines.extend(self.screen().feed(at_ms, &bytes)),
+                EventKind::Output(bytes) => lines = self.screen().feed(at_ms, &bytes),
                 EventKind::Resize { columns, rows } => {
                     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-                    lines.extend(self.screen().resize(at_ms, size(columns), size(rows)));
+                    lines = self.screen().resize(at_ms, size(columns), size(rows));
                 }
                 EventKind::Input(bytes) => self.take_typed(at_ms, &bytes, &mut lines),
                 EventKind::Marker(text) => lines.push(Line { at_ms, text: visible(&text).into_owned() }),
             }
+            self.keep(&lines, pages)?;
         }
-        lines.retain(|line| !line.text.trim().is_empty());
-        Ok(lines)
+        Ok(())
+    }
+
+    fn keep(&mut self, lines: &[Line], pages: &mut Vec<Page>) -> Result<(), Invalid> {
+        for line in lines.iter().filter(|line| !line.text.trim().is_empty()) {
+            pages.extend(self.pages.add(line)?);
+        }
+        Ok(())
     }
 
     fn screen(&mut self) -> &mut Lines {
@@ -250,10 +314,11 @@ impl Shown {
     }
 
     /// What is left when the session is over.
-    fn finish(mut self) -> Vec<Line> {
+    fn finish(mut self: Box<Self>, pages: &mut Vec<Page>) -> Result<(), Invalid> {
         let mut lines: Vec<Line> = self.typed_line().into_iter().collect();
-        lines.extend(self.screen.map(Lines::finish).unwrap_or_default());
-        lines.retain(|line| !line.text.trim().is_empty());
-        lines
+        lines.extend(self.screen.take().map(Lines::finish).unwrap_or_default());
+        self.keep(&lines, pages)?;
+        pages.extend(self.pages.finish()?);
+        Ok(())
     }
 }

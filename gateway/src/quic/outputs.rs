@@ -16,9 +16,7 @@ use crate::{
 use belay_certs::Id;
 use belay_protocol::{
     CloseCode, GatewayPhase, Message, OutputBegun, OutputKept, RecordingBegun, ToAgent, decode_frame,
-    run::RUN_UNKNOWN_CODE,
 };
-use belay_rules::Refusal;
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use quinn::{Connection, RecvStream, VarInt};
 
@@ -63,12 +61,9 @@ async fn take(link: &Link, stream: RecvStream) -> Result<(), Ending> {
     loop {
         let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         // Also with nothing in it: the device hears what is there.
-        let kept = match keep(link, order, offset, &bytes).await {
-            Ok(kept) => kept,
-            Err(code) => {
-                let _ = stream.stop(VarInt::from_u32(code));
-                return Ok(());
-            }
+        let Some(kept) = keep(link, order, offset, &bytes).await else {
+            let _ = stream.stop(VarInt::from_u32(CloseCode::OutOfPhase.code()));
+            return Ok(());
         };
         link.send(ToAgent::OutputKept(OutputKept { order: order.0, offset: kept })).await?;
         offset = offset.saturating_add(length);
@@ -84,20 +79,17 @@ async fn take(link: &Link, stream: RecvStream) -> Result<(), Ending> {
     }
 }
 
-/// How much of the output is durable with this piece; or, when it is not wanted, with which code its stream is stopped. While the store fails it is tried again:
+/// How much of the output is durable with this piece; `None` when it is not wanted. While the store fails it is tried again:
 /// the device waits meanwhile, held by flow control.
-async fn keep(link: &Link, job: Id, offset: u64, bytes: &[u8]) -> Result<u64, u32> {
+async fn keep(link: &Link, job: Id, offset: u64, bytes: &[u8]) -> Option<u64> {
     loop {
         let address = link.gateway.presence.called(link.join).unwrap_or_else(|| link.address.clone());
         let piece = Piece { tenant: address.tenant, device: address.device, job, offset, bytes: bytes.to_vec() };
         match link.gateway.store.keep(piece).await {
-            Ok(kept) => return Ok(kept),
+            Ok(kept) => return Some(kept),
             Err(RecordError::Refused(refusal)) => {
                 tracing::debug!(join = %link.join, "an output is not kept: {refusal}");
-                return Err(match refusal {
-                    Refusal::JobUnknown(_) | Refusal::RunUnknown(_) => RUN_UNKNOWN_CODE,
-                    _ => CloseCode::OutOfPhase.code(),
-                });
+                return None;
             }
             Err(RecordError::Broken(why)) => {
                 tracing::error!(join = %link.join, "an output was not kept: {why}");

@@ -57,8 +57,10 @@ pub const CHUNKS_READ_MAX: i64 = 256;
 pub(super) const RECORDINGS_DUE_MAX: i64 = 256;
 /// Recordings of one tenant that its index holds: the rest is not found until some are deleted.
 pub(super) const INDEXED_READ_MAX: i64 = 1_000_000;
-/// Lines of one recording that its index holds: a gigabyte of them. Below 2^32, for they are numbered so.
-pub(super) const INDEXED_LINES_MAX: i64 = 16_000_000;
+/// Pages of one recording that its index holds: a gigabyte of text. Below 2^24, for they are numbered so.
+pub(super) const INDEXED_PAGES_MAX: i64 = 65_536;
+/// Words that are added to an index in one transaction, in bytes: as many as SQLite holds in memory before it writes them.
+pub(super) const INDEX_BATCH_BYTES: usize = 32 << 20;
 /// Sessions whose chunks are written at the same time: each waits for its disk, and more than a disk takes at once wait all
 /// the same.
 pub(super) const OBJECT_TURNS: usize = 256;

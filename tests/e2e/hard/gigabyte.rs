@@ -21,9 +21,9 @@ use std::{
 const MIB: u64 = 12;
 const MIB_LONG: u64 = 1 << 10;
 /// What each program may take more than before, in KiB: its queues, windows and a few chunks, however long the recording is.
-const GROWTH_KIB_MAX: u64 = 96 << 10;
+const GROWTH_KIB_MAX: u64 = 48 << 10;
 /// What `belay` may take in all, in KiB.
-const BELAY_KIB_MAX: u64 = 128 << 10;
+const BELAY_KIB_MAX: u64 = 64 << 10;
 /// Moving a gigabyte, beside other tests.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 

@@ -1,7 +1,6 @@
 //! What is there after a crash or a failed write: the offer whole or not at all, of the output what was synced.
 
 use super::*;
-use crate::limits::OUTPUTS_LEFT_BYTES_MAX;
 
 fn state() -> (tempfile::TempDir, StateDir, RunFiles) {
     let keep = tempfile::tempdir().unwrap();
@@ -46,37 +45,6 @@ fn an_offer_that_cannot_be_written_is_not_kept() {
     // Writing to /dev/full fails as on a full disk.
     std::os::unix::fs::symlink("/dev/full", dir.at("runs").join(TWO.to_string()).join("runbook.new")).unwrap();
     assert!(files.keep(TWO, &kept()).is_err());
-}
-
-#[test]
-fn an_output_that_cannot_be_left_stays_its_runs() {
-    let (_keep, dir, files) = state();
-    files.keep(ONE, &kept()).unwrap();
-    fs::write(dir.at("left"), b"in the way").unwrap();
-    assert!(files.leave(ONE).unwrap_err().to_string().contains("cannot be moved"));
-    fs::remove_file(dir.at("left")).unwrap();
-    fs::create_dir(dir.at("left")).unwrap();
-    let full = File::create(dir.at("left/other")).unwrap();
-    full.set_len(OUTPUTS_LEFT_BYTES_MAX).unwrap();
-    files.output(ONE).unwrap().append(0, b"0 o YQ==\n").unwrap();
-    assert!(files.leave(ONE).unwrap_err().to_string().contains("the most it may"));
-    assert_eq!(files.output(ONE).unwrap().read().unwrap(), b"0 o YQ==\n");
-    full.set_len(OUTPUTS_LEFT_BYTES_MAX - 9).unwrap();
-    assert_eq!(fs::read(files.leave(ONE).unwrap()).unwrap(), b"0 o YQ==\n");
-}
-
-#[test]
-fn an_output_that_was_left_is_there_also_when_that_is_asked_again() {
-    let (_keep, dir, files) = state();
-    files.keep(ONE, &kept()).unwrap();
-    files.output(ONE).unwrap().append(0, b"0 o YQ==\n").unwrap();
-    let path = files.leave(ONE).unwrap();
-    // As after a crash before its answer.
-    assert_eq!((files.is_left(ONE), files.is_left(TWO), files.leave(ONE).unwrap()), (true, false, path.clone()));
-    assert_eq!(path, dir.at("left").join(ONE.to_string()));
-    files.remove(ONE);
-    assert_eq!(fs::read(path).unwrap(), b"0 o YQ==\n");
-    assert_eq!(files.held_bytes(), 0);
 }
 
 #[test]

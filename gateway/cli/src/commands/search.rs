@@ -23,7 +23,7 @@ use belay_certs::{
         blob::Identities,
         cast::{EventKind, Header, Reader},
     },
-    screen::{Line, Lines},
+    screen::{Line, Lines, pages::Phrase, visible},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ const LINES_MAX: usize = 1_000_000;
 /// `belay search`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What was shown: any part of a line
+    /// What was shown: words of a line, next to each other; capitals and accents do not matter
     text: String,
     /// Only sessions of this tenant
     #[arg(long)]
@@ -104,15 +104,14 @@ struct Kept {
 /// # Errors
 /// A gateway cannot be asked; what the others have is shown.
 pub fn run(home: &Home, args: &Args) -> Outcome {
-    if args.text.is_empty() {
-        return Err(usage("what is to be found? give a part of a line"));
-    }
+    let words = Phrase::new(&args.text).map_err(|invalid| usage(invalid.sentence))?;
+    let words = words.ok_or_else(|| usage("there is no word to look for: give one with a letter or a digit"))?;
     let limit = args.limit.min(FOUND_MAX);
     let trusted = Trusted::load(home)?;
     let mut found = Vec::new();
     let mut outcome = Ok(());
     for gateway in trusted.gateways(home)? {
-        match of_gateway(home, &trusted, args, &gateway, limit) {
+        match of_gateway(home, &trusted, (args, &words), &gateway, limit) {
             Ok(lines) => found.extend(lines),
             Err(failure) => outcome = Err(failure),
         }
@@ -130,7 +129,17 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     outcome
 }
 
-fn of_gateway(home: &Home, trusted: &Trusted, args: &Args, gateway: &Gateway<'_>, limit: usize) -> Outcome<Vec<Value>> {
+/// What was asked, and its words.
+type Asked<'a> = (&'a Args, &'a Phrase);
+
+fn of_gateway(
+    home: &Home,
+    trusted: &Trusted,
+    (args, words): Asked<'_>,
+    gateway: &Gateway<'_>,
+    limit: usize,
+) -> Outcome<Vec<Value>> {
+    let phrase = words;
     let filter = filter(args);
     let text = quoted(&args.text)?;
     let limit_word = limit.to_string();
@@ -144,7 +153,7 @@ fn of_gateway(home: &Home, trusted: &Trusted, args: &Args, gateway: &Gateway<'_>
         let sessions = ["sessions", "--json", "--limit", SESSIONS_MAX];
         let words: Vec<&str> = sessions.into_iter().chain(filter.iter().map(String::as_str)).collect();
         let rows: Vec<Value> = gateway.ask(&words)?;
-        found.extend(here(home, trusted, args, gateway, &rows, limit)?);
+        found.extend(here(home, trusted, (args, phrase), gateway, &rows, limit)?);
     }
     Ok(found)
 }
@@ -161,19 +170,40 @@ fn filter(args: &Args) -> Vec<String> {
     named.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
 }
 
-/// What is found in the recordings that the gateway may not read. One that cannot be had is told and left out.
+/// What is found in the recordings that the gateway may not read, in an index that is made anew if it is damaged.
 fn here(
     home: &Home,
     trusted: &Trusted,
-    args: &Args,
+    asked: Asked<'_>,
     gateway: &Gateway<'_>,
     rows: &[Value],
     limit: usize,
 ) -> Outcome<Vec<Value>> {
     let mut index = Index::open(home)?;
+    match look((home, &mut index), trusted, asked, gateway, rows, limit) {
+        Err(_) if index.is_damaged() => {
+            drop(index);
+            note("belay: the index of this home was damaged and is made anew");
+            Index::forget(home);
+            look((home, &mut Index::open(home)?), trusted, asked, gateway, rows, limit)
+        }
+        answer => answer,
+    }
+}
+
+/// One that cannot be had is told and left out.
+fn look(
+    (home, index): (&Home, &mut Index),
+    trusted: &Trusted,
+    (args, words): Asked<'_>,
+    gateway: &Gateway<'_>,
+    rows: &[Value],
+    limit: usize,
+) -> Outcome<Vec<Value>> {
     let mut keys: BTreeMap<TenantName, Option<Identities>> = BTreeMap::new();
     let (mut sessions, mut locked) = (BTreeMap::new(), BTreeSet::new());
-    for raw in rows {
+    // They come the newest first, and what is put in last is found first.
+    for raw in rows.iter().rev() {
         let Ok(Row { id, device, recording: Some(kept) }) = serde_json::from_value(raw.clone()) else { continue };
         if kept.readable || kept.state == "deleted" || kept.chunks == 0 {
             continue;
@@ -189,8 +219,11 @@ fn here(
             };
             let about = About::of(id, &device, kept.state);
             let taken = Case::of(home, trusted, gateway.clone(), about)
-                .and_then(|case| take_in(&mut index, &case, key, kept.chunks));
+                .and_then(|case| take_in(index, &case, key, kept.chunks));
             if let Err(failure) = taken {
+                if index.is_damaged() {
+                    return Err(failure);
+                }
                 note(&format!("belay: session {id} on {device} is left out: {}", failure.sentence()));
                 continue;
             }
@@ -204,7 +237,7 @@ fn here(
         ));
     }
     let ids: Vec<Id> = sessions.keys().copied().collect();
-    let lines = index.find(&args.text, &ids, limit)?;
+    let lines = index.find(words, &ids, limit)?;
     let shown = lines.into_iter().filter_map(|line| {
         let row = sessions.get(&line.session.parse::<Id>().ok()?)?;
         let field = |name: &str| row.get(name).cloned().unwrap_or(Value::Null);
@@ -243,7 +276,7 @@ fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, chunks: u64) ->
                 keep(match event.kind {
                     EventKind::Output(bytes) => terminal.feed(at_ms, &bytes),
                     EventKind::Resize { columns, rows } => terminal.resize(at_ms, columns as usize, rows as usize),
-                    EventKind::Marker(words) => vec![Line { at_ms, text: words }],
+                    EventKind::Marker(words) => vec![Line { at_ms, text: visible(&words).into_owned() }],
                     EventKind::Input(bytes) => typed(at_ms, &bytes),
                 })?;
             }

@@ -11,7 +11,7 @@ use crate::{
     limits,
     store::{Found, IndexError, TenantStore, Wanted},
 };
-use belay_certs::{Id, PersonRef, TenantName, Timestamp, policy::ActionKind};
+use belay_certs::{Id, PersonRef, TenantName, Timestamp, policy::ActionKind, screen::pages::Phrase};
 use belay_rules::event::Look;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -49,8 +49,10 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
     }
     let since = sought.since.map_or(Timestamp::from_micros(0), |since| since.before(call.now()));
     let limit = u32::try_from(sought.limit).unwrap_or(u32::MAX);
+    let words = Phrase::new(text).map_err(|invalid| Failure::Refused(invalid.sentence))?;
+    let nothing = "there is no word to look for: give one with a letter or a digit";
     let wanted = Wanted {
-        text: text.to_owned(),
+        words: words.ok_or_else(|| Failure::Refused(nothing.to_owned()))?,
         person: sought.person.clone(),
         device: sought.device.as_ref().map(|device| device.device.clone()),
         since,
@@ -102,7 +104,7 @@ async fn found(call: &Call<'_>, store: &TenantStore, wanted: &Wanted) -> Result<
             Ok(found) => return Ok(found),
             Err(IndexError::Broken(why)) => return Err(why.into()),
             Err(IndexError::Damaged(why)) => {
-                tracing::warn!(tenant = %store.name(), "the index is damaged and is made anew: {why}");
+                tracing::warn!(tenant = %store.name(), "the index is made anew: {why}");
                 call.gateway.indexes.make_anew(call.gateway, store.name()).await?;
                 catch_up(call.gateway, store.name(), limits::INDEX_WAIT).await?;
             }

@@ -3,7 +3,6 @@
 use super::*;
 use crate::runs::tests::bench::{Draft, GRANTS, end_of, grants, said};
 use belay_certs::{Id, statement::Body, time::SECOND};
-use belay_protocol::run::RUN_UNKNOWN_CODE;
 
 /// A machine that may run what alice orders, connected, with an order for it.
 async fn ready(lines: &str) -> (Bench, Line, Draft) {
@@ -135,24 +134,5 @@ async fn a_gateway_that_takes_no_output_keeps_only_that_run_waiting() {
     let order = small.order.id.0;
     line.say(ToAgent::OutputKept(OutputKept { order, offset: end.output_bytes })).await;
     run.progress.watch().wait_for(|at| at.kept == at.durable).await.unwrap();
-    bench.device.stop.cancel();
-}
-
-#[tokio::test]
-async fn a_gateway_that_does_not_know_a_run_says_so_with_the_code_of_its_stream() {
-    let (mut bench, mut line, draft) = ready("echo hello").await;
-    line.say(ToAgent::RunOffered(draft.signed())).await;
-    let made = line.statement().await;
-    bench.prove(&mut line, &made).await;
-    end_of(&line.statement().await);
-    let mut standing = bench.device.runs.all().remove(0).progress.watch();
-    let (begun, mut recv, _) = line.output().await;
-    recv.stop(RUN_UNKNOWN_CODE.into()).unwrap();
-    standing.wait_for(|at| at.unknown).await.unwrap();
-    // It was given the right database meanwhile.
-    line.say(ToAgent::OutputKept(OutputKept { order: begun.order, offset: 0 })).await;
-    standing.wait_for(|at| !at.unknown).await.unwrap();
-    let (again, ..) = line.output().await;
-    assert_eq!((again.order, again.offset), (begun.order, 0));
     bench.device.stop.cancel();
 }

@@ -6,21 +6,37 @@ use crate::{
     failure::{Outcome, While},
     home::Home,
 };
-use belay_certs::{Id, screen::Line};
-use rusqlite::{Connection, OpenFlags, params};
-use std::{fs, os::unix::fs::OpenOptionsExt, path::Path};
+use belay_certs::{
+    Id,
+    screen::{
+        Line,
+        pages::{Page, Pages, Phrase, words_of},
+    },
+};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use std::{cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
-/// Changes whenever the tables do: another number is another file's, and it is made anew.
-const FORMAT: i64 = 1;
-/// Characters of a text that can be looked up; of shorter ones every line is read.
-const TRIGRAM: usize = 3;
-/// The tables. A line is found by any three of its characters in a row.
+/// Changes whenever the tables do, or what a word is: another number is another file's, and it is made anew.
+const FORMAT: i64 = 2;
+/// The tables, as the gateway's index has them. A page's number is its session's times 2^24 and on.
 const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS session (id TEXT NOT NULL PRIMARY KEY, chunks INTEGER NOT NULL);
-    CREATE VIRTUAL TABLE IF NOT EXISTS line USING fts5(text, session UNINDEXED, at_ms UNINDEXED, tokenize = 'trigram');
-    CREATE TEMP TABLE wanted (id TEXT NOT NULL PRIMARY KEY);
-    PRAGMA user_version = 1;
+    PRAGMA journal_mode = WAL;
+    BEGIN IMMEDIATE;
+    CREATE TABLE IF NOT EXISTS session (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, chunks INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS page (id INTEGER PRIMARY KEY, lines BLOB NOT NULL);
+    CREATE VIRTUAL TABLE IF NOT EXISTS word USING fts5 (words, content = '', columnsize = 0, tokenize = 'ascii');
+    PRAGMA user_version = 2;
+    COMMIT;
 ";
+/// What is lost with a power cut is fetched again.
+const BEGUN: &str = "PRAGMA synchronous = NORMAL; CREATE TEMP TABLE wanted (id TEXT NOT NULL PRIMARY KEY)";
+const PAGES_BITS: u32 = 24;
+/// Pages of one session that are kept: a gigabyte of text. Below 2^24, for they are numbered so.
+const PAGES_MAX: i64 = 65_536;
+/// `CROSS JOIN` has SQLite begin with the words, and with those of what was put in last.
+const FIND: &str = "
+    SELECT p.id, p.lines FROM word w CROSS JOIN page p ON p.id = w.rowid WHERE w.word MATCH ?1
+    AND w.rowid >> 24 IN (SELECT n FROM session WHERE id IN (SELECT id FROM wanted)) ORDER BY w.rowid DESC";
 
 /// A line that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +50,11 @@ pub struct Found {
 }
 
 /// The index of one home.
-pub struct Index(Connection);
+pub struct Index {
+    connection: Connection,
+    /// SQLite found something that it never wrote.
+    damaged: Cell<bool>,
+}
 
 impl Index {
     /// Opens it; one that cannot be read is made anew.
@@ -42,30 +62,53 @@ impl Index {
     /// # Errors
     /// It cannot be written.
     pub fn open(home: &Home) -> Outcome<Self> {
-        let path = home.dir().join("search.db");
-        Self::try_open(&path).or_else(|_| {
-            for end in ["", "-wal", "-shm", "-journal"] {
-                let _ = fs::remove_file(path.with_extension(format!("db{end}")));
+        let opened = Self::try_open(home).or_else(|error| match error {
+            // Another `belay search` writes it: no reason to remove it.
+            rusqlite::Error::SqliteFailure(failure, _) if failure.code == ErrorCode::DatabaseBusy => Err(error),
+            _ => {
+                Self::forget(home);
+                Self::try_open(home)
             }
-            Self::try_open(&path).during(|| format!("cannot use {}", path.display()))
-        })
+        });
+        opened.during(|| format!("cannot use {}", path(home).display()))
     }
 
-    fn try_open(path: &Path) -> rusqlite::Result<Self> {
+    /// Removes it.
+    pub fn forget(home: &Home) {
+        for end in ["", "-wal", "-shm", "-journal"] {
+            let _ = fs::remove_file(path(home).with_extension(format!("db{end}")));
+        }
+    }
+
+    fn try_open(home: &Home) -> rusqlite::Result<Self> {
+        let path = path(home);
         // Decrypted text: made for nobody else before the first byte is in it.
-        let made = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        let made = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         made.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
-        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         if format != FORMAT && format != 0 {
             return Err(rusqlite::Error::InvalidQuery);
         }
-        connection.execute_batch(TABLES)?;
-        let whole: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-        if whole != "ok" {
-            return Err(rusqlite::Error::InvalidQuery);
+        if format == 0 {
+            connection.execute_batch(TABLES)?;
         }
-        Ok(Self(connection))
+        connection.execute_batch(BEGUN)?;
+        Ok(Self { connection, damaged: Cell::new(false) })
+    }
+
+    /// Whether something that failed did because the file is damaged: then it is to be made anew.
+    pub fn is_damaged(&self) -> bool {
+        self.damaged.get()
+    }
+
+    /// What SQLite answered, for a person.
+    fn said<T>(&self, answer: rusqlite::Result<T>, what: fn() -> String) -> Outcome<T> {
+        let code = answer.as_ref().err().and_then(rusqlite::Error::sqlite_error_code);
+        if matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+            self.damaged.set(true);
+        }
+        answer.during(what)
     }
 
     /// Whether these chunks of a session are in it already.
@@ -73,10 +116,11 @@ impl Index {
     /// # Errors
     /// It cannot be read.
     pub fn has(&self, session: &Id, chunks: u64) -> Outcome<bool> {
-        let query = "SELECT count(*) FROM session WHERE id = ?1 AND chunks = ?2";
-        let count =
-            self.0.query_row(query, params![session.to_string(), chunks.cast_signed()], |row| row.get::<_, i64>(0));
-        Ok(count.during(unread)? > 0)
+        let has = || {
+            let mut query = self.connection.prepare("SELECT count(*) FROM session WHERE id = ?1 AND chunks = ?2")?;
+            query.query_row(params![session.to_string(), chunks.cast_signed()], |row| row.get::<_, i64>(0))
+        };
+        Ok(self.said(has(), unread)? > 0)
     }
 
     /// Puts a session in, in place of what was there of it. `lines` writes each line; when it fails nothing is changed.
@@ -90,47 +134,100 @@ impl Index {
         lines: impl FnOnce(&mut dyn FnMut(Line) -> Outcome) -> Outcome,
     ) -> Outcome {
         let id = session.to_string();
-        let change = self.0.transaction().during(unwritten)?;
-        change.execute("DELETE FROM line WHERE session = ?1", [&id]).during(unwritten)?;
-        {
-            let mut insert =
-                change.prepare("INSERT INTO line (text, session, at_ms) VALUES (?1, ?2, ?3)").during(unwritten)?;
-            lines(&mut |line| {
-                insert.execute(params![line.text, id, line.at_ms.cast_signed()]).map(drop).during(unwritten)
-            })?;
-        }
+        let change = self.said(self.connection.unchecked_transaction(), unwritten)?;
+        self.remove(&id)?;
+        let next = "INSERT INTO session (id, chunks) VALUES (?1, ?2) RETURNING n";
         let row = params![id, chunks.cast_signed()];
-        change.execute("INSERT OR REPLACE INTO session (id, chunks) VALUES (?1, ?2)", row).during(unwritten)?;
-        change.commit().during(unwritten)
+        let n: i64 = self.said(change.query_row(next, row, |row| row.get(0)), unwritten)?;
+        let (mut pages, mut count) = (Pages::default(), 0);
+        let mut keep = |page: Page| -> Outcome {
+            if count < PAGES_MAX {
+                self.said(write(&change, (n << PAGES_BITS) + count, &page), unwritten)?;
+                count += 1;
+            }
+            Ok(())
+        };
+        lines(&mut |line| match pages.add(&line)? {
+            Some(page) => keep(page),
+            None => Ok(()),
+        })?;
+        if let Some(page) = pages.finish()? {
+            keep(page)?;
+        }
+        self.said(change.commit(), unwritten)
     }
 
-    /// The first `limit` lines of these sessions that hold `text`, capitals or not.
+    /// Removes a session, within the transaction that is open.
+    fn remove(&self, id: &str) -> Outcome {
+        let pages = || {
+            let mut query = self.connection.prepare(
+                "SELECT p.id, p.lines FROM session s JOIN page p ON p.id >= s.n << 24 AND p.id < (s.n + 1) << 24 \
+                 WHERE s.id = ?1",
+            )?;
+            let rows = query.query_map([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+            rows.collect::<rusqlite::Result<Vec<_>>>()
+        };
+        for (page, lines) in self.said(pages(), unread)? {
+            // A table without its words must be told which ones go.
+            let words = words_of(&lines)?;
+            let forget = "INSERT INTO word (word, rowid, words) VALUES ('delete', ?1, ?2)";
+            self.said(self.connection.execute(forget, params![page, words]), unwritten)?;
+            self.said(self.connection.execute("DELETE FROM page WHERE id = ?1", [page]), unwritten)?;
+        }
+        self.said(self.connection.execute("DELETE FROM session WHERE id = ?1", [id]), unwritten).map(drop)
+    }
+
+    /// `limit` lines of these sessions that hold the words, those of what was put in last first.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn find(&self, text: &str, sessions: &[Id], limit: usize) -> Outcome<Vec<Found>> {
-        self.0.execute("DELETE FROM wanted", []).during(unread)?;
-        let mut insert = self.0.prepare("INSERT OR IGNORE INTO wanted (id) VALUES (?1)").during(unread)?;
-        for session in sessions {
-            insert.execute([session.to_string()]).during(unread)?;
+    pub fn find(&self, phrase: &Phrase, sessions: &[Id], limit: usize) -> Outcome<Vec<Found>> {
+        self.said(self.want(sessions), unread)?;
+        let mut query = self.said(self.connection.prepare(FIND), unread)?;
+        let mut pages = self.said(query.query([phrase.query()]), unread)?;
+        let mut found: Vec<(i64, Line)> = Vec::new();
+        while found.len() < limit
+            && let Some(row) = self.said(pages.next(), unread)?
+        {
+            let (page, lines) =
+                self.said(row.get(0).and_then(|page: i64| Ok((page, row.get::<_, Vec<u8>>(1)?))), unread)?;
+            found.extend(phrase.lines(&lines)?.into_iter().rev().map(|line| (page >> PAGES_BITS, line)));
         }
-        let (condition, wanted) = if text.chars().count() >= TRIGRAM {
-            ("line MATCH ?1", format!("text : \"{}\"", text.replace('"', "\"\"")))
-        } else {
-            ("instr(lower(text), lower(?1)) > 0", text.to_owned())
+        found.truncate(limit);
+        let id = |n: i64| {
+            let mut query = self.connection.prepare("SELECT id FROM session WHERE n = ?1")?;
+            query.query_row([n], |row| row.get(0))
         };
-        let query = format!(
-            "SELECT session, at_ms, text FROM line WHERE {condition} AND session IN (SELECT id FROM wanted) \
-             ORDER BY session, at_ms LIMIT ?2"
-        );
-        let mut query = self.0.prepare(&query).during(unread)?;
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = query.query_map(params![wanted, limit], |row| {
-            let at_ms = row.get::<_, i64>(1)?.cast_unsigned();
-            Ok(Found { session: row.get(0)?, at_ms, text: row.get(2)? })
-        });
-        rows.and_then(|rows| rows.collect()).during(unread)
+        let named = |(n, line): (i64, Line)| {
+            Ok(Found { session: self.said(id(n), unread)?, at_ms: line.at_ms, text: line.text })
+        };
+        found.into_iter().map(named).collect()
     }
+
+    /// Says which sessions are meant.
+    fn want(&self, sessions: &[Id]) -> rusqlite::Result<()> {
+        let change = self.connection.unchecked_transaction()?;
+        change.execute("DELETE FROM wanted", [])?;
+        {
+            let mut insert = change.prepare("INSERT OR IGNORE INTO wanted (id) VALUES (?1)")?;
+            for session in sessions {
+                insert.execute([session.to_string()])?;
+            }
+        }
+        change.commit()
+    }
+}
+
+fn path(home: &Home) -> PathBuf {
+    home.dir().join("search.db")
+}
+
+fn write(change: &Connection, number: i64, page: &Page) -> rusqlite::Result<()> {
+    let row = params![number, page.packed];
+    change.prepare("INSERT INTO page (id, lines) VALUES (?1, ?2)")?.execute(row)?;
+    let row = params![number, page.words];
+    change.prepare("INSERT INTO word (rowid, words) VALUES (?1, ?2)")?.execute(row)?;
+    Ok(())
 }
 
 fn unread() -> String {
@@ -155,17 +252,18 @@ mod tests {
     }
 
     fn texts(index: &Index, text: &str, sessions: &[Id]) -> Vec<String> {
-        index.find(text, sessions, 10).unwrap().into_iter().map(|found| found.text).collect()
+        let phrase = Phrase::new(text).unwrap().unwrap();
+        index.find(&phrase, sessions, 10).unwrap().into_iter().map(|found| found.text).collect()
     }
 
     #[test]
-    fn any_part_of_a_line_is_found_in_the_sessions_that_are_meant() {
+    fn words_are_found_in_the_sessions_that_are_meant_the_last_put_in_first() {
         let (_dir, home) = testing::home();
         let (one, two) = (Id([1; 16]), Id([2; 16]));
         let mut index = Index::open(&home).unwrap();
         put(&mut index, &one, 3, &["cat /etc/shadow", "Zürich \"quoted\" 100%"]);
         put(&mut index, &two, 1, &["CAT /ETC/HOSTS", "x OR y NEAR z*"]);
-        assert_eq!(texts(&index, "cat /etc/", &[one, two]), ["cat /etc/shadow", "CAT /ETC/HOSTS"]);
+        assert_eq!(texts(&index, "cat /etc/", &[one, two]), ["CAT /ETC/HOSTS", "cat /etc/shadow"]);
         assert_eq!(texts(&index, "cat /etc/", &[two]), ["CAT /ETC/HOSTS"]);
         assert_eq!(texts(&index, "\"quoted\" 100%", &[one]), ["Zürich \"quoted\" 100%"]);
         assert_eq!(texts(&index, "OR y NEAR", &[one, two]), ["x OR y NEAR z*"]);
@@ -174,7 +272,8 @@ mod tests {
         assert!(index.has(&one, 3).unwrap() && !index.has(&one, 4).unwrap());
         put(&mut index, &one, 4, &["again"]);
         assert!(texts(&index, "shadow", &[one]).is_empty());
-        assert_eq!(index.find("c", &[one, two], 1).unwrap().len(), 1);
+        let phrase = Phrase::new("etc").unwrap().unwrap();
+        assert_eq!(index.find(&phrase, &[one, two], 1).unwrap().len(), 1);
     }
 
     #[test]
@@ -187,7 +286,15 @@ mod tests {
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(Index::open(&home).unwrap().has(&Id([1; 16]), 1).unwrap());
         fs::write(&path, vec![7; 10_000]).unwrap();
-        assert!(!Index::open(&home).unwrap().has(&Id([1; 16]), 1).unwrap());
+        let index = Index::open(&home).unwrap();
+        assert!(!index.has(&Id([1; 16]), 1).unwrap() && !index.is_damaged());
+        drop(index);
+        // Behind what is read when it is opened.
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4_096..].fill(7);
+        fs::write(&path, bytes).unwrap();
+        let index = Index::open(&home).unwrap();
+        assert!(index.has(&Id([1; 16]), 1).is_err() && index.is_damaged());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 

@@ -37,7 +37,8 @@ fn found(stage: &Stage, recorded: &Recorded, text: &str, key: Option<PathBuf>) -
     };
     let trusted = Trusted::load(&stage.home).unwrap();
     let gateway = trusted.gateways(&stage.home).unwrap().remove(0);
-    let lines = here(&stage.home, &trusted, &args, &gateway, &[row], 10).unwrap();
+    let words = Phrase::new(text).unwrap().unwrap();
+    let lines = here(&stage.home, &trusted, (&args, &words), &gateway, &[row], 10).unwrap();
     lines.iter().map(|line| (line["at_ms"].as_u64().unwrap(), cell(line, "line"))).collect()
 }
 
@@ -68,6 +69,7 @@ fn the_gateway_is_asked_in_its_words() {
     let asked = stage.asked();
     assert!(asked.contains("search 'load average' --limit 100 --json --tenant acme --since 7d"), "{asked}");
     assert_eq!(stage.status(&["search", ""]), 2);
+    assert_eq!(stage.status(&["search", "--", "--- ***"]), 2);
     assert_eq!(stage.status(&["search", "a\u{1b}b"]), 2);
 }
 
