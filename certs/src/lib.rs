@@ -23,6 +23,7 @@ pub mod recording;
 pub mod renewal;
 pub mod runbook;
 pub mod screen;
+pub mod secrets;
 pub mod sshsig;
 pub mod statement;
 pub mod time;

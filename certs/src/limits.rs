@@ -167,8 +167,18 @@ pub const TERM_BYTES_MAX: usize = 64;
 pub const ORDER_DEVICES_MAX: usize = 10_000;
 /// One line of an order's list of devices, in bytes: a name, a space and a serial, without the line end.
 pub const DEVICE_LINE_BYTES_MAX: usize = LABEL_BYTES_MAX + 1 + 20;
-/// An order's whole list, in bytes.
-pub const DEVICE_LIST_BYTES_MAX: usize = ORDER_DEVICES_MAX * (DEVICE_LINE_BYTES_MAX + 1);
+/// An order's whole list, in bytes: every device of the largest order with one token sealed for each; longer secrets reach fewer.
+pub const DEVICE_LIST_BYTES_MAX: usize = 8 << 20;
+/// The shortest secret, in bytes: what is shorter stands in an output by chance, or is guessed from what is hidden around it.
+pub const SECRET_BYTES_MIN: usize = 8;
+/// The longest secret, in bytes: a private key of RSA-4096 in PEM is 3.2 KiB.
+pub const SECRET_BYTES_MAX: usize = 4 << 10;
+/// All secrets of an order as they are encrypted, in bytes of JSON: three long keys, or one with every character escaped.
+pub const SECRETS_TEXT_BYTES_MAX: usize = 12 << 10;
+/// The same as an age file, in bytes: its head and its tags are under 300.
+pub const SEALED_BYTES_MAX: usize = SECRETS_TEXT_BYTES_MAX + (1 << 10);
+/// The same in base64, in bytes.
+pub const SEALED_TEXT_BYTES_MAX: usize = SEALED_BYTES_MAX.div_ceil(3) * 4;
 /// Longest window of an order, in days: so long every device must remember the order's id.
 pub const WINDOW_DAYS_MAX: i64 = 7;
 /// Waves of one order: ten doublings reach 1,000 devices.
@@ -197,6 +207,8 @@ const _: () = assert!(SCREEN_LINE_BYTES_MAX <= PAGE_BYTES);
 const _: () = assert!(
     RECORDING_CHUNK_TEXT_BYTES + CAST_LINE_BYTES_MAX + 6 * 4 + 256 + SHORT_LIST_MAX * 200 <= RECORDING_BLOB_BYTES_MAX
 );
+// The plainest list of the largest order fits.
+const _: () = assert!(ORDER_DEVICES_MAX * (DEVICE_LINE_BYTES_MAX + 1) <= DEVICE_LIST_BYTES_MAX);
 const _: () = assert!(6 * (COMMAND_BYTES_KEPT + 4 * WORD_BYTES_MAX) < CAST_HEADER_BYTES_MAX);
 const _: () = assert!(STATEMENT_BYTES_MAX + SIGNATURE_BYTES_MAX < ENTRY_BYTES_MAX);
 const _: () = assert!(3 * FILES_BYTES_MAX + SIGNATURE_BYTES_MAX + 16 * WORD_BYTES_MAX < ENTRY_BYTES_MAX);

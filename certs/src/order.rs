@@ -17,8 +17,8 @@ use crate::{
     AccountName, Digest, Id, RunbookName, TenantName, Timestamp,
     invalid::{Fault, Invalid, malformed},
     limits::{DOCUMENT_BYTES_MAX, ORDER_DEVICES_MAX, PARAMETERS_MAX, TICKET_BYTES_MAX, WINDOW_DAYS_MAX},
-    runbook::{Arguments, Timeout, check_argument},
-    sshsig::document::{self, Document},
+    runbook::{Arguments, ParameterName, Timeout, check_argument},
+    sshsig::document::{self, Document, check_list},
     time::DAY,
 };
 use serde::Deserialize;
@@ -66,7 +66,10 @@ pub struct Order {
     /// How long a run may take, in the place of what the runbook says.
     #[serde(default)]
     pub timeout: Option<Timeout>,
-    /// What the runbook is told.
+    /// Which secrets the line of each device holds for it.
+    #[serde(default)]
+    pub secrets: Vec<ParameterName>,
+    /// What the runbook is told in the open.
     #[serde(default)]
     pub arguments: Arguments,
 }
@@ -99,6 +102,9 @@ impl Order {
         }
         if let Some(timeout) = &self.timeout {
             text = text.quoted("timeout", timeout);
+        }
+        if !self.secrets.is_empty() {
+            text = text.list("secrets", &self.secrets);
         }
         if !self.arguments.is_empty() {
             text = text.table("arguments");
@@ -139,6 +145,10 @@ impl Order {
         }
         if self.arguments.len() > PARAMETERS_MAX {
             return Err(Invalid::new(Fault::TooLarge, format!("there are more than {PARAMETERS_MAX} arguments")));
+        }
+        check_list("secrets", &self.secrets, PARAMETERS_MAX)?;
+        if let Some(open) = self.secrets.iter().find(|name| self.arguments.contains_key(*name)) {
+            return Err(malformed(format!("{open} is an argument and a secret: keep one")));
         }
         self.arguments.iter().try_for_each(|(name, value)| {
             check_argument(value).map_err(|invalid| invalid.of(format!("the argument {name}")))

@@ -33,6 +33,7 @@ use crate::{
     limits::RUNBOOK_BYTES_MAX,
     policy::{Policies, Risk, runbook_signer},
     reader::Reader,
+    secrets::Secrets,
     sshsig::{self, Namespace, Signed},
     token::seen,
 };
@@ -94,7 +95,7 @@ impl Runbook {
     }
 
     /// The environment that arguments become: `BELAY_ARG_NAME` and the value, by name; a parameter without argument takes its
-    /// default, and is left out if it has none.
+    /// default, and is left out if it has none. Secrets are not among them: see [`Runbook::check_secrets`].
     ///
     /// # Errors
     /// When an argument is for no parameter, missing, or not what its parameter allows; the sentence names it.
@@ -110,6 +111,9 @@ impl Runbook {
         }
         let mut environment = Vec::with_capacity(self.parameters.len());
         for (name, parameter) in &self.parameters {
+            if parameter.kind.is_secret() && !arguments.contains_key(name) {
+                continue;
+            }
             let value = match (arguments.get(name), &parameter.default) {
                 (Some(given), _) => {
                     parameter.check(given).map_err(|invalid| invalid.of(format!("the parameter {name}")))?;
@@ -124,6 +128,45 @@ impl Runbook {
             environment.push((name.variable(), value.clone()));
         }
         Ok(environment)
+    }
+
+    /// Whether these are secrets that it may be told, and all that it must be.
+    ///
+    /// # Errors
+    /// When one is for no secret parameter, or one that is required is missing.
+    pub fn check_secrets(&self, names: &[ParameterName]) -> Result<(), Invalid> {
+        let of = |sentence: String| Err(malformed(sentence).of(format!("the runbook {}", self.name)));
+        let is_secret = |name: &ParameterName| self.parameters.get(name).is_some_and(|one| one.kind.is_secret());
+        if let Some(other) = names.iter().find(|name| !is_secret(name)) {
+            return of(format!("{other} is none of its secret parameters"));
+        }
+        let missing = self.secrets().find(|(name, one)| one.required && !names.contains(name));
+        match missing {
+            Some((name, _)) => of(format!("the secret {name} is missing: give {name}=@FILE")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the values are what their parameters allow.
+    ///
+    /// # Errors
+    /// With the name of one that is not, and never its value.
+    pub fn check_secret_values(&self, secrets: &Secrets) -> Result<(), Invalid> {
+        self.check_secrets(&secrets.names())?;
+        for (name, parameter) in self.secrets() {
+            if let (Some(value), Kind::Secret { pattern: Some(pattern) }) = (secrets.get(name), &parameter.kind)
+                && !pattern.matches(value)
+            {
+                let sentence = format!("the secret {name} does not fit its pattern {pattern}");
+                return Err(malformed(sentence).of(format!("the runbook {}", self.name)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The parameters whose values are secret.
+    pub fn secrets(&self) -> impl Iterator<Item = (&ParameterName, &Parameter)> {
+        self.parameters.iter().filter(|(_, parameter)| parameter.kind.is_secret())
     }
 
     /// Whether it is for this platform, named as `std::env::consts::OS` does.

@@ -4,7 +4,7 @@ use crate::join::{CertificateIssued, JoinAccepted, JoinAsked, JoinRefused, Renew
 use crate::limits::UNKNOWN_BODY_BYTES_MAX;
 use crate::message::Message;
 use crate::recording::{RecordingBegun, RecordingChunk, RecordingKept, RecordingRefused};
-use crate::run::{OutputBegun, OutputKept, RunCancelled, RunDeclined, RunOffered};
+use crate::run::{OutputBegun, OutputKept, RunCancelled, RunDeclined, RunOffered, RunOfferedSealed};
 use crate::session::Open;
 use crate::to_agent::{Drain, PolicyOffered, ReceiptGiven, RecordOffered, StatementRefused, Welcome};
 use crate::to_gateway::{Hello, PolicyRefused, PolicyTaken, RecordRefused, RecordTaken, StatementMade};
@@ -44,6 +44,7 @@ pub const KINDS: &[Kind] = &[
     of::<OutputKept>(),
     of::<RecordingKept>(),
     of::<RecordingRefused>(),
+    of::<RunOfferedSealed>(),
     of::<JoinAccepted>(),
     of::<JoinRefused>(),
     of::<CertificateIssued>(),

@@ -26,7 +26,7 @@ pub mod to_agent;
 pub mod to_gateway;
 
 pub use close::CloseCode;
-pub use compatible::{ALPN, ALPN_JOIN, ALPN_PEER, MINOR, MINOR_OF_RECORDINGS, minor_spoken};
+pub use compatible::{ALPN, ALPN_JOIN, ALPN_PEER, MINOR, MINOR_OF_RECORDINGS, MINOR_OF_SECRETS, minor_spoken};
 pub use extensions::Extensions;
 pub use frame::{FrameReader, RawFrame};
 pub use join::{
@@ -37,7 +37,7 @@ pub use message::{Message, Unsendable, decode_frame, encode_frame};
 pub use misbehaved::Misbehaved;
 pub use phase::{AgentPhase, GatewayPhase, Phase};
 pub use recording::{RecordingBegun, RecordingChunk, RecordingKept, RecordingRefused};
-pub use run::{OutputBegun, OutputKept, RunCancelled, RunDeclined, RunOffered};
+pub use run::{OutputBegun, OutputKept, RunCancelled, RunDeclined, RunOffered, RunOfferedSealed};
 pub use session::Open;
 pub use to_agent::{
     Drain, PolicyOffered, ReceiptGiven, RecordOffered, RefusalCode, StatementRefused, ToAgent, Welcome,

@@ -24,6 +24,8 @@ pub const STATEMENT_BYTES_MAX: usize = 28 << 10;
 pub const DOCUMENT_BYTES_MAX: usize = 16 << 10;
 /// One runbook as signed: a script that a person can still review.
 pub const RUNBOOK_BYTES_MAX: usize = 256 << 10;
+/// Secrets of one run as an age file in base64: 12 KiB of values and names, and room for age's own.
+pub const SEALED_TEXT_BYTES_MAX: usize = 17_752;
 /// One policy as signed.
 pub const POLICY_BYTES_MAX: usize = 1 << 20;
 /// Signatures on one policy: 32 root keys of the version before and 32 of its own.
@@ -74,6 +76,8 @@ pub const POLICY_BODY_BYTES_MAX: usize = 2 << 20;
 pub const RECORD_BODY_BYTES_MAX: usize = 56 << 10;
 /// Body of `RunOffered`: an order, a runbook, their signatures, a proof.
 pub const RUN_OFFERED_BODY_BYTES_MAX: usize = 304 << 10;
+/// Body of `RunOfferedSealed`: the same, and the secrets.
+pub const RUN_OFFERED_SEALED_BODY_BYTES_MAX: usize = 324 << 10;
 /// Body of `RecordingChunk`: a note, its signature, a blob.
 pub const RECORDING_CHUNK_BODY_BYTES_MAX: usize = 160 << 10;
 /// Body of `ReceiptGiven`: an entry, a checkpoint, two proofs.
@@ -122,6 +126,7 @@ const _: () = assert!(
     DOCUMENT_BYTES_MAX + RUNBOOK_BYTES_MAX + 2 * SIGNATURE_BYTES_MAX + PROOF_HASHES_MAX * HASH + 64
         <= RUN_OFFERED_BODY_BYTES_MAX
 );
+const _: () = assert!(RUN_OFFERED_BODY_BYTES_MAX + SEALED_TEXT_BYTES_MAX + 8 <= RUN_OFFERED_SEALED_BODY_BYTES_MAX);
 const _: () = assert!(
     RECORDING_NOTE_BYTES_MAX + SIGNATURE_BYTES_MAX + RECORDING_BLOB_BYTES_MAX + 64 <= RECORDING_CHUNK_BODY_BYTES_MAX
 );

@@ -9,7 +9,7 @@ use crate::{
     CertificateIssued, Drain, Hello, JoinAccepted, JoinAsked, JoinRefused, Open, OutputBegun, OutputKept,
     PolicyOffered, PolicyRefused, PolicyTaken, ReceiptGiven, RecordOffered, RecordRefused, RecordTaken, RecordingBegun,
     RecordingChunk, RecordingKept, RecordingRefused, RenewalAsked, RunCancelled, RunDeclined, RunOffered,
-    StatementMade, StatementRefused, Welcome,
+    RunOfferedSealed, StatementMade, StatementRefused, Welcome,
 };
 
 /// What one side may hear on one stream at this point.
@@ -150,6 +150,7 @@ const NEWS: &[u16] = &[
     OutputKept::KIND,
     RecordingKept::KIND,
     RecordingRefused::KIND,
+    RunOfferedSealed::KIND,
 ];
 
 impl Phase for AgentPhase {

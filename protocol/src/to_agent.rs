@@ -5,13 +5,13 @@ use crate::extensions::Extensions;
 use crate::limits::*;
 use crate::message::{heard, messages};
 use crate::recording::{RecordingKept, RecordingRefused};
-use crate::run::{OutputKept, RunCancelled, RunOffered};
+use crate::run::{OutputKept, RunCancelled, RunOffered, RunOfferedSealed};
 
 heard! {
     /// What an agent hears on the control stream.
     ToAgent {
         Welcome, PolicyOffered, RecordOffered, ReceiptGiven, StatementRefused, Drain, RunOffered, RunCancelled,
-        OutputKept, RecordingKept, RecordingRefused,
+        OutputKept, RecordingKept, RecordingRefused, RunOfferedSealed,
     }
 }
 

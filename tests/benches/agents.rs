@@ -59,7 +59,7 @@ fn lines(world: &World) -> Result<Vec<DeviceLine>> {
         let text = record["record"].as_str().context("no record")?;
         let serial = text.lines().find_map(|line| line.strip_prefix("serial = ")).context("no serial")?;
         let name = record["name"].as_str().and_then(|name| name.split('.').next()).context("no name")?;
-        Ok(DeviceLine { name: name.parse()?, serial: serial.parse()? })
+        Ok(DeviceLine { name: name.parse()?, serial: serial.parse()?, sealed: None })
     };
     records.as_array().context("no records")?.iter().map(line).collect()
 }

@@ -136,7 +136,7 @@ fn list(world: &World) -> Result<()> {
 /// The agent's line in an order's list.
 fn line(agent: &Agent) -> Result<DeviceLine> {
     let DeviceFacts { address, serial, .. } = agent.facts()?;
-    Ok(DeviceLine { name: address.device, serial })
+    Ok(DeviceLine { name: address.device, serial, sealed: None })
 }
 
 /// Submits the order, and lets every agent carry it out.
@@ -295,7 +295,7 @@ impl Run {
         let order = Signed { bytes: offered.order, signatures: vec![offered.order_signature] };
         let runbook = Signed { bytes: offered.runbook, signatures: vec![offered.runbook_signature] };
         let policies = Policies { tenant: &self.fleet.chain, imports: Vec::new() };
-        let offer = Offer { order: &order, runbook: &runbook, place: offered.index, path: &offered.path };
+        let offer = Offer { order: &order, runbook: &runbook, place: offered.index, path: &offered.path, sealed: None };
         let machine = Machine { device: self.agent.facts()?, platform: "linux", remembers_since: self.fleet.since };
         let permit = judge(&policies, &offer, &machine, Clocks { here: now(), gateway: None })?;
         Ok(RunIntent::of(&permit, Digest::of(&order.bytes)))

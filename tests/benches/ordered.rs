@@ -102,6 +102,7 @@ pub fn order(
         waves: Waves::default(),
         stop_above: None,
         timeout: None,
+        secrets: Vec::new(),
         arguments: Arguments::default(),
     };
     let text = order.to_text();

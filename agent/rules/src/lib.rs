@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod file_reports;
 pub mod journal;
 pub mod limits;
+pub mod mask;
 pub mod output;
 pub mod recording;
 pub mod run_ledger;

@@ -200,6 +200,7 @@ impl Listener<'_> {
                 self.drain.send_replace(Some(Duration::from_millis(drain.within_ms)));
             }
             ToAgent::RunOffered(offer) => self.device.runs.offered(offer, self.answers.clone()).await,
+            ToAgent::RunOfferedSealed(offer) => self.device.runs.offered(offer, self.answers.clone()).await,
             ToAgent::RunCancelled(cancelled) => self.device.runs.cancelled(Id(cancelled.order), &cancelled.sentence),
             ToAgent::OutputKept(kept) => self.device.runs.kept(Id(kept.order), kept.offset),
             ToAgent::RecordingKept(kept) => self.device.recordings.kept(Id(kept.session), kept.chunks),

@@ -17,6 +17,7 @@ use belay_certs::{
     order::{Order, Outcome, Permit},
     output::read_cut_off,
     receipt::Permission,
+    secrets::Secrets,
     statement::{RunEnd, word},
 };
 use std::{sync::Arc, time::Duration};
@@ -154,8 +155,8 @@ async fn perform(shared: &Arc<Shared>, run: &Arc<Run>, kept: Kept, proof: Box<Pe
         let (shared, kept) = (shared.clone(), kept.clone());
         tokio::task::spawn_blocking(move || judge_anew(&shared, &kept)).await
     };
-    let (permit, file) = match judged {
-        Ok(Ok(permitted)) => permitted,
+    let Ready { permit, secrets, file } = match judged {
+        Ok(Ok(ready)) => ready,
         Ok(Err((outcome, reason))) => return never(order, outcome, reason.as_deref()),
         Err(error) => return never(order, Outcome::NotStarted, Some(&error.to_string())),
     };
@@ -168,9 +169,9 @@ async fn perform(shared: &Arc<Shared>, run: &Arc<Run>, kept: Kept, proof: Box<Pe
         return never(order, Outcome::NotStarted, Some(&error.to_string()));
     }
     tracing::info!(%order, runbook = %permit.order().runbook, account = %permit.account(), "a run starts");
-    let keeper = Keeper::new(permit.runbook().output, file, run.clone());
+    let keeper = Keeper::new(permit.runbook().output, &secrets, file, run.clone());
     let (permit, kept) = (Arc::new(permit), Arc::new(kept));
-    match launch(shared, permit.clone(), kept.clone(), proof).await {
+    match launch(shared, permit.clone(), (kept.clone(), secrets), proof).await {
         Ok(running) => {
             let process = Process { shared, run, permit: &permit, kept: &kept };
             process.follow(running, keeper).await
@@ -183,29 +184,39 @@ async fn perform(shared: &Arc<Shared>, run: &Arc<Run>, kept: Kept, proof: Box<Pe
     }
 }
 
+/// What a script is started with.
+struct Ready {
+    permit: Permit,
+    /// In memory alone.
+    secrets: Secrets,
+    /// For what it writes.
+    file: Arc<OutputFile>,
+}
+
 /// The policy may have changed while the proof was made, the window have closed, a program be gone.
-fn judge_anew(shared: &Shared, kept: &Kept) -> Result<(Permit, Arc<OutputFile>), (Outcome, Option<String>)> {
+fn judge_anew(shared: &Shared, kept: &Kept) -> Result<Ready, (Outcome, Option<String>)> {
     let order = Order::parse(&kept.order.bytes).map_err(|no| (Outcome::Refused, Some(no.to_string())))?;
     if shared.authority.clock().now() >= order.not_after {
         return Err((Outcome::Expired, None));
     }
     let permit = shared.judge(kept).map_err(|sentence| (Outcome::Refused, Some(sentence)))?;
     start::check(&permit).map_err(|sentence| (Outcome::Refused, Some(sentence)))?;
+    let secrets = shared.secrets(&permit).map_err(|sentence| (Outcome::Refused, Some(sentence)))?;
     let file = shared.files.output(order.id).map_err(|error| (Outcome::NotStarted, Some(error.to_string())))?;
-    Ok((permit, Arc::new(file)))
+    Ok(Ready { permit, secrets, file: Arc::new(file) })
 }
 
 /// Starts the script off the runtime's threads. One that starts too late is ended at once.
 async fn launch(
     shared: &Shared,
     permit: Arc<Permit>,
-    kept: Arc<Kept>,
+    (kept, secrets): (Arc<Kept>, Secrets),
     proof: Box<Permission>,
 ) -> Result<Running, String> {
     let device = shared.authority.address();
     let files = shared.files.clone();
     let starting = move || {
-        let running = start::start(&permit, &kept.runbook.bytes, &device, &proof)?;
+        let running = start::start(&permit, (&kept.runbook.bytes, &secrets), &device, &proof)?;
         files.started(permit.order().id, running.child.id().unwrap_or_default());
         Ok::<_, std::io::Error>(running)
     };

@@ -23,14 +23,14 @@ use crate::{
     limits::RUNS_OFFERED_MAX,
     recorder::Recorder,
     state::{
-        Broken, StateDir,
+        Broken, StateDir, identity,
         runs::{Kept, RunFiles, remembers_since},
     },
     words::heard,
 };
 use belay_agent_rules::run_ledger::Found;
-use belay_certs::{Id, Timestamp};
-use belay_protocol::{RunOffered, ToGateway};
+use belay_certs::{Id, PrivateKey, Timestamp};
+use belay_protocol::ToGateway;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
@@ -49,7 +49,7 @@ pub struct Runs {
 
 /// An offer, and where a word that is no statement goes.
 struct Offered {
-    offer: RunOffered,
+    kept: Kept,
     answers: mpsc::Sender<ToGateway>,
 }
 
@@ -65,6 +65,8 @@ struct Shared {
     stop: CancellationToken,
     /// What is kept of each run.
     files: RunFiles,
+    /// Opens the secrets that are encrypted to this machine.
+    host_key: PrivateKey,
     /// Since when this machine remembers which orders it has seen.
     since: Timestamp,
     /// Every run that is not forgotten.
@@ -99,11 +101,12 @@ impl Runs {
     ) -> Result<Self, Broken> {
         let now = authority.clock().now();
         let (files, since) = (RunFiles::open(dir)?, remembers_since(dir, now)?);
+        let host_key = identity::kept_host_key(dir)?;
         let found = recorder.runs_found(now).await;
         let known: Vec<Id> = found.iter().map(|(order, _)| *order).collect();
         files.sweep(&known)?;
         let (runs, added) = (Mutex::default(), watch::Sender::new(0));
-        let shared = Arc::new(Shared { authority, recorder, tracker, stop, files, since, runs, added });
+        let shared = Arc::new(Shared { authority, recorder, tracker, stop, files, host_key, since, runs, added });
         for (order, found) in found {
             shared.resume(order, found).await;
         }
@@ -113,8 +116,8 @@ impl Runs {
     }
 
     /// The gateway offers a run. Waits while too many offers wait.
-    pub(crate) async fn offered(&self, offer: RunOffered, answers: mpsc::Sender<ToGateway>) {
-        let _ = self.offers.send(Offered { offer, answers }).await;
+    pub(crate) async fn offered(&self, offer: impl Into<Kept>, answers: mpsc::Sender<ToGateway>) {
+        let _ = self.offers.send(Offered { kept: offer.into(), answers }).await;
     }
 
     /// The gateway calls a run off. One that is not known, or is over, is none to call off.

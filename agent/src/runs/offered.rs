@@ -16,9 +16,10 @@ use belay_agent_rules::run_ledger::NotTaken;
 use belay_certs::{
     Digest, Id, Signed,
     order::{Offer, Order, Permit},
+    secrets::Secrets,
     statement::{PolicyUsed, RunIntent, word},
 };
-use belay_protocol::{RunDeclined, RunOffered, ToGateway, limits::clip_sentence};
+use belay_protocol::{RunDeclined, RunOffered, RunOfferedSealed, ToGateway, limits::clip_sentence};
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -41,9 +42,9 @@ pub(super) async fn attend(shared: Arc<Shared>, mut offers: mpsc::Receiver<Offer
             () = shared.stop.cancelled() => return,
             offered = offers.recv() => offered,
         };
-        let Some(Offered { offer, answers }) = offered else { return };
-        let digest = Digest::of(&offer.order).0;
-        match shared.take(kept_of(offer)).await {
+        let Some(Offered { kept, answers }) = offered else { return };
+        let digest = Digest::of(&kept.order.bytes).0;
+        match shared.take(kept).await {
             Ok(()) | Err(Denied::Going) => {}
             Err(Denied::Refused(ordered, sentence)) => {
                 if let Err((order, sentence)) = shared.refuse(*ordered, sentence).await {
@@ -55,12 +56,25 @@ pub(super) async fn attend(shared: Arc<Shared>, mut offers: mpsc::Receiver<Offer
     }
 }
 
-fn kept_of(offer: RunOffered) -> Kept {
-    Kept {
-        order: Signed { bytes: offer.order, signatures: vec![offer.order_signature] },
-        runbook: Signed { bytes: offer.runbook, signatures: vec![offer.runbook_signature] },
-        index: offer.index,
-        path: offer.path,
+impl From<RunOffered> for Kept {
+    fn from(offer: RunOffered) -> Self {
+        Self {
+            order: Signed { bytes: offer.order, signatures: vec![offer.order_signature] },
+            runbook: Signed { bytes: offer.runbook, signatures: vec![offer.runbook_signature] },
+            index: offer.index,
+            path: offer.path,
+            sealed: None,
+        }
+    }
+}
+
+impl From<RunOfferedSealed> for Kept {
+    /// What is no age file in base64 is nothing, and no line has nothing.
+    fn from(offer: RunOfferedSealed) -> Self {
+        let sealed = offer.sealed.parse().ok();
+        let RunOfferedSealed { order, order_signature, runbook, runbook_signature, index, path, .. } = offer;
+        let offer = RunOffered { order, order_signature, runbook, runbook_signature, index, path };
+        Self { sealed, ..offer.into() }
     }
 }
 
@@ -116,13 +130,20 @@ impl Shared {
     fn prepare(&self, kept: &Kept) -> Result<Permit, String> {
         let permit = self.judge(kept)?;
         start::check(&permit)?;
+        self.secrets(&permit)?;
         Ok(permit)
+    }
+
+    /// The secrets of a run, as the script will see them.
+    pub(super) fn secrets(&self, permit: &Permit) -> Result<Secrets, String> {
+        permit.secrets(&self.host_key).map_err(|invalid| invalid.to_string())
     }
 
     /// The judgement as it stands now.
     pub(super) fn judge(&self, kept: &Kept) -> Result<Permit, String> {
-        let Kept { order, runbook, index, path } = kept;
-        self.authority.judge_run(&Offer { order, runbook, place: *index, path }, self.since)
+        let Kept { order, runbook, index, path, sealed } = kept;
+        let offer = Offer { order, runbook, place: *index, path, sealed: sealed.as_ref() };
+        self.authority.judge_run(&offer, self.since)
     }
 
     /// The files, then the note with its intent.

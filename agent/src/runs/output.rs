@@ -1,15 +1,21 @@
-//! What a script writes, on its way into the run's file: both pipes in the order they are heard, at most ten writes a second.
+//! What a script writes, on its way into the run's file: both pipes in the order they are heard, at most ten writes a second,
+//! and secrets hidden before anything of it is kept.
 //!
-//! Memory and file are bounded whatever the script writes. Not here: what of it is kept (`belay_agent_rules::output`).
+//! Memory and file are bounded whatever the script writes. Not here: what of it is kept (`belay_agent_rules::output`), and where
+//! secrets stand in it (`belay_agent_rules::mask`).
 
 use super::Run;
 use crate::{limits::OUTPUT_DELAY, state::runs::OutputFile};
-use belay_agent_rules::output::Output;
+use belay_agent_rules::{
+    mask::{Mask, Masked},
+    output::Output,
+};
 use belay_certs::{
     Digest,
     limits::OUTPUT_PIECE_BYTES_MAX,
     output::{Stream, read},
     runbook::OutputLimit,
+    secrets::Secrets,
 };
 use bytes::BytesMut;
 use std::sync::Arc;
@@ -22,6 +28,8 @@ use tokio_util::sync::CancellationToken;
 /// The output of one run on its way to its file.
 pub(super) struct Keeper {
     output: Output,
+    /// What hides its secrets; none when it has none.
+    masking: Option<Masking>,
     file: Arc<OutputFile>,
     /// Whoever watches how far it is.
     run: Arc<Run>,
@@ -39,6 +47,13 @@ pub(super) struct Keeper {
     trouble: Option<String>,
 }
 
+/// Both pipes on their way through the mask.
+struct Masking {
+    mask: Mask,
+    out: Masked,
+    err: Masked,
+}
+
 /// What a run left.
 #[derive(Debug, Default)]
 pub(super) struct Left {
@@ -53,10 +68,12 @@ pub(super) struct Left {
 }
 
 impl Keeper {
-    pub(super) fn new(limit: OutputLimit, file: Arc<OutputFile>, run: Arc<Run>) -> Self {
+    pub(super) fn new(limit: OutputLimit, secrets: &Secrets, file: Arc<OutputFile>, run: Arc<Run>) -> Self {
+        let (out, err) = (Masked::default(), Masked::default());
+        let masking = (!secrets.is_empty()).then(|| Masking { mask: Mask::of(secrets), out, err });
         let (output, began) = (Output::new(limit), Instant::now());
         let (piece, unwritten, due, trouble) = (None, String::new(), None, None);
-        Self { output, file, run, began, durable: 0, piece, unwritten, due, trouble }
+        Self { output, masking, file, run, began, durable: 0, piece, unwritten, due, trouble }
     }
 
     /// Takes what comes out of both pipes until both end, or until `close`: whoever still holds them then writes to nobody.
@@ -77,11 +94,11 @@ impl Keeper {
                 () = tokio::time::sleep_until(due), if self.due.is_some() => {}
                 read = stdout.read_buf(&mut out), if out_open => {
                     out_open = read.is_ok_and(|count| count > 0);
-                    self.hear(Stream::Out, &out.split());
+                    self.take(Stream::Out, &out.split());
                 }
                 read = stderr.read_buf(&mut err), if err_open => {
                     err_open = read.is_ok_and(|count| count > 0);
-                    self.hear(Stream::Err, &err.split());
+                    self.take(Stream::Err, &err.split());
                 }
             }
             if self.due.is_some_and(|due| due <= Instant::now()) || self.unwritten.len() >= OUTPUT_PIECE_BYTES_MAX {
@@ -90,6 +107,17 @@ impl Keeper {
             }
         }
         self
+    }
+
+    /// Takes what a pipe gave, without its secrets; none of it is a pipe's end.
+    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+        let shown = self.masking.as_mut().map(|masking| match (stream, bytes.is_empty()) {
+            (Stream::Out, false) => masking.out.take(&masking.mask, bytes),
+            (Stream::Err, false) => masking.err.take(&masking.mask, bytes),
+            (Stream::Out, true) => masking.out.finish(&masking.mask),
+            (Stream::Err, true) => masking.err.finish(&masking.mask),
+        });
+        self.hear(stream, shown.as_deref().unwrap_or(bytes));
     }
 
     /// Adds to the piece of this stream; one that is full, or another stream's, becomes lines first.
@@ -144,6 +172,7 @@ impl Keeper {
 
     /// The end: the tail goes into the file, and what is there is read back for its digest.
     pub(super) async fn finish(mut self) -> Left {
+        [Stream::Out, Stream::Err].into_iter().for_each(|stream| self.take(stream, &[]));
         self.settle_piece();
         self.write().await;
         let tail = self.output.finish();

@@ -6,7 +6,7 @@ use crate::{
     accounts,
     spawn::{self, PATH_RUN, Running, Script},
 };
-use belay_certs::{DeviceAddress, order::Permit, receipt::Permission, runbook::Interpreter};
+use belay_certs::{DeviceAddress, order::Permit, receipt::Permission, runbook::Interpreter, secrets::Secrets};
 use std::{
     io,
     os::unix::fs::PermissionsExt,
@@ -51,9 +51,14 @@ fn is_program(path: &Path) -> bool {
 
 /// Starts the script. Blocks until the interpreter runs, which a home on a dead file server can delay for ever: never call it
 /// on the runtime.
-pub(super) fn start(permit: &Permit, script: &[u8], device: &DeviceAddress, proof: &Permission) -> io::Result<Running> {
+pub(super) fn start(
+    permit: &Permit,
+    (script, secrets): (&[u8], &Secrets),
+    device: &DeviceAddress,
+    proof: &Permission,
+) -> io::Result<Running> {
     let account = accounts::find(permit.account()).map_err(io::Error::other)?;
-    let environment = environment(permit, device);
+    let environment = environment(permit, secrets, device);
     let Interpreter { program, argument } = &permit.runbook().interpreter;
     let script = Script {
         account: &account,
@@ -66,7 +71,7 @@ pub(super) fn start(permit: &Permit, script: &[u8], device: &DeviceAddress, proo
 }
 
 /// The arguments, and where they come from.
-fn environment(permit: &Permit, device: &DeviceAddress) -> Vec<(String, String)> {
+fn environment(permit: &Permit, secrets: &Secrets, device: &DeviceAddress) -> Vec<(String, String)> {
     let order = permit.order();
     let said = [
         (RUN, order.id.to_string()),
@@ -75,5 +80,6 @@ fn environment(permit: &Permit, device: &DeviceAddress) -> Vec<(String, String)>
         ("BELAY_RUNBOOK", order.runbook.to_string()),
     ];
     let said = said.map(|(name, value)| (name.to_owned(), value));
-    permit.environment().iter().cloned().chain(said).collect()
+    let secrets = secrets.iter().map(|(name, value)| (name.variable(), value.to_owned()));
+    permit.environment().iter().cloned().chain(secrets).chain(said).collect()
 }

@@ -3,4 +3,5 @@
 pub(crate) mod bench;
 mod crashes;
 mod scripts;
+mod secrets;
 mod verdicts;

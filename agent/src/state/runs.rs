@@ -7,7 +7,8 @@ use super::files::{self, Broken, StateDir};
 use crate::limits::{RUN_BLOCK_BYTES, STATE_FILE_BYTES_MAX};
 use belay_certs::{
     Id, Signed, Timestamp,
-    limits::{DOCUMENT_BYTES_MAX, OUTPUT_BYTES_MAX, RUNBOOK_BYTES_MAX, SIGNATURE_BYTES_MAX},
+    limits::{DOCUMENT_BYTES_MAX, OUTPUT_BYTES_MAX, RUNBOOK_BYTES_MAX, SEALED_TEXT_BYTES_MAX, SIGNATURE_BYTES_MAX},
+    secrets::Sealed,
     tlog::Hash,
 };
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,9 @@ const RUNS: &str = "runs";
 /// What the run wrote.
 const OUTPUT: &str = "output";
 
+/// The secrets of a run, encrypted.
+const SEALED: &str = "sealed";
+
 /// The process that leads a run's session.
 const LEADER: &str = "leader";
 
@@ -39,6 +43,8 @@ pub(crate) struct Kept {
     pub(crate) index: u64,
     /// The path from there to the order's root.
     pub(crate) path: Vec<Hash>,
+    /// The secrets in its line, encrypted: what is in them is never written.
+    pub(crate) sealed: Option<Sealed>,
 }
 
 /// The file that holds the rest of an offer.
@@ -74,7 +80,7 @@ impl RunFiles {
         let place = Place { index: kept.index, path: kept.path.iter().map(hex).collect() };
         let place = serde_json::to_vec(&place)
             .map_err(|error| Broken::new("the place in an order cannot be written", error.into()))?;
-        let parts: [(&str, &[u8]); 6] = [
+        let mut parts: Vec<(&str, &[u8])> = vec![
             ("order", &kept.order.bytes),
             ("order.sig", signature(&kept.order)),
             ("runbook", &kept.runbook.bytes),
@@ -82,6 +88,7 @@ impl RunFiles {
             ("place", &place),
             (OUTPUT, b""),
         ];
+        parts.extend(kept.sealed.as_ref().map(|sealed| (SEALED, sealed.as_str().as_bytes())));
         parts.iter().try_for_each(|(name, bytes)| files::replace(&at.join(name), bytes).map(drop))?;
         files::sync_parent(&at.join(OUTPUT))
     }
@@ -103,11 +110,14 @@ impl RunFiles {
         let place: Place =
             serde_json::from_slice(&read("place", STATE_FILE_BYTES_MAX as usize)?).map_err(|error| damaged(&error))?;
         let path = place.path.iter().map(|text| belay_certs::digest::unhex(text)).collect::<Option<Vec<Hash>>>();
+        let sealed = files::read_text(&at.join(SEALED), SEALED_TEXT_BYTES_MAX as u64)?;
+        let sealed = sealed.map(|text| text.parse::<Sealed>()).transpose();
         Ok(Kept {
             order: Signed { bytes: read("order", DOCUMENT_BYTES_MAX)?, signatures: vec![text("order.sig")?] },
             runbook: Signed { bytes: read("runbook", RUNBOOK_BYTES_MAX)?, signatures: vec![text("runbook.sig")?] },
             index: place.index,
             path: path.ok_or_else(|| damaged(&"it is no path"))?,
+            sealed: sealed.map_err(|invalid| Broken::damaged(&at.join(SEALED), invalid))?,
         })
     }
 

@@ -1,4 +1,5 @@
-//! The devices of an order: one line `NAME SERIAL` each, sorted by bytes, under one RFC 6962 root that is signed.
+//! The devices of an order: one line `NAME SERIAL` each, or `NAME SERIAL SEALED` with its secrets, sorted by bytes, under one
+//! RFC 6962 root that is signed.
 //!
 //! The list travels beside the order. A device makes its own line from its own record, and needs only its place and a path.
 
@@ -6,21 +7,29 @@ use crate::{
     DeviceName, Digest,
     invalid::{Fault, Invalid, malformed},
     limits::{DEVICE_LINE_BYTES_MAX, DEVICE_LIST_BYTES_MAX, ORDER_DEVICES_MAX},
+    secrets::Sealed,
     sshsig,
     tlog::{Edge, Hash, Tiles, inclusion_path, leaf_hash},
 };
 use std::{fmt, str::FromStr};
 
-/// One device of an order: its name inside the tenant, and the serial of the record that the signer saw.
+/// One device of an order: its name inside the tenant, the serial of the record that the signer saw, and its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct DeviceLine {
     /// The name.
     pub name: DeviceName,
     /// The serial; a device under another record is not meant.
     pub serial: u64,
+    /// Its secrets, encrypted to the host key in that record; in all lines of a list or in none.
+    pub sealed: Option<Sealed>,
 }
 
 impl DeviceLine {
+    /// What lines are sorted by: no name stands twice, so the secrets decide nothing.
+    fn key(&self) -> String {
+        format!("{} {}", self.name, self.serial)
+    }
+
     /// The leaf of the tree: the line without its line end.
     pub(super) fn leaf(&self) -> Hash {
         leaf_hash(self.to_string().as_bytes())
@@ -29,7 +38,8 @@ impl DeviceLine {
 
 impl fmt::Display for DeviceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.name, self.serial)
+        write!(f, "{} {}", self.name, self.serial)?;
+        self.sealed.as_ref().map_or(Ok(()), |sealed| write!(f, " {sealed}"))
     }
 }
 
@@ -42,7 +52,10 @@ impl FromStr for DeviceLine {
             malformed(format!("{shown:?} is not a device of an order: write NAME SERIAL, as web1 7"))
         };
         let (name, serial) = text.split_once(' ').ok_or_else(wrong)?;
-        let line = Self { name: name.parse().map_err(|_| wrong())?, serial: serial.parse().map_err(|_| wrong())? };
+        let (serial, sealed) = serial.split_once(' ').map_or((serial, None), |(serial, sealed)| (serial, Some(sealed)));
+        let sealed: Option<Sealed> = sealed.map(str::parse).transpose().map_err(|invalid: Invalid| invalid.of(name))?;
+        let (name, serial) = (name.parse().map_err(|_| wrong())?, serial.parse().map_err(|_| wrong())?);
+        let line = Self { name, serial, sealed };
         // One spelling: the leaf is over the text.
         if line.serial == 0 || line.to_string() != text {
             return Err(wrong());
@@ -61,7 +74,7 @@ impl DeviceList {
     /// # Errors
     /// When there are none or too many, or a name is there twice.
     pub fn of(mut lines: Vec<DeviceLine>) -> Result<Self, Invalid> {
-        lines.sort_by_cached_key(DeviceLine::to_string);
+        lines.sort_by_cached_key(DeviceLine::key);
         Self::sorted(lines)
     }
 
@@ -94,12 +107,31 @@ impl DeviceList {
             if line.name == next.name {
                 return Err(malformed(format!("line {}: the device {} is there twice", number + 1, next.name)));
             }
-            if line.to_string() > next.to_string() {
+            if line.key() > next.key() {
                 let sentence = format!("line {}: {} stands behind {}: sort by bytes", number + 1, next.name, line.name);
                 return Err(malformed(sentence));
             }
         }
+        let odd = lines.iter().zip(lines.iter().skip(1)).find(|(a, b)| a.sealed.is_some() != b.sealed.is_some());
+        if let Some((line, next)) = odd {
+            let sentence = format!("{} or {} lacks its secrets: all lines have them, or none", line.name, next.name);
+            return Err(malformed(sentence));
+        }
+        let sealed = lines.iter().map(|line| line.sealed.as_ref().map_or(0, |sealed| sealed.as_str().len()));
+        let bytes = sealed.sum::<usize>().saturating_add(lines.len() * (DEVICE_LINE_BYTES_MAX + 2));
+        if lines.iter().any(|line| line.sealed.is_some()) && bytes > DEVICE_LIST_BYTES_MAX {
+            let sentence = format!(
+                "with their secrets {} devices take more than {DEVICE_LIST_BYTES_MAX} bytes: sign several orders",
+                lines.len()
+            );
+            return Err(Invalid::new(Fault::TooLarge, sentence));
+        }
         Ok(Self(lines))
+    }
+
+    /// Whether every device has its secrets here; if not, none has.
+    pub fn is_sealed(&self) -> bool {
+        self.0.first().is_some_and(|line| line.sealed.is_some())
     }
 
     /// The devices in order; the place of each is its index, from 0.

@@ -5,11 +5,12 @@
 
 use super::{DeviceLine, DeviceList, Order};
 use crate::{
-    AccountName, PersonRef, PublicKey, Timestamp,
+    AccountName, PersonRef, PrivateKey, PublicKey, Timestamp,
     invalid::{Fault, Invalid},
     limits::CLOCK_AHEAD_MICROS_MAX,
     policy::{Action, DeviceFacts, Grant, Policies, Question, Risk, decide},
-    runbook::{self, Runbook},
+    runbook::{self, ParameterName, Runbook},
+    secrets::{Sealed, Secrets},
     sshsig::{Namespace, Signed},
     tlog::{Hash, verify_inclusion},
     token::seen,
@@ -78,6 +79,7 @@ impl<'a> CheckedOrder<'a> {
             return Err(Invalid::new(Fault::WrongSigner, sentence));
         }
         let environment = runbook.environment(&order.arguments)?;
+        runbook.check_secrets(&order.secrets)?;
         Ok(Self { policies, order, runbook, signer, author, environment })
     }
 
@@ -110,7 +112,8 @@ impl<'a> CheckedOrder<'a> {
             );
             return Err(Invalid::new(Fault::Mismatch, sentence));
         }
-        Ok(())
+        let line = list.lines().first().and_then(|line| line.sealed.as_ref());
+        check_sealed(&self.order, line)
     }
 
     /// Whether the policy lets the order's signer run it on this device. Whether the order names the device is not looked at.
@@ -176,6 +179,8 @@ pub struct Offer<'a> {
     pub place: u64,
     /// The RFC 6962 path from the device's line to the order's root.
     pub path: &'a [Hash],
+    /// The secrets in that line.
+    pub sealed: Option<&'a Sealed>,
 }
 
 /// What a device knows of itself.
@@ -196,6 +201,7 @@ pub struct Permit {
     runbook: Runbook,
     author: PersonRef,
     environment: Vec<(String, String)>,
+    sealed: Option<Sealed>,
     grant: Grant,
     question: Question,
 }
@@ -224,6 +230,26 @@ impl Permit {
     /// The arguments: variables and their values, for the environment and nowhere else.
     pub fn environment(&self) -> &[(String, String)] {
         &self.environment
+    }
+
+    /// The secrets that the order says are in this device's line, decrypted with its host key.
+    ///
+    /// # Errors
+    /// When they do not open, are more or fewer than the order says, or one is not what its parameter allows. No sentence shows a
+    /// value.
+    pub fn secrets(&self, host_key: &PrivateKey) -> Result<Secrets, Invalid> {
+        let Some(sealed) = &self.sealed else { return Ok(Secrets::default()) };
+        let of = |invalid: Invalid| invalid.of(format!("the secrets of the order {}", self.order.id));
+        let secrets = Secrets::open(sealed, &self.question.key, host_key).map_err(of)?;
+        let mut named = self.order.secrets.clone();
+        named.sort();
+        if secrets.names() != named {
+            let named: Vec<&str> = named.iter().map(ParameterName::as_str).collect();
+            let sentence = format!("other secrets are encrypted than the order names: encrypt {}", named.join(", "));
+            return Err(of(Invalid::new(Fault::Mismatch, sentence)));
+        }
+        self.runbook.check_secret_values(&secrets)?;
+        Ok(secrets)
     }
 
     /// How long it may take, in seconds.
@@ -255,13 +281,15 @@ pub fn judge(
     clocks: Clocks,
 ) -> Result<Permit, Invalid> {
     let checked = CheckedOrder::of(policies, offer.order, offer.runbook, clocks)?;
+    check_sealed(&checked.order, offer.sealed)?;
     check_place(&checked.order, offer, &machine.device)?;
     check_memory(&checked.order, machine.remembers_since)?;
     checked.runbook.check_platform(machine.platform)?;
     let grant = checked.permit(&machine.device, clocks.here)?;
     let question = checked.question(&machine.device);
     let CheckedOrder { order, runbook, author, environment, .. } = checked;
-    Ok(Permit { order, runbook, author, environment, grant, question })
+    let sealed = offer.sealed.cloned();
+    Ok(Permit { order, runbook, author, environment, sealed, grant, question })
 }
 
 /// The order is this tenant's, of a policy that is held, and counts now.
@@ -325,9 +353,22 @@ fn check_window(order: &Order, clocks: Clocks) -> Result<(), Invalid> {
     Ok(())
 }
 
+/// Lines have secrets when the order says which, and only then.
+fn check_sealed(order: &Order, sealed: Option<&Sealed>) -> Result<(), Invalid> {
+    let wrong = |why: &str| Err(Invalid::new(Fault::Mismatch, format!("the order {} {why}", order.id)));
+    match (order.secrets.is_empty(), sealed) {
+        (true, None) | (false, Some(_)) => Ok(()),
+        (true, Some(_)) => wrong("names no secrets, and its list of devices has some: name them in `secrets`"),
+        (false, None) => {
+            wrong("names secrets, and its list of devices has none: encrypt them for each device, or take them out")
+        }
+    }
+}
+
 /// The device's own line, made here from its own record, is where the offer says under the signed root.
 fn check_place(order: &Order, offer: &Offer<'_>, device: &DeviceFacts) -> Result<(), Invalid> {
-    let own = DeviceLine { name: device.address.device.clone(), serial: device.serial };
+    let sealed = offer.sealed.cloned();
+    let own = DeviceLine { name: device.address.device.clone(), serial: device.serial, sealed };
     verify_inclusion(&own.leaf(), offer.place, order.devices, offer.path, &order.devices_root.0).map_err(|invalid| {
         let what = format!("the order {} is not for {} with serial {}", order.id, device.address, device.serial);
         invalid.of(what)

@@ -3,6 +3,7 @@
 pub(crate) mod fixture;
 mod judged;
 mod script;
+mod sealed;
 
 use super::*;
 use fixture::{Case, arguments};

@@ -167,7 +167,7 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, Invalid> {
 }
 
 /// What age refused. Its own sentences come out of a catalogue of translations, which a device would carry for nothing.
-fn not_encrypted(error: &age::EncryptError) -> String {
+pub(crate) fn not_encrypted(error: &age::EncryptError) -> String {
     match error {
         age::EncryptError::Io(error) => error.to_string(),
         age::EncryptError::MissingRecipients => "it has no recipients".to_owned(),
@@ -177,7 +177,7 @@ fn not_encrypted(error: &age::EncryptError) -> String {
 }
 
 /// Why age opened nothing, likewise.
-fn not_opened(error: &age::DecryptError) -> String {
+pub(crate) fn not_opened(error: &age::DecryptError) -> String {
     match error {
         age::DecryptError::Io(error) => return error.to_string(),
         age::DecryptError::NoMatchingKeys => "it is encrypted to other recipients",

@@ -35,6 +35,7 @@ struct RawParameter {
     pattern: Option<Text>,
     #[serde(default)]
     choices: Vec<Text>,
+    secret: Option<Spanned<bool>>,
     required: Option<Spanned<bool>>,
     default: Option<Spanned<Value>>,
 }
@@ -124,6 +125,10 @@ fn parameter(reader: &Reader<'_>, name: &Text, raw: &RawParameter) -> Result<Par
         default: None,
     };
     if let Some(default) = &raw.default {
+        if parameter.kind.is_secret() {
+            let sentence = format!("the parameter {} is secret and has a default: take it out", name.get_ref());
+            return Err(reader.wrong(default.span(), sentence));
+        }
         if required {
             let sentence = format!("the parameter {} is required and has a default: keep one", name.get_ref());
             return Err(reader.wrong(default.span(), sentence));
@@ -137,7 +142,9 @@ fn parameter(reader: &Reader<'_>, name: &Text, raw: &RawParameter) -> Result<Par
 }
 
 fn kind(reader: &Reader<'_>, raw: &RawParameter) -> Result<Kind, Invalid> {
+    let secret = raw.secret.as_ref().is_some_and(|secret| *secret.get_ref());
     let kind = match raw.kind.get_ref().as_str() {
+        "string" if secret => Kind::Secret { pattern: reader.optional(raw.pattern.as_ref())? },
         "string" => Kind::String { pattern: reader.optional(raw.pattern.as_ref())? },
         "integer" => Kind::Integer,
         "boolean" => Kind::Boolean,
@@ -147,15 +154,18 @@ fn kind(reader: &Reader<'_>, raw: &RawParameter) -> Result<Kind, Invalid> {
             return Err(reader.wrong(raw.kind.span(), sentence));
         }
     };
+    if let (true, false, Some(said)) = (secret, kind.is_secret(), &raw.secret) {
+        return Err(reader.wrong(said.span(), "`secret` is for strings"));
+    }
     match (&kind, &raw.pattern, raw.choices.first()) {
         (Kind::Integer | Kind::Boolean | Kind::Choice(_), Some(pattern), _) => {
             Err(reader.wrong(pattern.span(), "`pattern` is for strings"))
         }
-        (Kind::String { .. } | Kind::Integer | Kind::Boolean, _, Some(choice)) => {
+        (Kind::String { .. } | Kind::Secret { .. } | Kind::Integer | Kind::Boolean, _, Some(choice)) => {
             Err(reader.wrong(choice.span(), "`choices` are for the type choice"))
         }
-        (Kind::String { .. } | Kind::Integer | Kind::Boolean, None, None)
-        | (Kind::String { .. }, Some(_), None)
+        (Kind::String { .. } | Kind::Secret { .. } | Kind::Integer | Kind::Boolean, None, None)
+        | (Kind::String { .. } | Kind::Secret { .. }, Some(_), None)
         | (Kind::Choice(_), None, _) => Ok(kind),
     }
 }
@@ -187,10 +197,10 @@ impl std::str::FromStr for Word {
 /// A default as its type writes it in TOML, in the one spelling that arguments have.
 fn in_text(kind: &Kind, default: &Value) -> Result<String, Invalid> {
     match (kind, default) {
-        (Kind::String { .. } | Kind::Choice(_), Value::String(text)) => Ok(text.clone()),
+        (Kind::String { .. } | Kind::Secret { .. } | Kind::Choice(_), Value::String(text)) => Ok(text.clone()),
         (Kind::Integer, Value::Integer(number)) => Ok(number.to_string()),
         (Kind::Boolean, Value::Boolean(truth)) => Ok(truth.to_string()),
-        (Kind::String { .. } | Kind::Choice(_), _) => Err(malformed("is not text in quotes")),
+        (Kind::String { .. } | Kind::Secret { .. } | Kind::Choice(_), _) => Err(malformed("is not text in quotes")),
         (Kind::Integer, _) => Err(malformed("is not a whole number without quotes")),
         (Kind::Boolean, _) => Err(malformed("is not true or false without quotes")),
     }

@@ -75,6 +75,18 @@ pub enum Kind {
     Boolean,
     /// One of these words.
     Choice(Vec<String>),
+    /// Text that only the device reads, or what fits the pattern as a whole: see [`crate::secrets`].
+    Secret {
+        /// The pattern.
+        pattern: Option<Pattern>,
+    },
+}
+
+impl Kind {
+    /// Whether its values are for the device alone.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Self::Secret { .. })
+    }
 }
 
 impl Parameter {
@@ -83,6 +95,9 @@ impl Parameter {
     /// # Errors
     /// When it is not; the sentence says which there are.
     pub fn check(&self, value: &str) -> Result<(), Invalid> {
+        if self.kind.is_secret() {
+            return Err(malformed("is secret, and an order shows its arguments to everybody: give it as NAME=@FILE"));
+        }
         check_argument(value)?;
         let wrong = |rule: String| Err(malformed(format!("{:?} {rule}", shown(value))));
         match &self.kind {
@@ -94,7 +109,7 @@ impl Parameter {
             Kind::Choice(words) if !words.iter().any(|word| word == value) => {
                 wrong(format!("is none of {}", words.join(", ")))
             }
-            Kind::String { .. } | Kind::Integer | Kind::Boolean | Kind::Choice(_) => Ok(()),
+            Kind::String { .. } | Kind::Integer | Kind::Boolean | Kind::Choice(_) | Kind::Secret { .. } => Ok(()),
         }
     }
 }

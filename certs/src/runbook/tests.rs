@@ -1,5 +1,7 @@
 //! Declarations, arguments and authors: what is read, what is refused and with which line, and who counts.
 
+mod secret;
+
 use super::*;
 use crate::policy::tests::fixture::{Draft, monday, private, public};
 use crate::sshsig::sign;

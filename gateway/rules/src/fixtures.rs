@@ -222,6 +222,7 @@ pub fn order(id: Id, list: &str) -> Order {
         waves: Waves::default(),
         stop_above: None,
         timeout: None,
+        secrets: Vec::new(),
         arguments: Arguments::default(),
     }
 }

@@ -4,10 +4,10 @@
 //! here is only who is asked next, and when to give up waiting. Killed at any moment, the next start reads the same jobs from
 //! the tables, and offers again what was offered: a device answers the same twice and runs nothing twice (P5).
 
+mod declined;
 mod desk;
 mod frozen;
 mod offered;
-mod out_of_step;
 mod turns;
 mod under_way;
 

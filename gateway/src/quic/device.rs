@@ -190,6 +190,7 @@ async fn arrive(gateway: &Arc<Gateway>, quic: &Connection, caller: Caller, contr
         turn,
         address: standing.address.clone(),
         approved: standing.state == DeviceState::Approved,
+        minor: control.hello.minor,
         step: Step::In,
         held,
         news: Arc::clone(&news),

@@ -20,6 +20,8 @@ pub(crate) struct Online {
     pub(crate) address: DeviceAddress,
     /// Whether it is approved: only then sessions are opened to it.
     pub(crate) approved: bool,
+    /// The minor version of the protocol that it speaks.
+    pub(crate) minor: u16,
     /// Whether what it says over this connection follows from what it said before.
     pub(crate) step: Step,
     /// The newest version of its tenant's policy that it said it holds.

@@ -146,7 +146,7 @@ impl Turn<'_> {
         let entered = self.note(draft, now)?;
         let job = self.job(tenant, id).await?;
         let mut written = Vec::with_capacity(devices.len());
-        for (place, DeviceLine { name, serial }) in devices {
+        for (place, DeviceLine { name, serial, .. }) in devices {
             // Who has answered before keeps the answer.
             let run = job.runs.entry(name.clone()).or_insert(RunRow {
                 device: name,

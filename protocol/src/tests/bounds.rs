@@ -136,6 +136,15 @@ fn the_largest_messages_of_a_gateway_can_be_sent() {
         index: u64::MAX,
         path: list(HASH, PROOF_HASHES_MAX),
     });
+    fits(RunOfferedSealed {
+        order: vec![1; DOCUMENT_BYTES_MAX],
+        order_signature: text(SIGNATURE_BYTES_MAX),
+        runbook: vec![1; RUNBOOK_BYTES_MAX],
+        runbook_signature: text(SIGNATURE_BYTES_MAX),
+        index: u64::MAX,
+        path: list(HASH, PROOF_HASHES_MAX),
+        sealed: text(SEALED_TEXT_BYTES_MAX),
+    });
     fits(RunCancelled { order: ID, sentence: text(SENTENCE_BYTES_MAX) });
     fits(OutputKept { order: ID, offset: u64::MAX });
     fits(RecordingKept { session: ID, chunks: u64::MAX });
@@ -243,6 +252,13 @@ fn one_more_than_a_gateway_may_send_is_refused() {
     over("runbook", RunOffered { runbook: vec![0; RUNBOOK_BYTES_MAX + 1], ..run_offered() });
     over("runbook_signature", RunOffered { runbook_signature: text(SIGNATURE_BYTES_MAX + 1), ..run_offered() });
     over("path", RunOffered { path: list(HASH, PROOF_HASHES_MAX + 1), ..run_offered() });
+    let sealed = samples::run_offered_sealed;
+    over("order", RunOfferedSealed { order: vec![0; DOCUMENT_BYTES_MAX + 1], ..sealed() });
+    over("order_signature", RunOfferedSealed { order_signature: text(SIGNATURE_BYTES_MAX + 1), ..sealed() });
+    over("runbook", RunOfferedSealed { runbook: vec![0; RUNBOOK_BYTES_MAX + 1], ..sealed() });
+    over("runbook_signature", RunOfferedSealed { runbook_signature: text(SIGNATURE_BYTES_MAX + 1), ..sealed() });
+    over("path", RunOfferedSealed { path: list(HASH, PROOF_HASHES_MAX + 1), ..sealed() });
+    over("sealed", RunOfferedSealed { sealed: text(SEALED_TEXT_BYTES_MAX + 1), ..sealed() });
     over("sentence", RunCancelled { sentence: text(SENTENCE_BYTES_MAX + 1), ..run_cancelled() });
     over("sentence", RecordingRefused { sentence: text(SENTENCE_BYTES_MAX + 1), ..samples::recording_refused() });
     over("within_ms", Drain { within_ms: DRAIN_MS_MAX + 1 });

@@ -58,7 +58,7 @@ fn an_agent_hears_a_welcome_then_news_and_at_most_one_drain() {
     use AgentPhase::*;
     only(AwaitingWelcome, &[("Welcome", Ready)]);
     let offers = ["PolicyOffered", "RecordOffered", "ReceiptGiven", "StatementRefused"];
-    let runs = ["RunOffered", "RunCancelled", "OutputKept", "RecordingKept", "RecordingRefused"];
+    let runs = ["RunOffered", "RunCancelled", "OutputKept", "RecordingKept", "RecordingRefused", "RunOfferedSealed"];
     let news = [offers.as_slice(), &runs].concat();
     let mut ready: Vec<_> = news.iter().map(|name| (*name, Ready)).collect();
     ready.push(("Drain", Draining));

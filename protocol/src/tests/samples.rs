@@ -31,6 +31,7 @@ pub(super) fn for_each(visit: &mut impl ForEach) {
     visit.message(OutputKept { order: ID, offset: 65_536 });
     visit.message(RecordingKept { session: ID, chunks: 300 });
     visit.message(recording_refused());
+    visit.message(run_offered_sealed());
     visit.message(join_accepted());
     visit.message(JoinRefused { sentence: "The token has expired.".into() });
     visit.message(CertificateIssued { chain: vec![vec![0x30, 1], vec![0x30, 2]] });
@@ -167,6 +168,12 @@ pub(super) fn run_offered() -> RunOffered {
         index: 1,
         path: vec![HASH, [5; 32]],
     }
+}
+
+pub(super) fn run_offered_sealed() -> RunOfferedSealed {
+    let RunOffered { order, order_signature, runbook, runbook_signature, index, path } = run_offered();
+    let sealed = "YWdl".into();
+    RunOfferedSealed { order, order_signature, runbook, runbook_signature, index, path, sealed }
 }
 
 pub(super) fn run_cancelled() -> RunCancelled {

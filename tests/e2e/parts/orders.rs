@@ -44,6 +44,7 @@ impl Draft {
             waves: Waves::default(),
             stop_above: None,
             timeout: None,
+            secrets: Vec::new(),
             arguments: Default::default(),
         };
         Self { order, list }
@@ -83,7 +84,7 @@ pub fn list(person: &Person, devices: &[&str]) -> DeviceList {
         let record = records.as_array().unwrap().iter().find(|record| record["name"] == address.as_str());
         let text = record.unwrap_or_else(|| panic!("no {address}: {records}"))["record"].as_str().unwrap();
         let serial = text.lines().find_map(|line| line.strip_prefix("serial = ")).unwrap();
-        DeviceLine { name: device.parse().unwrap(), serial: serial.parse().unwrap() }
+        DeviceLine { name: device.parse().unwrap(), serial: serial.parse().unwrap(), sealed: None }
     };
     DeviceList::of(devices.iter().map(line).collect()).unwrap()
 }

@@ -13,7 +13,9 @@ use belay_certs::{
     statement::{Body, RunEnd, Statement},
     time::SECOND,
 };
-use belay_protocol::{RefusalCode, RunDeclined, RunOffered, StatementMade, StatementRefused, ToGateway};
+use belay_protocol::{
+    RefusalCode, RunDeclined, RunOffered, RunOfferedSealed, StatementMade, StatementRefused, ToGateway,
+};
 use std::{path::PathBuf, sync::Arc};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -135,6 +137,10 @@ impl Bench {
         draft.order.id
     }
 
+    pub(crate) async fn offer_sealed(&self, offer: RunOfferedSealed) {
+        self.life.runs.offered(offer, self.life.answers.clone()).await;
+    }
+
     pub(crate) async fn offer_signed(&self, offer: RunOffered) {
         self.life.runs.offered(offer, self.life.answers.clone()).await;
     }
@@ -239,7 +245,7 @@ impl Draft {
             "{interpreter}\n# /// belay\n# name = \"try\"\n# description = \"Try.\"\n\
              # issued = 2026-11-21T09:00:00Z\n{declared}# ///\n{lines}\n"
         );
-        let list = DeviceList::of(vec![DeviceLine { name: "web1".parse().unwrap(), serial: 7 }]).unwrap();
+        let list = DeviceList::of(vec![DeviceLine { name: "web1".parse().unwrap(), serial: 7, sealed: None }]).unwrap();
         let chain = authority.policies().remove(0);
         let order = Order {
             tenant: "acme".parse().unwrap(),
@@ -258,6 +264,7 @@ impl Draft {
             waves: Waves::default(),
             stop_above: None,
             timeout: None,
+            secrets: Vec::new(),
             arguments: Default::default(),
         };
         Draft { order, runbook, author: tenant.alice.clone(), signer: tenant.alice.clone() }

@@ -11,7 +11,8 @@ fn state() -> (tempfile::TempDir, StateDir, RunFiles) {
 
 fn kept() -> Kept {
     let signed = |text: &str| Signed { bytes: text.into(), signatures: vec![format!("signature of {text}")] };
-    Kept { order: signed("order"), runbook: signed("#!/bin/sh\n"), index: 3, path: vec![[1; 32], [2; 32]] }
+    let sealed = Some("YWdl".parse().unwrap());
+    Kept { order: signed("order"), runbook: signed("#!/bin/sh\n"), index: 3, path: vec![[1; 32], [2; 32]], sealed }
 }
 
 const ONE: Id = Id([1; 16]);
@@ -25,7 +26,7 @@ fn an_offer_is_kept_and_read_back_and_swept_away_when_nobody_knows_it() {
     // As after a crash in the middle of keeping: again is the same.
     files.keep(ONE, &kept()).unwrap();
     assert_eq!(RunFiles::open(&dir).unwrap().load(ONE).unwrap(), kept());
-    assert_eq!(files.held_bytes(), 2 * 6 * RUN_BLOCK_BYTES);
+    assert_eq!(files.held_bytes(), 2 * 7 * RUN_BLOCK_BYTES);
     fs::write(dir.at("runs/rubbish"), b"").unwrap();
     files.sweep(&[TWO]).unwrap();
     assert!(files.load(ONE).unwrap_err().to_string().contains("missing"));

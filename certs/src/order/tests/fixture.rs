@@ -76,6 +76,7 @@ pub(crate) struct Case {
     pub(crate) place: u64,
     /// The path of this place.
     pub(crate) path_of: usize,
+    pub(crate) sealed: Option<crate::secrets::Sealed>,
     pub(crate) device: DeviceFacts,
     pub(crate) platform: &'static str,
     pub(crate) remembers_since: crate::Timestamp,
@@ -103,6 +104,7 @@ impl Case {
             waves: Waves::default(),
             stop_above: None,
             timeout: None,
+            secrets: Vec::new(),
             arguments: arguments(&[("service", "cups")]),
         };
         Self {
@@ -117,6 +119,7 @@ impl Case {
             list,
             place: 1,
             path_of: 1,
+            sealed: None,
             device: device("web1.acme", &["server"], 7),
             platform: "linux",
             remembers_since: moment("2026-11-22T00:00:00Z"),
@@ -159,7 +162,7 @@ impl Case {
 
     pub(crate) fn judge_signed(&self, order: &Signed, runbook: &Signed) -> Result<Permit, Invalid> {
         let path = self.list.tree().path(self.path_of as u64).unwrap();
-        let offer = Offer { order, runbook, place: self.place, path: &path };
+        let offer = Offer { order, runbook, place: self.place, path: &path, sealed: self.sealed.as_ref() };
         let machine =
             Machine { device: self.device.clone(), platform: self.platform, remembers_since: self.remembers_since };
         judge(&self.policies(), &offer, &machine, self.clocks)

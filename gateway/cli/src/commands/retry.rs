@@ -6,7 +6,7 @@
 use super::{
     device::known::{self, Unmet},
     jobs, now,
-    run::{How, Window, order},
+    run::{How, Window, argument, order},
 };
 use crate::{
     failure::{Outcome, refused, usage},
@@ -16,6 +16,7 @@ use crate::{
         job::{Job, Run, State},
         library::Library,
         plan::{Plan, Wish},
+        told::Told,
     },
     screen::{note, table},
     selector::Selector,
@@ -23,8 +24,10 @@ use crate::{
 };
 use belay_certs::{
     Id, Namespace, Signed,
-    order::{DeviceLine, DeviceList, Order, Waves},
+    order::{DeviceList, Order, Waves},
     policy::Policies,
+    runbook::ParameterName,
+    secrets::Secrets,
 };
 use std::collections::BTreeSet;
 
@@ -33,6 +36,9 @@ use std::collections::BTreeSet;
 pub struct Args {
     /// The job's id
     id: Id,
+    /// Its secrets, as NAME=@FILE: they were not kept [default: ask]
+    #[arg(value_name = "NAME=@FILE", value_parser = argument)]
+    secrets: Vec<(ParameterName, String)>,
     #[command(flatten)]
     window: Window,
     #[command(flatten)]
@@ -56,6 +62,8 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     args.window.put_into(&mut wish);
     let library = Library { gateway, tenant, policies: &policies, now: now() };
     let runbook = library.version(&old.version)?;
+    // They are kept nowhere.
+    wish.secrets = Told::of(args.secrets.iter().cloned())?.again(&old.secrets)?;
     let selectors = again
         .iter()
         .map(|run| format!("{tenant}/{}", run.device).parse::<Selector>().map_err(refused))
@@ -86,8 +94,7 @@ fn old_order(policies: &Policies<'_>, job: &Job) -> Outcome<Order> {
             order.id, order.tenant, job.id
         )));
     }
-    let line = |run: &Run| DeviceLine { name: run.device.clone(), serial: run.serial };
-    let list = DeviceList::of(job.runs.values().map(line).collect())?;
+    let list = DeviceList::of(job.runs.values().map(Run::line).collect())?;
     if list.count() != order.devices || list.root() != order.devices_root {
         return Err(refused("the gateway lists other devices than the old order was signed for: it is not believed"));
     }
@@ -134,5 +141,6 @@ fn wish(old: Order) -> Wish {
         stop_above: old.stop_above,
         timeout: old.timeout,
         arguments: old.arguments,
+        secrets: Secrets::default(),
     }
 }

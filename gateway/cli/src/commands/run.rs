@@ -7,7 +7,7 @@ use super::{
     now, token,
 };
 use crate::{
-    failure::{Failure, Outcome, usage},
+    failure::{Failure, Outcome},
     gateway::{Gateway, Route},
     home::Home,
     keygen,
@@ -18,6 +18,7 @@ use crate::{
         plan::{Plan, Wish, check_all},
         progress::Screen,
         submit::Ready,
+        told::Told,
     },
     screen::{confirm, json, note, say},
     selector::Selector,
@@ -26,7 +27,7 @@ use crate::{
 use belay_certs::{
     AccountName, TenantName, Timestamp,
     order::Share,
-    runbook::{Arguments, ParameterName, Timeout},
+    runbook::{ParameterName, Timeout},
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -36,7 +37,7 @@ use std::collections::BTreeSet;
 pub struct Args {
     /// The runbook: the newest version of a name, or sha256:… for one version
     runbook: Wanted,
-    /// What it is told, as NAME=VALUE
+    /// What it is told, as NAME=VALUE; a secret as NAME=@FILE, or not at all: then it is asked for
     #[arg(value_name = "NAME=VALUE", value_parser = argument)]
     arguments: Vec<(ParameterName, String)>,
     /// Which devices: web1.acme, 'acme/web*', acme/tag:LABEL, 'acme/*'; commas and further --on add more
@@ -107,20 +108,9 @@ impl Window {
 }
 
 /// `service=cups`.
-fn argument(text: &str) -> Result<(ParameterName, String), String> {
+pub fn argument(text: &str) -> Result<(ParameterName, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, as service=cups")?;
     Ok((name.parse().map_err(|invalid: belay_certs::Invalid| invalid.to_string())?, value.to_owned()))
-}
-
-/// Each parameter once.
-fn arguments(given: &[(ParameterName, String)]) -> Outcome<Arguments> {
-    let mut arguments = Arguments::new();
-    for (name, value) in given {
-        if arguments.insert(name.clone(), value.clone()).is_some() {
-            return Err(usage(format!("the parameter {name} is given twice: keep one")));
-        }
-    }
-    Ok(arguments)
 }
 
 /// Runs it.
@@ -131,7 +121,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let identity = home.signing_identity()?;
     let me = keygen::public(identity)?;
     let mut wish = Wish { account: args.account.clone(), ticket: args.ticket.clone(), ..Wish::default() };
-    wish.arguments = arguments(&args.arguments)?;
+    let mut told = Told::of(args.arguments.iter().cloned())?;
     args.window.put_into(&mut wish);
     let tenants: BTreeSet<TenantName> = args.on.iter().map(|selector| selector.tenant.clone()).collect();
     let trusted = Trusted::refresh_only(home, &tenants)?;
@@ -142,7 +132,9 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         let library = Library { gateway, tenant, policies: &policies, now: now() };
         let runbook = library.find(&args.runbook).map_err(|failure| failure.of(tenant))?;
         // What it is told is judged before ten thousand records are asked for.
+        (wish.arguments, wish.secrets) = told.to(&runbook.runbook)?;
         runbook.runbook.environment(&wish.arguments)?;
+        runbook.runbook.check_secret_values(&wish.secrets)?;
         let devices = known::select(home, &trusted, tenant, &args.on, Unmet::Refused)?;
         plans.push(Plan::of(&policies, wish.clone(), runbook, &devices, &me, now())?);
     }
@@ -223,14 +215,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_runbook_is_told_is_a_name_and_a_value_once() {
+    fn what_a_runbook_is_told_is_a_name_and_a_value() {
         let text = |text: &str| argument(text).map(|(name, value)| format!("{name}:{value}"));
         assert_eq!(text("service=cups=1").unwrap(), "service:cups=1");
         assert_eq!(text("empty=").unwrap(), "empty:");
         assert!(text("service").unwrap_err().contains("NAME=VALUE"));
         assert!(text("Service=x").unwrap_err().contains("parameter name"));
-        let one = argument("a=1").unwrap();
-        assert!(arguments(&[one.clone(), one.clone()]).unwrap_err().sentence().contains("a is given twice"));
-        assert_eq!(arguments(&[one]).unwrap().len(), 1);
     }
 }

@@ -151,6 +151,8 @@ fn kind(kind: &Kind) -> String {
     match kind {
         Kind::String { pattern: Some(pattern) } => format!("text like {pattern}"),
         Kind::String { pattern: None } => "text".to_owned(),
+        Kind::Secret { pattern: Some(pattern) } => format!("a secret like {pattern}"),
+        Kind::Secret { pattern: None } => "a secret".to_owned(),
         Kind::Integer => "a whole number".to_owned(),
         Kind::Boolean => "true or false".to_owned(),
         Kind::Choice(words) => words.join(" or "),

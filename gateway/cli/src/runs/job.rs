@@ -3,7 +3,7 @@
 //! It is the gateway's word. What devices signed about their runs stands in the log: `belay log verify`.
 
 use crate::failure::{Failure, Outcome, While, refused};
-use belay_certs::{DeviceName, Digest, Id, TenantName, Timestamp, order};
+use belay_certs::{DeviceName, Digest, Id, TenantName, Timestamp, order, secrets::Sealed};
 use serde::Deserialize;
 use serde_json::Value;
 use std::{collections::BTreeMap, fmt};
@@ -93,6 +93,16 @@ pub struct Run {
     /// The length of the output file, in bytes, as the same statement has it.
     #[serde(default)]
     pub output_bytes: Option<u64>,
+    /// The secrets in its line of the order's list.
+    #[serde(default)]
+    pub sealed: Option<Sealed>,
+}
+
+impl Run {
+    /// Its line in the order's list.
+    pub fn line(&self) -> order::DeviceLine {
+        order::DeviceLine { name: self.device.clone(), serial: self.serial, sealed: self.sealed.clone() }
+    }
 }
 
 /// What changes in a job, and the beginning of its first line.

@@ -9,6 +9,7 @@ pub mod output;
 pub mod plan;
 pub mod progress;
 pub mod submit;
+pub mod told;
 
 #[cfg(test)]
 mod tests;

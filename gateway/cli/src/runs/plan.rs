@@ -12,7 +12,8 @@ use belay_certs::{
     device::DeviceRecord,
     order::{Clocks, DeviceLine, DeviceList, Foreseen, Order, Share, Waves},
     policy::{DeviceFacts, Grant, Policies, Risk},
-    runbook::{Arguments, Timeout},
+    runbook::{Arguments, ParameterName, Timeout},
+    secrets::Secrets,
 };
 use serde_json::{Value, json};
 
@@ -36,8 +37,10 @@ pub struct Wish {
     pub stop_above: Option<Share>,
     /// In the runbook's place.
     pub timeout: Option<Timeout>,
-    /// What the runbook is told.
+    /// What the runbook is told in the open.
     pub arguments: Arguments,
+    /// What only the devices read.
+    pub secrets: Secrets,
 }
 
 /// An order, and what is said of it before it is signed.
@@ -68,11 +71,12 @@ impl Plan {
     ) -> Outcome<Self> {
         let declared = &runbook.runbook;
         declared.environment(&wish.arguments)?;
+        declared.check_secret_values(&wish.secrets)?;
         let account = wish.account.or_else(|| declared.account.clone()).ok_or_else(|| {
             usage(format!("the runbook {} names no account: say as whom it runs with --as ACCOUNT", declared.name))
         })?;
-        let line = |record: &DeviceRecord| DeviceLine { name: record.address.device.clone(), serial: record.serial };
-        let list = DeviceList::of(devices.iter().map(line).collect())?;
+        let lines = devices.iter().map(|record| line(record, signer, &wish.secrets)).collect::<Outcome<_>>()?;
+        let list = DeviceList::of(lines)?;
         let waves = match wish.waves.is_empty() {
             true => Waves::default(),
             false => Waves::of(wish.waves, list.count()).map_err(|invalid| invalid.of("--wave"))?,
@@ -97,6 +101,7 @@ impl Plan {
             waves,
             stop_above: wish.stop_above,
             timeout: wish.timeout,
+            secrets: wish.secrets.names(),
             arguments: wish.arguments,
         };
         let devices = foresee(policies, &order, &runbook, devices, signer, now)?;
@@ -119,6 +124,10 @@ impl Plan {
             format!("  account    {}", order.account),
             format!("  window     {} to {}", order.not_before, order.not_after),
         ];
+        if !order.secrets.is_empty() {
+            let names: Vec<&str> = order.secrets.iter().map(ParameterName::as_str).collect();
+            lines.push(format!("  secrets    {}: encrypted for each device, shown nowhere", names.join(", ")));
+        }
         if runbook.risk == Risk::High {
             lines.push("  risk       high: author and signer of the order are two persons".to_owned());
         }
@@ -148,7 +157,7 @@ impl Plan {
     fn arguments(&self) -> String {
         let runbook = &self.runbook.runbook;
         let mut shown = Vec::new();
-        for (name, parameter) in &runbook.parameters {
+        for (name, parameter) in runbook.parameters.iter().filter(|(_, one)| !one.kind.is_secret()) {
             match (self.order.arguments.get(name), &parameter.default) {
                 (Some(value), _) => shown.push(format!("{name}={value}")),
                 (None, Some(value)) => shown.push(format!("{name}={value} (default)")),
@@ -198,11 +207,20 @@ impl Plan {
             "tenant": order.tenant, "runbook": order.runbook, "version": order.version, "issued": runbook.issued,
             "arguments": order.arguments.iter().map(|(name, value)| (name.to_string(), json!(value)))
                 .collect::<serde_json::Map<_, _>>(),
-            "account": order.account, "ticket": order.ticket,
+            "secrets": order.secrets, "account": order.account, "ticket": order.ticket,
             "not_before": order.not_before, "not_after": order.not_after,
             "waves": order.waves.gates(order.devices), "devices": devices,
         })
     }
+}
+
+/// A device's line, with what only it may read.
+fn line(record: &DeviceRecord, signer: &PublicKey, secrets: &Secrets) -> Outcome<DeviceLine> {
+    let sealed = match secrets.is_empty() {
+        true => None,
+        false => Some(secrets.seal(signer, &record.host_key).map_err(|invalid| invalid.of(&record.address))?),
+    };
+    Ok(DeviceLine { name: record.address.device.clone(), serial: record.serial, sealed })
 }
 
 /// What each device would say, and first what all would: then there is nothing to choose between.

@@ -36,7 +36,7 @@ const DEVICES: [(&str, u64); 3] = [("db1", 8), ("web1", 7), ("web2", 9)];
 impl Ordered {
     pub fn new(stage: &Stage) -> Self {
         let runbook = script(3_600);
-        let line = |(name, serial): (&str, u64)| DeviceLine { name: name.parse().unwrap(), serial };
+        let line = |(name, serial): (&str, u64)| DeviceLine { name: name.parse().unwrap(), serial, sealed: None };
         let list = DeviceList::of(DEVICES.into_iter().map(line).collect()).unwrap();
         let issued = earlier(DAY / 24);
         let order = Order {
@@ -56,6 +56,7 @@ impl Ordered {
             waves: Waves::default(),
             stop_above: None,
             timeout: None,
+            secrets: Vec::new(),
             arguments: [("service".parse().unwrap(), "cups".to_owned())].into(),
         };
         let text = order.to_text();

@@ -36,6 +36,7 @@ fn plan(devices: u64, waves: &str, stop_above: &str) -> Plan {
         waves: Waves::of(shares, devices).unwrap(),
         stop_above: stop_above.parse().ok(),
         timeout: None,
+        secrets: Vec::new(),
         arguments: Default::default(),
     };
     Plan::of(&order, &Runbook::parse(SCRIPT.as_bytes()).unwrap())

@@ -10,7 +10,7 @@ use crate::{
     limits,
     store::{Broken, RecordError, Recorded, RunRow},
 };
-use belay_certs::{DeviceAddress, Invalid, PersonRef, Timestamp};
+use belay_certs::{DeviceAddress, Invalid, PersonRef, Timestamp, order::DeviceLine};
 use belay_rules::{
     Ask, Freezes, Outcome, Refusal,
     job::{Job, Owed, Plan, Rota, Run},
@@ -236,7 +236,11 @@ impl Desk {
         let recorded = asks.filter_map(|(number, places)| {
             let gateway = Arc::clone(&gateway);
             let under_way = self.jobs.get(&number)?;
-            let line = |place: &usize| Some((u64::try_from(*place).ok()?, under_way.prepared.line(*place)?.clone()));
+            let line = |place: &usize| {
+                let DeviceLine { name, serial, .. } = under_way.prepared.line(*place)?;
+                let line = DeviceLine { name: name.clone(), serial: *serial, sealed: None };
+                Some((u64::try_from(*place).ok()?, line))
+            };
             let (tenant, job) = under_way.key.clone();
             let ask = Ask::OfferRuns { tenant, job, devices: places.iter().filter_map(line).collect() };
             Some(async move { (number, places, gateway.record(ask).await) })

@@ -6,9 +6,12 @@ use belay_certs::{
     order::{DeviceLine, DeviceList, DeviceTree, Order},
     runbook::Runbook,
 };
-use belay_protocol::RunOffered;
+use belay_protocol::{RunOffered, RunOfferedSealed, ToAgent};
 use belay_rules::job::Plan;
 use std::collections::HashMap;
+
+/// What a device without secrets takes in memory, in bytes: a name, its place and a hash or two.
+const LINE_BYTES: usize = 256;
 
 /// A job's documents, read once.
 pub(crate) struct Prepared {
@@ -24,6 +27,8 @@ pub(crate) struct Prepared {
     places: HashMap<DeviceName, usize>,
     /// What proves each line.
     tree: DeviceTree,
+    /// The longest secrets of a line and those of all, in bytes as they travel.
+    sealed: (usize, usize),
 }
 
 impl Prepared {
@@ -35,7 +40,9 @@ impl Prepared {
         let plan = Plan::of(&Order::parse(&order.bytes)?, &Runbook::parse(&runbook.bytes)?);
         let lines = list.lines().to_vec();
         let places = (0..).zip(&lines).map(|(place, line)| (line.name.clone(), place)).collect();
-        Ok(Self { order, runbook, plan, lines, places, tree: list.tree() })
+        let sealed = list.lines().iter().map(|line| line.sealed.as_ref().map_or(0, |sealed| sealed.as_str().len()));
+        let sealed = sealed.fold((0, 0), |(most, all): (usize, usize), one| (most.max(one), all.saturating_add(one)));
+        Ok(Self { order, runbook, plan, lines, places, tree: list.tree(), sealed })
     }
 
     /// The same from the tables.
@@ -71,20 +78,32 @@ impl Prepared {
     /// How large an offer of it is, in bytes, all but the path.
     pub(super) fn offer_bytes(&self) -> usize {
         let of = |signed: &Signed| signed.bytes.len() + signed.signatures.iter().map(String::len).sum::<usize>();
-        of(&self.order) + of(&self.runbook)
+        of(&self.order) + of(&self.runbook) + self.sealed.0
+    }
+
+    /// The room that it takes in memory, in devices without secrets.
+    pub(super) fn weight(&self) -> usize {
+        self.lines.len().saturating_add(self.sealed.1 / LINE_BYTES)
+    }
+
+    /// Whether its lines hold secrets.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.sealed.0 > 0
     }
 
     /// What the device at a place is offered.
-    pub(super) fn offer(&self, place: usize) -> Option<RunOffered> {
+    pub(super) fn offer(&self, place: usize) -> Option<ToAgent> {
         let signature = |signed: &Signed| signed.signatures.first().cloned().unwrap_or_default();
         let index = u64::try_from(place).ok()?;
-        Some(RunOffered {
-            order: self.order.bytes.clone(),
-            order_signature: signature(&self.order),
-            runbook: self.runbook.bytes.clone(),
-            runbook_signature: signature(&self.runbook),
-            index,
-            path: self.tree.path(index).ok()?,
+        let (order, order_signature) = (self.order.bytes.clone(), signature(&self.order));
+        let (runbook, runbook_signature) = (self.runbook.bytes.clone(), signature(&self.runbook));
+        let path = self.tree.path(index).ok()?;
+        Some(match &self.line(place)?.sealed {
+            None => RunOffered { order, order_signature, runbook, runbook_signature, index, path }.into(),
+            Some(sealed) => {
+                let sealed = sealed.to_string();
+                RunOfferedSealed { order, order_signature, runbook, runbook_signature, index, path, sealed }.into()
+            }
         })
     }
 }

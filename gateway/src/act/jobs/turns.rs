@@ -54,10 +54,10 @@ pub(super) fn check_places(
     tenant: &TenantName,
     prepared: &Prepared,
 ) -> Result<(), Full> {
-    let places = |under_way: &UnderWay| under_way.prepared.lines().len();
+    let places = |under_way: &UnderWay| under_way.prepared.weight();
     let of_all = jobs.values().map(places).sum();
     let of_tenant = jobs.values().filter(|under_way| under_way.key.0 == *tenant).map(places).sum();
-    Rota::<u64>::check_places(tenant, prepared.lines().len(), of_tenant, of_all)
+    Rota::<u64>::check_places(tenant, prepared.weight(), of_tenant, of_all)
 }
 
 #[cfg(test)]

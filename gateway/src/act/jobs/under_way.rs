@@ -1,11 +1,11 @@
 //! One job under way, and the messages to its devices.
 
-use super::{JobKey, offered::Prepared};
+use super::{JobKey, declined::Declined, offered::Prepared};
 use crate::relay::presence::{Presence, Step};
 use belay_certs::{DeviceAddress, DeviceName, PersonRef};
-use belay_protocol::{RunCancelled, ToAgent, limits::clip_sentence};
+use belay_protocol::{MINOR_OF_SECRETS, RunCancelled, ToAgent, limits::clip_sentence};
 use belay_rules::job::Job;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One job under way.
 pub(super) struct UnderWay {
@@ -18,8 +18,8 @@ pub(super) struct UnderWay {
     pub(super) unrecorded: BTreeSet<usize>,
     /// Places whose offer is recorded and found no room in the queue of their device.
     pub(super) unsent: BTreeSet<usize>,
-    /// Places whose offer is recorded and whose device can start nothing: that is to be recorded too.
-    pub(super) declined: BTreeSet<usize>,
+    /// Places whose offer is recorded and whose device cannot start it, and why: that is to be recorded too.
+    pub(super) declined: BTreeMap<usize, Declined>,
     /// What its devices are told when it was called off.
     pub(super) called_off: String,
 }
@@ -35,7 +35,7 @@ enum Sent {
 
 impl UnderWay {
     pub(super) fn new(key: JobKey, person: PersonRef, job: Job, prepared: Prepared) -> Self {
-        let (unrecorded, unsent, declined) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (unrecorded, unsent, declined) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new());
         Self {
             key,
             person,
@@ -53,24 +53,28 @@ impl UnderWay {
     }
 
     /// Sends the offer of a place, now or with the next turn. A device that is out of step gets none: whatever it answered would
-    /// not be recorded.
+    /// not be recorded; nor does one whose agent does not know such offers: it would never answer.
     pub(super) fn send_offer(&mut self, presence: &Presence, place: usize) {
-        if self.step(presence, place) == Some(Step::Out) {
+        if let Some(declined) = self.unable(presence, place) {
             self.unsent.remove(&place);
-            self.declined.insert(place);
+            self.declined.insert(place, declined);
             return;
         }
         let Some(offer) = self.prepared.offer(place) else { return };
-        match self.send(presence, place, ToAgent::RunOffered(offer)) {
+        match self.send(presence, place, offer) {
             Sent::Done => self.unsent.remove(&place),
             Sent::Later => self.unsent.insert(place),
         };
     }
 
-    /// Whether what the device at a place says continues the log; none while it is away.
-    pub(super) fn step(&self, presence: &Presence, place: usize) -> Option<Step> {
-        let line = self.prepared.line(place)?;
-        presence.find(&self.address(&line.name)).map(|online| online.step)
+    /// Why the device at a place cannot start what it would be offered; none while it is away.
+    fn unable(&self, presence: &Presence, place: usize) -> Option<Declined> {
+        let online = presence.find(&self.address(&self.prepared.line(place)?.name))?;
+        match online.step {
+            Step::Out => Some(Declined::OutOfStep),
+            Step::In if self.prepared.is_sealed() && online.minor < MINOR_OF_SECRETS => Some(Declined::TooOld),
+            Step::In => None,
+        }
     }
 
     /// Tells the device at a place that its run is called off. One whose queue is full hears it when it comes back, and

@@ -132,6 +132,7 @@ fn held(version: u64) -> Vec<PolicyHeld> {
 fn online(connection: u8, turn: u64, quic: &Connection) -> Online {
     let address = "web1.acme".parse().unwrap();
     Online {
+        minor: belay_protocol::MINOR,
         to_agent: tokio::sync::mpsc::channel(1).0,
         held: None,
         connection: Id([connection; 16]),

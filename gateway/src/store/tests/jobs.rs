@@ -36,7 +36,7 @@ fn submit() -> Ask {
 }
 
 fn offer() -> Ask {
-    let line = DeviceLine { name: web1(), serial: 1 };
+    let line = DeviceLine { name: web1(), serial: 1, sealed: None };
     Ask::OfferRuns { tenant: tenant(), job: JOB, devices: vec![(0, line)] }
 }
 

@@ -13,7 +13,10 @@ use crate::{
     gateway::Gateway,
     home::Home,
     limits::EVIDENCE_DEVICES_MAX,
-    runs::{job::Job, library::Library},
+    runs::{
+        job::{self, Job},
+        library::Library,
+    },
     trusted::Trusted,
 };
 use belay_certs::{
@@ -249,7 +252,7 @@ impl<'h> JobCase<'h> {
         check_size(&job, only)?;
         let tenant = job.head.tenant.clone();
         let policies = trusted.policies(&tenant)?;
-        let lines = job.runs.values().map(|run| DeviceLine { name: run.device.clone(), serial: run.serial });
+        let lines = job.runs.values().map(job::Run::line);
         let list = DeviceList::of(lines.collect())?;
         let (Some(order), Some(signature)) = (&job.head.order, &job.head.signature) else {
             return Err(refused(format!("the gateway does not show the order of {}", job.id)));

@@ -19,7 +19,8 @@ fn prepared(tenant: &str, number: u8, devices: usize, runbook_bytes: usize) -> P
         "#!/bin/sh\n# /// belay\n# name = \"x\"\n# description = \"y\"\n# issued = 2026-11-21T09:00:00Z\n# ///\n";
     let mut runbook = head.to_owned();
     runbook.push_str(&"# as long as it is wished\n".repeat(runbook_bytes / 26));
-    let lines = (0..devices).map(|place| DeviceLine { name: format!("d{place:05}").parse().unwrap(), serial: 1 });
+    let lines =
+        (0..devices).map(|place| DeviceLine { name: format!("d{place:05}").parse().unwrap(), serial: 1, sealed: None });
     let list = DeviceList::of(lines.collect()).unwrap();
     let order = Order {
         tenant: tenant.parse().unwrap(),
@@ -38,6 +39,7 @@ fn prepared(tenant: &str, number: u8, devices: usize, runbook_bytes: usize) -> P
         waves: Waves::default(),
         stop_above: None,
         timeout: None,
+        secrets: Vec::new(),
         arguments: Default::default(),
     };
     let signed = |bytes: Vec<u8>| Signed { bytes, signatures: vec!["signature".to_owned()] };

@@ -14,6 +14,7 @@ use crate::{
 use belay_certs::{
     DeviceName, Digest, Id, TenantName, Timestamp,
     order::{DeviceLine, DeviceList},
+    secrets::Sealed,
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -60,6 +61,9 @@ pub(super) struct Shown {
     output_bytes: Option<u64>,
     output_dropped: Option<u64>,
     output_kept: u64,
+    /// The third word of its line in the order's list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<Sealed>,
 }
 
 /// A job with all its devices, as far as it was read.
@@ -117,6 +121,7 @@ impl<'a> View<'a> {
             output_bytes: ended.map(|ended| ended.output_bytes),
             output_dropped: ended.map(|ended| ended.output_dropped),
             output_kept: run.map_or(0, |run| run.output_kept),
+            sealed: line.sealed.clone(),
         }
     }
 

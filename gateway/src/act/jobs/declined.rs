@@ -1,25 +1,33 @@
-//! Jobs and devices that are out of step: what such a device says is not recorded, so it can start nothing, and whoever waits for
-//! its run is told at once why, and what to do.
+//! Jobs and devices that can start nothing: whoever waits for such a run is told at once why, and what to do.
 //!
-//! It is the gateway's word only (`run.declined`), as its refusal to record was. Not here: how a device falls out of step
-//! (`quic/statements.rs`).
+//! What a device out of step says is not recorded, and an agent that is too old for an order's secrets never answers. It is the
+//! gateway's word only (`run.declined`). Not here: how a device falls out of step (`quic/statements.rs`).
 
 use super::desk::Desk;
 use crate::{limits::OFFERS_PER_TURN_MAX, store::RecordError};
 use belay_certs::{DeviceAddress, order::Outcome};
 use belay_rules::Ask;
 
+/// Why a device can start nothing of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declined {
+    /// What it says does not continue what it said before.
+    OutOfStep,
+    /// The order has secrets, and its agent does not know such orders.
+    TooOld,
+}
+
 impl Desk {
-    /// Records the end of runs that were offered to devices out of step: at most so many a turn, together, so that they share a
+    /// Records the end of runs that were to be offered to devices that can start nothing: at most so many a turn, together, so that they share a
     /// commit.
     pub(super) async fn decline(&mut self) {
         let mut asks = Vec::new();
         for (number, under_way) in self.jobs.iter().filter(|(_, under_way)| !under_way.declined.is_empty()) {
             let digest = under_way.prepared.digest();
-            for place in under_way.declined.iter().take(OFFERS_PER_TURN_MAX - asks.len()) {
+            for (place, why) in under_way.declined.iter().take(OFFERS_PER_TURN_MAX - asks.len()) {
                 let Some(line) = under_way.prepared.line(*place) else { continue };
                 let address = under_way.address(&line.name);
-                let sentence = sentence(&address);
+                let sentence = why.sentence(&address);
                 let DeviceAddress { device, tenant } = address;
                 let ask = Ask::DeclineRun { tenant, device, order: under_way.key.1, digest, sentence };
                 asks.push((*number, *place, ask));
@@ -50,12 +58,19 @@ impl Desk {
     }
 }
 
-/// Why nothing starts on a device that is out of step, and what to do.
-pub(crate) fn sentence(device: &DeviceAddress) -> String {
-    let tenant = &device.tenant;
-    format!(
-        "{device} contradicts what it said before, so nothing starts there: its disk was put back to an older copy, or two machines \
-         have its key; on the one that is meant run `belay-agent forget --tenant {tenant}` and join it again with a new token, then \
-         `belay approve {device} --replace`"
-    )
+impl Declined {
+    /// Why nothing starts on this device, and what to do.
+    fn sentence(self, device: &DeviceAddress) -> String {
+        let tenant = &device.tenant;
+        match self {
+            Self::OutOfStep => format!(
+                "{device} contradicts what it said before, so nothing starts there: its disk was put back to an older copy, or two \
+                 machines have its key; on the one that is meant run `belay-agent forget --tenant {tenant}` and join it again with \
+                 a new token, then `belay approve {device} --replace`"
+            ),
+            Self::TooOld => format!(
+                "the agent of {device} is too old for secrets, so it was not offered the order: update the agent, then order it again"
+            ),
+        }
+    }
 }
