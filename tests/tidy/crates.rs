@@ -31,7 +31,10 @@ const LICENCES: [&str; 9] = [
 
 /// Who brings a second version of something, and why that is borne. Without these there is one version of everything.
 const SECOND_VERSIONS: [(&str, &str); 6] = [
-    ("age", "RustCrypto, rand and base64 of 2023: it has no later ones, and auditors open its files with stock tools"),
+    (
+        "age",
+        "RustCrypto (its rsa too, which opens nothing of ours), rand and base64 of 2023: it has no later ones, and stock tools open its files",
+    ),
     ("der-parser", "num-bigint 0.4: x509-parser has no later one"),
     ("governor", "hashbrown 0.16, and 0.14 in its table of callers"),
     ("pem", "base64 0.23: rcgen is ahead of everybody else"),
