@@ -27,18 +27,8 @@ pub struct RunOffered {
 /// that too. From minor version 2 on.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct RunOfferedSealed {
-    /// The order as signed; at most [`DOCUMENT_BYTES_MAX`] bytes.
-    pub order: Vec<u8>,
-    /// The armoured signature of whoever gave it (`order.v1@belay`).
-    pub order_signature: String,
-    /// The runbook as signed; at most [`RUNBOOK_BYTES_MAX`] bytes.
-    pub runbook: Vec<u8>,
-    /// The armoured signature of its author (`runbook.v1@belay`).
-    pub runbook_signature: String,
-    /// The place of this device's line in the order's list, from 0.
-    pub index: u64,
-    /// Inclusion path from that line to the order's root (RFC 6962); at most [`PROOF_HASHES_MAX`] hashes.
-    pub path: Vec<[u8; 32]>,
+    /// What is offered for every order.
+    pub offered: RunOffered,
     /// The third word of that line, an age file in base64; at most [`SEALED_TEXT_BYTES_MAX`] bytes.
     pub sealed: String,
 }
@@ -93,11 +83,7 @@ messages! {
     };
     RunCancelled = 72, SENTENCE_BODY_BYTES_MAX, |this| at_most("sentence", this.sentence.len(), SENTENCE_BYTES_MAX);
     RunOfferedSealed = 76, RUN_OFFERED_SEALED_BODY_BYTES_MAX, |this| {
-        at_most("order", this.order.len(), DOCUMENT_BYTES_MAX)?;
-        at_most("order_signature", this.order_signature.len(), SIGNATURE_BYTES_MAX)?;
-        at_most("runbook", this.runbook.len(), RUNBOOK_BYTES_MAX)?;
-        at_most("runbook_signature", this.runbook_signature.len(), SIGNATURE_BYTES_MAX)?;
-        at_most("path", this.path.len(), PROOF_HASHES_MAX)?;
+        this.offered.check()?;
         at_most("sealed", this.sealed.len(), SEALED_TEXT_BYTES_MAX)
     };
     OutputKept = 73, SMALL_BODY_BYTES_MAX, |_this| Ok(());

@@ -71,10 +71,7 @@ impl From<RunOffered> for Kept {
 impl From<RunOfferedSealed> for Kept {
     /// What is no age file in base64 is nothing, and no line has nothing.
     fn from(offer: RunOfferedSealed) -> Self {
-        let sealed = offer.sealed.parse().ok();
-        let RunOfferedSealed { order, order_signature, runbook, runbook_signature, index, path, .. } = offer;
-        let offer = RunOffered { order, order_signature, runbook, runbook_signature, index, path };
-        Self { sealed, ..offer.into() }
+        Self { sealed: offer.sealed.parse().ok(), ..offer.offered.into() }
     }
 }
 

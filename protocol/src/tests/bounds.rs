@@ -128,23 +128,16 @@ fn the_largest_messages_of_a_gateway_can_be_sent() {
     });
     fits(StatementRefused { statement: ID, code: u16::MAX, sentence: text(SENTENCE_BYTES_MAX) });
     fits(Drain { within_ms: DRAIN_MS_MAX });
-    fits(RunOffered {
+    let offered = RunOffered {
         order: vec![1; DOCUMENT_BYTES_MAX],
         order_signature: text(SIGNATURE_BYTES_MAX),
         runbook: vec![1; RUNBOOK_BYTES_MAX],
         runbook_signature: text(SIGNATURE_BYTES_MAX),
         index: u64::MAX,
         path: list(HASH, PROOF_HASHES_MAX),
-    });
-    fits(RunOfferedSealed {
-        order: vec![1; DOCUMENT_BYTES_MAX],
-        order_signature: text(SIGNATURE_BYTES_MAX),
-        runbook: vec![1; RUNBOOK_BYTES_MAX],
-        runbook_signature: text(SIGNATURE_BYTES_MAX),
-        index: u64::MAX,
-        path: list(HASH, PROOF_HASHES_MAX),
-        sealed: text(SEALED_TEXT_BYTES_MAX),
-    });
+    };
+    fits(offered.clone());
+    fits(RunOfferedSealed { offered, sealed: text(SEALED_TEXT_BYTES_MAX) });
     fits(RunCancelled { order: ID, sentence: text(SENTENCE_BYTES_MAX) });
     fits(OutputKept { order: ID, offset: u64::MAX });
     fits(RecordingKept { session: ID, chunks: u64::MAX });
@@ -253,11 +246,12 @@ fn one_more_than_a_gateway_may_send_is_refused() {
     over("runbook_signature", RunOffered { runbook_signature: text(SIGNATURE_BYTES_MAX + 1), ..run_offered() });
     over("path", RunOffered { path: list(HASH, PROOF_HASHES_MAX + 1), ..run_offered() });
     let sealed = samples::run_offered_sealed;
-    over("order", RunOfferedSealed { order: vec![0; DOCUMENT_BYTES_MAX + 1], ..sealed() });
-    over("order_signature", RunOfferedSealed { order_signature: text(SIGNATURE_BYTES_MAX + 1), ..sealed() });
-    over("runbook", RunOfferedSealed { runbook: vec![0; RUNBOOK_BYTES_MAX + 1], ..sealed() });
-    over("runbook_signature", RunOfferedSealed { runbook_signature: text(SIGNATURE_BYTES_MAX + 1), ..sealed() });
-    over("path", RunOfferedSealed { path: list(HASH, PROOF_HASHES_MAX + 1), ..sealed() });
+    let around = |offered: RunOffered| RunOfferedSealed { offered, ..sealed() };
+    over("order", around(RunOffered { order: vec![0; DOCUMENT_BYTES_MAX + 1], ..run_offered() }));
+    over("order_signature", around(RunOffered { order_signature: text(SIGNATURE_BYTES_MAX + 1), ..run_offered() }));
+    over("runbook", around(RunOffered { runbook: vec![0; RUNBOOK_BYTES_MAX + 1], ..run_offered() }));
+    over("runbook_signature", around(RunOffered { runbook_signature: text(SIGNATURE_BYTES_MAX + 1), ..run_offered() }));
+    over("path", around(RunOffered { path: list(HASH, PROOF_HASHES_MAX + 1), ..run_offered() }));
     over("sealed", RunOfferedSealed { sealed: text(SEALED_TEXT_BYTES_MAX + 1), ..sealed() });
     over("sentence", RunCancelled { sentence: text(SENTENCE_BYTES_MAX + 1), ..run_cancelled() });
     over("sentence", RecordingRefused { sentence: text(SENTENCE_BYTES_MAX + 1), ..samples::recording_refused() });

@@ -171,9 +171,7 @@ pub(super) fn run_offered() -> RunOffered {
 }
 
 pub(super) fn run_offered_sealed() -> RunOfferedSealed {
-    let RunOffered { order, order_signature, runbook, runbook_signature, index, path } = run_offered();
-    let sealed = "YWdl".into();
-    RunOfferedSealed { order, order_signature, runbook, runbook_signature, index, path, sealed }
+    RunOfferedSealed { offered: run_offered(), sealed: "YWdl".into() }
 }
 
 pub(super) fn run_cancelled() -> RunCancelled {

@@ -26,9 +26,7 @@ fn offer(bench: &Bench, lines: &str, sealed: &Sealed) -> RunOfferedSealed {
     let mut draft = bench.draft_for("#!/bin/sh", DECLARED, lines);
     draft.order.secrets = vec!["token".parse().unwrap()];
     draft.order.devices_root = DeviceList::parse(format!("web1 7 {sealed}\n").as_bytes()).unwrap().root();
-    let belay_protocol::RunOffered { order, order_signature, runbook, runbook_signature, index, path } = draft.signed();
-    let sealed = sealed.to_string();
-    RunOfferedSealed { order, order_signature, runbook, runbook_signature, index, path, sealed }
+    RunOfferedSealed { offered: draft.signed(), sealed: sealed.to_string() }
 }
 
 #[tokio::test]

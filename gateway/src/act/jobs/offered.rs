@@ -95,15 +95,17 @@ impl Prepared {
     pub(super) fn offer(&self, place: usize) -> Option<ToAgent> {
         let signature = |signed: &Signed| signed.signatures.first().cloned().unwrap_or_default();
         let index = u64::try_from(place).ok()?;
-        let (order, order_signature) = (self.order.bytes.clone(), signature(&self.order));
-        let (runbook, runbook_signature) = (self.runbook.bytes.clone(), signature(&self.runbook));
-        let path = self.tree.path(index).ok()?;
+        let offered = RunOffered {
+            order: self.order.bytes.clone(),
+            order_signature: signature(&self.order),
+            runbook: self.runbook.bytes.clone(),
+            runbook_signature: signature(&self.runbook),
+            index,
+            path: self.tree.path(index).ok()?,
+        };
         Some(match &self.line(place)?.sealed {
-            None => RunOffered { order, order_signature, runbook, runbook_signature, index, path }.into(),
-            Some(sealed) => {
-                let sealed = sealed.to_string();
-                RunOfferedSealed { order, order_signature, runbook, runbook_signature, index, path, sealed }.into()
-            }
+            None => offered.into(),
+            Some(sealed) => RunOfferedSealed { offered, sealed: sealed.to_string() }.into(),
         })
     }
 }
