@@ -1,5 +1,5 @@
 //! Lines in pages, as an index keeps them: the words of a page, which are looked up, and its lines packed, which are read
-//! once its words were found. So an index has a row a page, not a row a line: a thousandth of the bookkeeping.
+//! once its words were found. So an index has a row a page, not a row a line.
 //!
 //! Both ends say here what a word is, so that whoever finds a page by its words finds the line in it. Not here: the index
 //! itself, which is a full-text table of whoever searches.
@@ -45,14 +45,16 @@ impl Pages {
     /// # Errors
     /// It cannot be packed, for want of memory.
     pub fn add(&mut self, line: &Line) -> Result<Option<Page>, Invalid> {
+        // The words of what is kept, no more: an index takes them out again by what `words_of` reads from that.
+        let text = line.text.get(..line.text.floor_char_boundary(PAGE_BYTES)).unwrap_or_default();
         if !self.words.is_empty() {
             self.words.push_str(BETWEEN);
         }
-        words(&line.text, &mut self.words);
+        words(text, &mut self.words);
         // Nothing that is written to a `String` fails.
         let _ = write!(self.lines, "{} ", line.at_ms);
         let from = self.lines.len();
-        self.lines.push_str(line.text.get(..line.text.floor_char_boundary(PAGE_BYTES)).unwrap_or_default());
+        self.lines.push_str(text);
         if self.lines.get(from..).is_some_and(|text| text.contains('\n')) {
             let flat = self.lines.split_off(from).replace('\n', " ");
             self.lines.push_str(&flat);
@@ -263,7 +265,7 @@ mod tests {
         assert_eq!(again[..5_000], lines[..5_000]);
         assert!(long.starts_with(&again[5_000].text) && again[5_000].text.len() > PAGE_BYTES - 4);
         assert_eq!((again[5_001].text.as_str(), again[5_002].text.as_str()), ("two lines", ""));
-        for page in &made[..made.len() - 3] {
+        for page in &made {
             assert_eq!(words_of(&page.packed).unwrap(), page.words);
         }
         assert!(unpack(b"nothing").is_err() && unpack(&zstd::bulk::compress(b"x y\n", 1).unwrap()).is_err());
