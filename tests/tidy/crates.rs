@@ -53,7 +53,7 @@ struct Crates {
 impl Crates {
     fn read() -> Self {
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["metadata", "--offline", "--locked", "--format-version", "1"]).current_dir(top());
+        cargo.args(["metadata", "--locked", "--format-version", "1"]).current_dir(top());
         let said = cargo.args(["--filter-platform", "x86_64-unknown-linux-gnu"]).output().unwrap();
         assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
         let metadata: Value = serde_json::from_slice(&said.stdout).unwrap();

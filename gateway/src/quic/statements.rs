@@ -36,8 +36,9 @@ pub(super) async fn record_all(link: Arc<Link>, mut made: mpsc::Receiver<Box<Sta
     Ending::lost("the statements' queue ended")
 }
 
-/// What this connection has come to: the newest checkpoint that the device was given here. It keeps that one, and receipts arrive in order: the next proof
-/// starts there, whatever the device kept when it sent a statement ahead.
+/// What this connection has come to: the newest checkpoint that the device was given here. It keeps that one, and receipts
+/// arrive in order: the next proof starts there, whatever the device kept when it sent a statement ahead.
+#[derive(Default)]
 struct Given {
     /// Whose.
     origin: String,
@@ -45,12 +46,6 @@ struct Given {
     size: u64,
     /// Whether the device's statements continued the log so far.
     step: Step,
-}
-
-impl Default for Given {
-    fn default() -> Self {
-        Self { origin: String::new(), size: 0, step: Step::In }
-    }
 }
 
 impl Given {

@@ -35,9 +35,10 @@ pub(crate) struct Online {
 }
 
 /// Whether a device's statements continue those that are in the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Yes, as far as it has said anything.
+    #[default]
     In,
     /// No: its state is an older copy, or two machines have its key. Nothing that it says is recorded, so nothing starts there.
     Out,

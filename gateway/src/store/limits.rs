@@ -48,7 +48,6 @@ pub(super) const PIECES_READ_MAX: i64 = 64;
 /// Keys of one log's earlier lives that are looked for: more than any operator has lost databases.
 pub(super) const LIVES_MAX: u32 = 1_000;
 
-// All runs of the largest job are one read.
 /// A moment in a file, in bytes: one line.
 pub(super) const MOMENT_BYTES_MAX: u64 = 64;
 /// Notes of chunks read at once, some 1.5 KiB each.
@@ -65,6 +64,7 @@ pub(super) const INDEX_BATCH_BYTES: usize = 32 << 20;
 /// the same.
 pub(super) const OBJECT_TURNS: usize = 256;
 
+// All runs of the largest job are one read.
 const _: () = assert!(belay_certs::limits::ORDER_DEVICES_MAX <= ROWS_READ_MAX as usize);
 const _: () = assert!(BATCH_ASKS_MAX <= BATCH_ENTRIES_MAX && BATCH_ASKS_MAX <= QUEUE_MAX);
 

@@ -18,8 +18,8 @@ pub(super) enum Declined {
 }
 
 impl Desk {
-    /// Records the end of runs that were to be offered to devices that can start nothing: at most so many a turn, together, so that they share a
-    /// commit.
+    /// Records the end of runs that were to be offered to devices that can start nothing: at most so many a turn, together, so
+    /// that they share a commit.
     pub(super) async fn decline(&mut self) {
         let mut asks = Vec::new();
         for (number, under_way) in self.jobs.iter().filter(|(_, under_way)| !under_way.declined.is_empty()) {
