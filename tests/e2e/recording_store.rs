@@ -231,13 +231,22 @@ fn what_is_due_is_deleted_with_an_event_and_a_hold_wins() {
 }
 
 #[test]
-fn without_room_on_the_disk_no_session_begins_and_the_refusal_says_so() {
+fn without_room_on_the_disk_no_session_begins_and_no_index_grows_and_both_say_so() {
     let bench = Bench::new();
     bench.shown("echo room");
+    bench.until_found("room");
     bench.world.stop_gateway().unwrap();
     bench.world.keep_free(1 << 40, 0).unwrap();
+    // An index would take what is left.
+    fs::remove_file(bench.world.gateway_dir().join("index/acme.db")).unwrap();
     bench.world.start_gateway().unwrap();
     bench.world.until_state(DEVICE, "online").unwrap();
+    let answer = bench.tech.gw("search room --json").must().json();
+    assert!(answer["no_room"].to_string().contains("less than it needs") && answer["waiting"] == 1, "{answer}");
+    let said = bench.tech.gw("search room").must().out();
+    assert!(said.contains("must make room; recordings that are not searched: 1"), "{said}");
+    let said = bench.tech.belay(["search", "room"]).unwrap().must();
+    assert!(said.err().contains("recordings that are not searched: 1"), "{}", said.story());
     let mut ssh = bench.tech.ssh_command();
     let said = belay_tests::run(ssh.args(["-o", "ControlPath=none", "--", DEVICE, "true"]), b"").unwrap();
     assert!(said.code() == Some(255) && said.err().contains("less than it needs"), "{}", said.story());
@@ -246,6 +255,7 @@ fn without_room_on_the_disk_no_session_begins_and_the_refusal_says_so() {
     bench.world.keep_free(0, 0).unwrap();
     bench.world.start_gateway().unwrap();
     bench.world.until_state(DEVICE, "online").unwrap();
+    bench.until_found("room");
     bench.shown("echo room again");
 }
 

@@ -22,7 +22,10 @@ use belay_certs::{
 use belay_rules::RecordingState;
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 use tokio::sync::Mutex as Turn;
@@ -31,6 +34,17 @@ use tokio::sync::Mutex as Turn;
 #[derive(Debug, Default)]
 pub(crate) struct Indexes {
     turns: Mutex<HashMap<TenantName, Arc<Turn<Option<Timestamp>>>>>,
+    /// Whether the operator was told that the disk has no room for them.
+    no_room: AtomicBool,
+}
+
+/// What is not in an index yet.
+#[derive(Debug, Default)]
+pub(crate) struct Behind {
+    /// Recordings that wait, or more.
+    pub(crate) recordings: u64,
+    /// Why they wait for the operator: one sentence. None when they wait for their turn.
+    pub(crate) no_room: Option<String>,
 }
 
 impl Indexes {
@@ -68,50 +82,59 @@ pub(crate) async fn keep_up(gateway: Arc<Gateway>) {
     gateway.stop.run_until_cancelled(keeping).await;
 }
 
-/// Brings a tenant's index up to its recordings for about `within`: how many wait after that. While somebody else does,
-/// nobody waits for them.
+/// Brings a tenant's index up to its recordings for about `within`: what waits after that. While somebody else does, nobody
+/// waits for them.
 pub(crate) async fn catch_up(
     gateway: &Gateway,
     tenant: &TenantName,
     within: std::time::Duration,
-) -> Result<u64, Broken> {
+) -> Result<Behind, Broken> {
     let turn = gateway.indexes.turn(tenant);
-    let Ok(mut known) = turn.try_lock() else { return Ok(1) };
-    let Some(store) = gateway.store.tenant(tenant) else { return Ok(0) };
-    match pass(gateway, &store, *known, within).await {
-        Ok((waiting, until)) => {
-            *known = until;
-            Ok(waiting)
-        }
+    let Ok(mut known) = turn.try_lock() else { return Ok(Behind { recordings: 1, no_room: None }) };
+    let Some(store) = gateway.store.tenant(tenant) else { return Ok(Behind::default()) };
+    let (behind, until) = match pass(gateway, &store, *known, within).await {
+        Ok(passed) => passed,
         Err(IndexError::Damaged(why)) => {
             tracing::warn!(%tenant, "the index is made anew, and searches find more and more meanwhile: {why}");
             gateway.store.forget_index(tenant)?;
             *known = None;
-            let (waiting, until) = pass(gateway, &store, None, within).await?;
-            *known = until;
-            Ok(waiting)
+            pass(gateway, &store, None, within).await?
         }
-        Err(IndexError::Broken(broken)) => Err(broken),
-    }
+        Err(IndexError::Broken(broken)) => return Err(broken),
+    };
+    *known = until;
+    Ok(behind)
 }
 
-/// One pass over the recordings that changed since `known`, or over all. How many wait, and since when nothing is unknown.
+/// An index can take as much as all that was shown: it grows only while recordings may begin, for the rest of the disk is the
+/// log's. One that is under way may take half of what is left then.
+fn room(gateway: &Gateway) -> Result<(), String> {
+    let left = gateway.room.begin_index();
+    let told = gateway.indexes.no_room.swap(left.is_err(), Ordering::Relaxed);
+    match &left {
+        Err(why) if !told => tracing::warn!("{why}"),
+        Err(_) | Ok(()) => {}
+    }
+    left
+}
+
+/// One pass over the recordings that changed since `known`, or over all. What waits, and since when nothing is unknown.
 async fn pass(
     gateway: &Gateway,
     store: &TenantStore,
     known: Option<Timestamp>,
     within: std::time::Duration,
-) -> Result<(u64, Option<Timestamp>), IndexError> {
+) -> Result<(Behind, Option<Timestamp>), IndexError> {
     let began = Instant::now();
     // A little before, for clocks of one gateway that were set meanwhile, and commits under way.
     let until = gateway.now().plus(-limits::INDEX_OVERLAP_MICROS);
     let over = store.recordings_changed(known.unwrap_or(Timestamp::from_micros(0))).await?;
     if over.is_empty() && known.is_some() {
-        return Ok((0, Some(until)));
+        return Ok((Behind::default(), Some(until)));
     }
     let mut index = gateway.store.index(store.name()).await?;
     let mut seen = index.seen().await?;
-    let mut waiting = 0;
+    let mut behind = Behind::default();
     let mut there = HashSet::new();
     for recording in over {
         let key: Indexed = (recording.name.device.clone(), recording.name.session);
@@ -125,11 +148,15 @@ async fn pass(
         if !recording.kept.is_readable || seen.get(&key) == Some(&recording.kept.chunks) {
             continue;
         }
-        if began.elapsed() > within {
-            waiting += 1;
+        if behind.no_room.is_some() || began.elapsed() > within {
+            behind.recordings += 1;
             continue;
         }
-        add(gateway, store, &mut index, &recording).await?;
+        behind.no_room = match room(gateway) {
+            Ok(()) => add(gateway, store, &mut index, &recording).await?.err(),
+            Err(why) => Some(why),
+        };
+        behind.recordings += u64::from(behind.no_room.is_some());
     }
     if known.is_none() {
         // Of recordings that no row knows, as after a restore of an older database.
@@ -139,19 +166,21 @@ async fn pass(
     }
     index.keep().await?;
     index.close().await;
-    Ok((waiting, if waiting == 0 { Some(until) } else { known }))
+    let until = if behind.recordings == 0 { Some(until) } else { known };
+    Ok((behind, until))
 }
 
-/// Adds one recording. One that is altered or does not read is in the index as far as it does.
+/// Adds one recording. One that is altered or does not read is in the index as far as it does; one for which the disk has no
+/// room is not in it, and why is the inner error.
 async fn add(
     gateway: &Gateway,
     store: &TenantStore,
     index: &mut Index,
     recording: &RecordingRow,
-) -> Result<(), IndexError> {
+) -> Result<Result<(), String>, IndexError> {
     let name = &recording.name;
     let Some(session) = store.session(name.session).await?.filter(|session| session.device == name.device) else {
-        return Ok(());
+        return Ok(Ok(()));
     };
     let indexed = IndexedSession {
         session: (name.device.clone(), name.session),
@@ -186,12 +215,17 @@ async fn add(
         };
         let (next, written): (Result<_, Broken>, _) = tokio::join!(next, write);
         written?;
-        match next? {
-            Some(next) => first = next,
-            None => break,
+        match (next?, gateway.room.go_on_index()) {
+            (Some(next), Ok(())) => first = next,
+            (Some(_), Err(why)) => {
+                adding.give_up().await?;
+                return Ok(Err(why));
+            }
+            (None, _) => break,
         }
     }
-    adding.finish().await
+    adding.finish().await?;
+    Ok(Ok(()))
 }
 
 /// Some of a recording, read.

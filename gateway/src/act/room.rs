@@ -5,6 +5,9 @@
 use crate::config;
 use std::{io, path::Path, path::PathBuf};
 
+/// What does not happen when an index has no room.
+const INDEXED: &str = "recordings are not read into the index";
+
 /// What is left of a file system, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Left {
@@ -43,6 +46,22 @@ impl Room {
     /// As [`Room::begin`].
     pub(crate) fn go_on(&self) -> Result<(), String> {
         self.check(2, "recordings end here")
+    }
+
+    /// May a recording be read into an index, which can take as much as was shown?
+    ///
+    /// # Errors
+    /// As [`Room::begin`].
+    pub(crate) fn begin_index(&self) -> Result<(), String> {
+        self.check(1, INDEXED)
+    }
+
+    /// May one that is being read into an index go on?
+    ///
+    /// # Errors
+    /// As [`Room::begin`].
+    pub(crate) fn go_on_index(&self) -> Result<(), String> {
+        self.check(2, INDEXED)
     }
 
     fn check(&self, part: u64, what: &str) -> Result<(), String> {
@@ -87,6 +106,7 @@ mod tests {
     fn a_session_begins_and_a_recording_goes_on_only_while_there_is_room() {
         let enough = room(|_| Ok(left(1_024, 20_000)));
         assert_eq!((enough.begin(), enough.go_on()), (Ok(()), Ok(())));
+        assert_eq!((enough.begin_index(), enough.go_on_index()), (Ok(()), Ok(())));
         let few_bytes = room(|_| Ok(left(1_023, 2_000)));
         let refused = few_bytes.begin().unwrap_err();
         assert!(refused.contains("1023 MiB left") && refused.contains("operator"), "{refused}");
@@ -95,6 +115,9 @@ mod tests {
         assert!(small_part.begin().is_err() && small_part.go_on().is_ok());
         let hardly_any = room(|_| Ok(left(511, 2_000)));
         assert!(hardly_any.go_on().is_err());
+        assert!(
+            small_part.begin_index().is_err() && small_part.go_on_index().is_ok() && hardly_any.go_on_index().is_err()
+        );
     }
 
     #[test]

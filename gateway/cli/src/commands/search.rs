@@ -82,6 +82,9 @@ struct Answer {
     /// Recordings that are not in its index yet.
     #[serde(default)]
     waiting: u64,
+    /// Why they are not, when that is not for want of time.
+    #[serde(default)]
+    no_room: Option<String>,
 }
 
 /// A row of `sessions`, as far as it is needed.
@@ -145,9 +148,13 @@ fn of_gateway(
     let limit_word = limit.to_string();
     let words = ["search", text.as_str(), "--limit", limit_word.as_str(), "--json"];
     let words: Vec<&str> = words.into_iter().chain(filter.iter().map(String::as_str)).collect();
-    let Answer { mut found, unreadable, waiting } = gateway.ask(&words)?;
-    if waiting > 0 {
-        note("belay: the gateway has not read its newest recordings yet: search again in a while");
+    let Answer { mut found, unreadable, waiting, no_room } = gateway.ask(&words)?;
+    match no_room {
+        Some(why) => note(&format!("belay: {}; recordings that are not searched: {waiting}", visible(&why))),
+        None if waiting > 0 => {
+            note("belay: the gateway has not read its newest recordings yet: search again in a while");
+        }
+        None => {}
     }
     if unreadable > 0 {
         let sessions = ["sessions", "--json", "--limit", SESSIONS_MAX];

@@ -38,6 +38,8 @@ struct Answer {
     unreadable: u64,
     /// Recordings that are not in the index yet, or more.
     waiting: u64,
+    /// Why they wait for the gateway's operator: one sentence. Null when they wait for their turn.
+    no_room: Option<String>,
 }
 
 pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form) -> Result<String, Failure> {
@@ -59,11 +61,13 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
         kind: sought.kind,
         limit,
     };
-    let mut answer = Answer { found: Vec::new(), unreadable: 0, waiting: 0 };
+    let mut answer = Answer { found: Vec::new(), unreadable: 0, waiting: 0, no_room: None };
     let mut looks = Vec::new();
     for place in auditing {
         let Some(store) = call.gateway.store.tenant(&place.tenant) else { continue };
-        answer.waiting += catch_up(call.gateway, &place.tenant, limits::INDEX_WAIT).await?;
+        let behind = catch_up(call.gateway, &place.tenant, limits::INDEX_WAIT).await?;
+        answer.waiting += behind.recordings;
+        answer.no_room = answer.no_room.or(behind.no_room);
         answer.unreadable += store.unreadable(&wanted).await?;
         let found = found(call, &store, &wanted).await?;
         answer.found.extend(found.into_iter().map(|found| row(&place.tenant, found)));
@@ -135,8 +139,12 @@ fn table(answer: Answer) -> String {
             "{unreadable} recordings are encrypted to the auditors: `belay search` looks into them on your own machine\n"
         ));
     }
-    if answer.waiting > 0 {
-        text.push_str("the newest recordings are not searched yet; search again in a while\n");
+    match answer.no_room {
+        Some(why) => text.push_str(&format!("{why}; recordings that are not searched: {}\n", answer.waiting)),
+        None if answer.waiting > 0 => {
+            text.push_str("the newest recordings are not searched yet; search again in a while\n");
+        }
+        None => {}
     }
     text
 }
