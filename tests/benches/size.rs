@@ -33,7 +33,7 @@ pub fn measure(world: &World) -> Result<()> {
 }
 
 fn stripped(world: &World, name: &str) -> Result<f64> {
-    let (from, to) = (programs()?.dir().join(name), world.dir().join(format!("{name}.stripped")));
+    let (from, to) = (programs()?.path(name), world.dir().join(format!("{name}.stripped")));
     fs::copy(&from, &to)?;
     // Without binutils the program's own size is told.
     let _ = run(Command::new("strip").arg(&to), b"");
