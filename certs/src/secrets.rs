@@ -204,6 +204,11 @@ fn check(value: &str) -> Result<(), Invalid> {
             format!("has {bytes} bytes, over the limit of {SECRET_BYTES_MAX}: let the script fetch it"),
         ));
     }
+    if !value.lines().any(|line| line.len() >= SECRET_BYTES_MIN) {
+        return Err(malformed(format!(
+            "has no line of {SECRET_BYTES_MIN} bytes and could not be hidden in what the script prints: use a longer one"
+        )));
+    }
     match value.contains('\0') {
         true => Err(malformed("holds a NUL, which no environment variable can: encode it")),
         false => Ok(()),

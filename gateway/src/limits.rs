@@ -1,5 +1,6 @@
 //! Every maximum of the gateway's doors and relay, with its reason (P7). The store's own stand in `store/`.
 
+use belay_certs::limits::{DEVICE_LIST_BYTES_MAX, DOCUMENT_BYTES_MAX, SIGNATURE_BYTES_MAX};
 use std::time::Duration;
 
 /// People's SSH connections at once, when the configuration does not say: each holds up to a few MiB of channel windows.
@@ -86,8 +87,11 @@ pub(crate) const BULK_PACKET_BYTES: usize = 8 << 10;
 pub(crate) const BULK_LASTS: Duration = Duration::from_secs(2);
 /// Bytes one read from a device's stream takes: one SSH packet, as large as OpenSSH's clients take.
 pub(crate) const DOWNSTREAM_CHUNK_BYTES: usize = 32 << 10;
-/// What a command may read from its standard input: `belay approve` sends 500 devices of a batch at once, some 2 MiB.
-pub(crate) const COMMAND_INPUT_BYTES_MAX: usize = 8 << 20;
+/// What a command may read from its standard input, in bytes: the largest order with its list and signature, and 500 devices of
+/// a batch, which `belay approve` sends at once.
+pub(crate) const COMMAND_INPUT_BYTES_MAX: usize = ORDER_INPUT_BYTES_MAX;
+/// What `run` reads: an order, its signature and its list, and the line ends between them.
+pub(crate) const ORDER_INPUT_BYTES_MAX: usize = DOCUMENT_BYTES_MAX + SIGNATURE_BYTES_MAX + DEVICE_LIST_BYTES_MAX + 2;
 /// Longest wait of `pending --wait`, in seconds: `belay approve --watch` asks anew, so that the log shows it is there.
 pub(crate) const PENDING_WAIT_SECONDS_MAX: u64 = 600;
 /// Machines put into one piece of an answer of `pending` at a time: each is some 4 KiB of JSON.
@@ -266,8 +270,6 @@ pub(crate) const INDEX_WAIT: Duration = Duration::from_secs(1);
 pub(crate) const INDEX_OVERLAP_MICROS: i64 = 60_000_000;
 /// Chunks of a recording that are read at once to be indexed: some 4 MiB of text, which the index takes in half a second.
 pub(crate) const INDEX_CHUNKS: usize = 64;
-/// What was typed without a line end becomes a line at this length, in bytes.
-pub(crate) const INDEX_LINE_BYTES_MAX: usize = 4 << 10;
 /// Sessions that one search may show lines of, each with a record.
 pub(crate) const SEARCH_SHOWN_MAX: u64 = 1_000;
 /// One read of an output on its way into the store.

@@ -24,7 +24,7 @@ use belay_certs::{
 };
 use belay_protocol::{ALPN, Hello, MINOR_OF_SECRETS, encode_frame};
 use belay_tests::{
-    Person, Plan, World, run,
+    Person, Plan, Said, World, run,
     wait::{GENEROUS, until},
 };
 use brought::bring;
@@ -332,24 +332,34 @@ fn an_agent_that_is_too_old_for_secrets_is_offered_none_and_its_run_says_so() {
     assert_eq!(scene.ran(), 1);
 }
 
-#[test]
-fn the_person_at_the_terminal_is_asked_and_sees_nothing_of_it() {
-    let scene = Scene::new("printf %s \"$BELAY_ARG_TOKEN\" | sha256sum");
+/// `belay run` at a terminal whose keyboard types this when the question is there.
+fn asked(scene: &Scene, typed: &[u8]) -> Said {
     let belay = scene.tech.belay_command().unwrap();
     let words = ["run", "deploy", "--on", "web1.acme", "--yes"].map(str::to_owned);
     let own = [belay.get_program()].into_iter().chain(belay.get_args()).map(|word| word.to_string_lossy().into_owned());
     let line: Vec<String> = own.chain(words).map(|word| format!("'{word}'")).collect();
-    // A terminal whose keyboard is this test: the line is typed when the question is there.
     let driver = "import os,pty,sys\npid,fd=pty.fork()\nif pid==0: os.execvp('sh',['sh','-c',sys.argv[1]])\nseen=b''\ntyped=False\n\
                   while True:\n  try: data=os.read(fd,4096)\n  except OSError: break\n  if not data: break\n  seen+=data\n  \
                   if not typed and b'not shown): ' in seen:\n    os.write(fd,sys.stdin.buffer.read()+b'\\r'); typed=True\n\
                   sys.stdout.buffer.write(seen)\nsys.exit(os.waitstatus_to_exitcode(os.waitpid(pid,0)[1]))\n";
     let mut python = Command::new("python3");
     python.args(["-c", driver, &line.join(" ")]).stdout(Stdio::piped());
-    let said = run(&mut python, scene.token.as_bytes()).unwrap().must();
+    run(&mut python, typed).unwrap()
+}
+
+#[test]
+fn the_person_at_the_terminal_is_asked_and_sees_nothing_of_it() {
+    let scene = Scene::new("printf %s \"$BELAY_ARG_TOKEN\" | sha256sum");
+    // The second line of what is pasted is neither a part of it nor anybody's answer or command.
+    let said = asked(&scene, format!("{}\nsecond line", scene.token).as_bytes()).must_refuse(1, &[]);
+    assert!(said.out().contains("more than one line was given for the secret token"), "{}", said.story());
+    assert!(!scene.shows(&said.stdout) && !said.out().contains("second line"), "{}", said.story());
+    let said = asked(&scene, scene.token.as_bytes()).must();
     assert!(!scene.shows(&said.stdout), "{}", said.story());
     let id = jobs::newest(&scene.tech);
     let output = scene.tech.belay(["job", &id, "--device", "web1", "--output"]).unwrap().must().out();
     assert!(output.contains(Digest::of(scene.token.as_bytes()).to_string().trim_start_matches("sha256:")), "{output}");
+    let all = scene.tech.belay(["jobs", "--json"]).unwrap().must().json();
+    assert_eq!(all.as_array().map(Vec::len), Some(1), "what was pasted became an order");
     scene.nowhere_on_disk();
 }

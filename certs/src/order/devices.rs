@@ -53,8 +53,10 @@ impl FromStr for DeviceLine {
         };
         let (name, serial) = text.split_once(' ').ok_or_else(wrong)?;
         let (serial, sealed) = serial.split_once(' ').map_or((serial, None), |(serial, sealed)| (serial, Some(sealed)));
-        let sealed: Option<Sealed> = sealed.map(str::parse).transpose().map_err(|invalid: Invalid| invalid.of(name))?;
-        let (name, serial) = (name.parse().map_err(|_| wrong())?, serial.parse().map_err(|_| wrong())?);
+        let (name, serial): (DeviceName, u64) =
+            (name.parse().map_err(|_| wrong())?, serial.parse().map_err(|_| wrong())?);
+        let sealed: Option<Sealed> =
+            sealed.map(str::parse).transpose().map_err(|invalid: Invalid| invalid.of(name.as_str()))?;
         let line = Self { name, serial, sealed };
         // One spelling: the leaf is over the text.
         if line.serial == 0 || line.to_string() != text {
@@ -199,6 +201,20 @@ mod tests {
 
     fn many(count: u64) -> DeviceList {
         DeviceList::of((1..=count).map(|n| format!("web{n} {n}").parse().unwrap()).collect()).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_device_is_shown_a_little_of() {
+        for wrong in [format!("{} 1 !", "\u{1b}".repeat(100_000)), format!("web1 {}", "9".repeat(100_000))] {
+            let said = wrong.parse::<DeviceLine>().unwrap_err();
+            assert!(
+                said.sentence.contains("write NAME SERIAL") && said.sentence.len() < 2_000,
+                "{}",
+                said.sentence.len()
+            );
+        }
+        let said = "web1 1 !".parse::<DeviceLine>().unwrap_err();
+        assert!(said.sentence.starts_with("web1") && said.sentence.contains("base64"), "{said}");
     }
 
     #[test]

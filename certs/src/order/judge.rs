@@ -281,6 +281,13 @@ pub fn judge(
     clocks: Clocks,
 ) -> Result<Permit, Invalid> {
     let checked = CheckedOrder::of(policies, offer.order, offer.runbook, clocks)?;
+    if offer.sealed.is_none() && !checked.order.secrets.is_empty() {
+        let sentence = format!(
+            "the order {} names secrets, and the gateway offered it without those of this machine's line in the signed list",
+            checked.order.id
+        );
+        return Err(Invalid::new(Fault::Mismatch, sentence));
+    }
     check_sealed(&checked.order, offer.sealed)?;
     check_place(&checked.order, offer, &machine.device)?;
     check_memory(&checked.order, machine.remembers_since)?;

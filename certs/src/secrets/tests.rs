@@ -115,6 +115,11 @@ fn values_have_a_shortest_and_a_longest_and_all_together_too() {
     let add = |value: String| Secrets::default().add("token".parse().unwrap(), value);
     assert!(add("x".repeat(SECRET_BYTES_MIN)).is_ok() && add("x".repeat(SECRET_BYTES_MAX)).is_ok());
     assert!(add("x".repeat(SECRET_BYTES_MIN - 1)).unwrap_err().sentence.contains("shorter than 8 bytes"));
+    // What the script prints is searched line by line: a line end does not make a short word long.
+    for short in ["hunter2\n", "hunter2\r\n", "short\nlines\nalone"] {
+        assert!(add(short.to_owned()).unwrap_err().sentence.contains("no line of 8 bytes"), "{short:?}");
+    }
+    assert!(add("short\r\nhunter2-hunter2\n".to_owned()).is_ok());
     assert_eq!(add("x".repeat(SECRET_BYTES_MAX + 1)).unwrap_err().fault, Fault::TooLarge);
     let mut twice = secrets(&[("token", "hunter2-hunter2")]);
     assert!(twice.add("token".parse().unwrap(), "hunter2-hunter2".to_owned()).unwrap_err().sentence.contains("twice"));

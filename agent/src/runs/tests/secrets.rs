@@ -69,7 +69,7 @@ async fn secrets_that_are_not_this_machines_or_this_signers_are_refused_in_a_sta
             let good = offer(&bench, &lines, &sealed(&["token"], &alice, &key));
             RunOfferedSealed { sealed: sealed(&["token"], &alice, &key).to_string(), ..good }
         }),
-        ("its list of devices has none", {
+        ("the gateway offered it without those of this machine's line", {
             let good = offer(&bench, &lines, &sealed(&["token"], &alice, &key));
             RunOfferedSealed { sealed: "not base64".to_owned(), ..good }
         }),

@@ -59,7 +59,7 @@ fn an_altered_a_missing_and_a_foreign_line_are_not_what_was_signed() {
     let refused = Case { sealed: Some(altered), ..good.clone() }.judge().unwrap_err();
     assert!(refused.sentence.contains("is not for web1.acme"), "{refused}");
     let missing = Case { sealed: None, ..good.clone() }.judge().unwrap_err();
-    assert!(missing.sentence.contains("names secrets, and its list of devices has none"), "{missing}");
+    assert!(missing.sentence.contains("the gateway offered it without those of this machine's line"), "{missing}");
     let mut open = Case::new();
     open.sealed = good.sealed.clone();
     let extra = open.judge().unwrap_err();

@@ -60,6 +60,9 @@ pub enum Phase {
     Over,
 }
 
+/// The member of a run that a change does not repeat.
+const SEALED: &str = "sealed";
+
 /// One device's part.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Run {
@@ -193,14 +196,14 @@ impl Job {
             return Err(refused(format!("the gateway tells of the job {} where {} is followed", change.job, self.id)));
         }
         let mut changed = Vec::new();
-        for run in change.runs {
-            match self.runs.get_mut(&run.device) {
-                Some(held) if *held == run => {}
-                Some(held) => {
-                    held.clone_from(&run);
-                    changed.push(run);
-                }
-                None => return Err(refused(format!("the gateway tells of {}, which the job has not", run.device))),
+        for mut run in change.runs {
+            let Some(held) = self.runs.get_mut(&run.device) else {
+                return Err(refused(format!("the gateway tells of {}, which the job has not", run.device)));
+            };
+            run.sealed = run.sealed.or_else(|| held.sealed.clone());
+            if *held != run {
+                held.clone_from(&run);
+                changed.push(run);
             }
         }
         (self.phase, self.reason, self.over) = (change.phase, change.reason, change.over);
@@ -214,8 +217,11 @@ impl Job {
         for (member, value) in change {
             match (whole.get_mut(&member), value) {
                 (Some(Value::Array(runs)), Value::Array(changed)) if member == "runs" => {
-                    for run in changed {
+                    for mut run in changed {
                         if let Some(held) = self.places.get(&name(&run)).and_then(|place| runs.get_mut(*place)) {
+                            if let (Some(run), Some(sealed)) = (run.as_object_mut(), held.get_mut(SEALED)) {
+                                run.entry(SEALED).or_insert_with(|| sealed.take());
+                            }
                             *held = run;
                         }
                     }

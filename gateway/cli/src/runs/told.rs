@@ -13,7 +13,10 @@ use belay_certs::{
     runbook::{Arguments, ParameterName, Runbook},
     secrets::Secrets,
 };
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr},
+};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -23,6 +26,9 @@ use std::{
 
 /// Longest secret that is typed, in bytes, before somebody leans on the keyboard.
 const TYPED_BYTES_MAX: usize = SECRET_BYTES_MAX + 1;
+
+/// How soon the second line of what is pasted follows the first: nobody types so fast.
+const PASTED_WITHIN: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// What was given on the command line, and the secrets that were read or asked for: each once, for all tenants.
 pub struct Told {
@@ -139,9 +145,14 @@ fn asked(name: &ParameterName) -> Outcome<String> {
     let silent = Silent::on(&terminal)?;
     let _ = (&terminal).write_all(format!("{name} (secret, not shown): ").as_bytes());
     let typed = typed(&mut &terminal);
+    let more = typed.is_some() && silent.more_comes();
     drop(silent);
     let _ = (&terminal).write_all(b"\n");
     match typed {
+        // The rest of it would answer the next question, or be a command of the shell.
+        Some(_) if more => Err(refused(format!(
+            "more than one line was given for the secret {name}, so nothing was signed: write it to a file and give {name}=@FILE"
+        ))),
         Some(bytes) if !bytes.is_empty() => text(name, bytes),
         _ => Err(refused("nothing was signed and nothing was sent")),
     }
@@ -185,11 +196,18 @@ impl<'t> Silent<'t> {
         tcsetattr(terminal, OptionalActions::Flush, &silent).during(doing)?;
         Ok(Self { terminal, before })
     }
+
+    /// Whether something follows the line that was read: of what is pasted, the next line is there or comes at once.
+    fn more_comes(&self) -> bool {
+        let mut waiting = [PollFd::new(self.terminal, PollFlags::IN)];
+        poll(&mut waiting, Some(&PASTED_WITHIN)).is_ok_and(|ready| ready > 0)
+    }
 }
 
 impl Drop for Silent<'_> {
+    /// What was not read is thrown away: it may be the rest of a secret.
     fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
+        let _ = tcsetattr(self.terminal, OptionalActions::Flush, &self.before);
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Prepared {
     places: HashMap<DeviceName, usize>,
     /// What proves each line.
     tree: DeviceTree,
+    /// Whether the runbook names secrets.
+    has_secrets: bool,
     /// The longest secrets of a line and those of all, in bytes as they travel.
     sealed: (usize, usize),
 }
@@ -37,12 +39,14 @@ impl Prepared {
     /// # Errors
     /// When a document does not parse: the door has checked them, or the database is damaged.
     pub(crate) fn of(order: Signed, runbook: Signed, list: &DeviceList) -> Result<Self, Invalid> {
-        let plan = Plan::of(&Order::parse(&order.bytes)?, &Runbook::parse(&runbook.bytes)?);
+        let parsed = Runbook::parse(&runbook.bytes)?;
+        let plan = Plan::of(&Order::parse(&order.bytes)?, &parsed);
+        let has_secrets = parsed.secrets().next().is_some();
         let lines = list.lines().to_vec();
         let places = (0..).zip(&lines).map(|(place, line)| (line.name.clone(), place)).collect();
         let sealed = list.lines().iter().map(|line| line.sealed.as_ref().map_or(0, |sealed| sealed.as_str().len()));
         let sealed = sealed.fold((0, 0), |(most, all): (usize, usize), one| (most.max(one), all.saturating_add(one)));
-        Ok(Self { order, runbook, plan, lines, places, tree: list.tree(), sealed })
+        Ok(Self { order, runbook, plan, lines, places, tree: list.tree(), has_secrets, sealed })
     }
 
     /// The same from the tables.
@@ -86,9 +90,10 @@ impl Prepared {
         self.lines.len().saturating_add(self.sealed.1 / LINE_BYTES)
     }
 
-    /// Whether its lines hold secrets.
-    pub(super) fn is_sealed(&self) -> bool {
-        self.sealed.0 > 0
+    /// Whether an agent must know secrets: an older one does not read a runbook that names one, whether this order gives it or
+    /// not.
+    pub(super) fn has_secrets(&self) -> bool {
+        self.has_secrets
     }
 
     /// What the device at a place is offered.

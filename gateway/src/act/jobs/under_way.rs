@@ -72,7 +72,7 @@ impl UnderWay {
         let online = presence.find(&self.address(&self.prepared.line(place)?.name))?;
         match online.step {
             Step::Out => Some(Declined::OutOfStep),
-            Step::In if self.prepared.is_sealed() && online.minor < MINOR_OF_SECRETS => Some(Declined::TooOld),
+            Step::In if self.prepared.has_secrets() && online.minor < MINOR_OF_SECRETS => Some(Declined::TooOld),
             Step::In => None,
         }
     }

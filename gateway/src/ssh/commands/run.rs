@@ -4,12 +4,8 @@ use super::{
     Call, Failure, Input, input, jobs,
     show::{self, Form},
 };
-use crate::act::orders;
-use belay_certs::{
-    Id, TenantName, Timestamp, envelope,
-    limits::{DEVICE_LIST_BYTES_MAX, DOCUMENT_BYTES_MAX, SIGNATURE_BYTES_MAX},
-    policy::ActionKind,
-};
+use crate::{act::orders, limits::ORDER_INPUT_BYTES_MAX};
+use belay_certs::{Id, TenantName, Timestamp, envelope, limits::DOCUMENT_BYTES_MAX, policy::ActionKind};
 use serde::Serialize;
 
 /// The job that an order became, as JSON.
@@ -32,7 +28,7 @@ pub(super) async fn run(
 ) -> Result<String, Failure> {
     let place = call.granted(Some(tenant)).await?.pop();
     let Some(place) = place else { return Err(call.turn_away(Some(tenant)).await) };
-    let stream = input::read(stdin, DOCUMENT_BYTES_MAX + SIGNATURE_BYTES_MAX + DEVICE_LIST_BYTES_MAX + 2).await?;
+    let stream = input::read(stdin, ORDER_INPUT_BYTES_MAX).await?;
     let (order, list) = envelope::split_first(&stream, DOCUMENT_BYTES_MAX)?;
     let submitted = orders::submit(call.gateway, tenant, (order, list.to_vec()), place.person).await?;
     let orders::Submitted { order, again } = submitted;

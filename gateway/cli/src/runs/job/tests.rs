@@ -52,6 +52,20 @@ fn a_job_is_read_and_changes_are_put_into_it() {
 }
 
 #[test]
+fn a_change_does_not_repeat_the_secrets_of_a_line_and_they_stay() {
+    let mut first = whole("open", false, &["waiting", "waiting"]);
+    first["runs"][0]["sealed"] = json!("YWdl");
+    let mut job = Job::read(first.to_string().as_bytes(), &id()).unwrap();
+    let change =
+        json!({"job": id(), "phase": "open", "over": false, "runs": [run("web1", "started"), run("web2", "waiting")]});
+    let changed = job.take(change.to_string().as_bytes()).unwrap();
+    assert_eq!(changed.len(), 1);
+    assert_eq!(changed[0].line().to_string().split(' ').nth(2), Some("YWdl"));
+    assert_eq!(job.raw["runs"][0]["sealed"], "YWdl");
+    assert_eq!((&job.raw["runs"][0]["state"], job.raw["runs"][1].get("sealed")), (&json!("started"), None));
+}
+
+#[test]
 fn a_gateway_that_tells_of_another_job_or_device_is_not_believed() {
     let mut job = job("open", false, &["waiting"]);
     let other = whole("open", false, &["waiting"]).to_string().replace("0f\"", "0e\"");

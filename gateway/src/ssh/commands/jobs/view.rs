@@ -61,7 +61,7 @@ pub(super) struct Shown {
     output_bytes: Option<u64>,
     output_dropped: Option<u64>,
     output_kept: u64,
-    /// The third word of its line in the order's list.
+    /// The third word of its line in the order's list; a change does not repeat it.
     #[serde(skip_serializing_if = "Option::is_none")]
     sealed: Option<Sealed>,
 }
@@ -82,7 +82,11 @@ impl<'a> View<'a> {
     pub(super) async fn open(store: &TenantStore, tenant: &'a TenantName, row: JobRow) -> Result<Self, Failure> {
         let documents = store.job_documents(row.id).await?;
         let documents = documents.ok_or_else(|| Broken::new("a job has no documents"))?;
-        let lines = DeviceList::parse(&documents.list)?.lines().to_vec();
+        let list = documents.list;
+        // With secrets it has megabytes: not on a thread that relays.
+        let parsed = tokio::task::spawn_blocking(move || DeviceList::parse(&list)).await;
+        let parsed = parsed.map_err(|error| Broken::new(format!("reading a job stopped halfway: {error}")))?;
+        let lines = parsed?.lines().to_vec();
         let order = String::from_utf8_lossy(&documents.order.bytes).into_owned();
         let signature = documents.order.signatures.into_iter().next().unwrap_or_default();
         let mut view = Self { tenant, row, lines, order, signature, runs: HashMap::new(), seen: None };
@@ -206,8 +210,10 @@ impl<'a> View<'a> {
         self.look_again(store).await?;
         let runs = self.all(call.now()).into_iter().filter(wanted).collect();
         let mut line = show::json(&self.whole(runs, call.now()))?;
+        // What is written is not kept while nothing changes: with secrets it has megabytes, and many may follow.
+        self.lines.iter_mut().for_each(|line| line.sealed = None);
         loop {
-            stdout.write_all(line.as_bytes()).await?;
+            stdout.write_all(std::mem::take(&mut line).as_bytes()).await?;
             stdout.flush().await?;
             if self.row.over.is_some() {
                 return Ok(());
