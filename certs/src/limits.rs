@@ -199,6 +199,8 @@ pub const SCREEN_STOOD_MS: u64 = 1_000;
 pub const PAGE_BYTES: usize = 16 << 10;
 /// A page as its readers accept it, in bytes: one that is full with a line as long as a page, and the line's time.
 pub const PAGE_BYTES_MAX: usize = 2 * PAGE_BYTES + 64;
+/// What was typed without a line end becomes a line at this length, in bytes.
+pub const TYPED_LINE_BYTES_MAX: usize = 4 << 10;
 /// Words that one search looks for: more than anybody types, and each costs every search a walk through the index.
 pub const SEARCH_WORDS_MAX: usize = 64;
 

@@ -260,6 +260,37 @@ fn without_room_on_the_disk_no_session_begins_and_no_index_grows_and_both_say_so
 }
 
 #[test]
+fn the_list_of_sessions_names_each_and_goes_on_where_it_ended() {
+    let bench = Bench::new();
+    let ids: Vec<String> = ["echo one", "echo two", "echo three"].map(|command| bench.shown(command)).into();
+    let all = bench.tech.gw("sessions --kind exec").must().out();
+    for (id, line) in ids.iter().rev().zip(all.lines().skip(1)) {
+        assert!(line.starts_with(id.as_str()) && line.contains("  whole  "), "{all}");
+    }
+    assert!(!all.contains("older"), "{all}");
+    // Page by page, each where the one before says.
+    let (mut pages, mut until) = (Vec::new(), String::new());
+    loop {
+        let page = bench.tech.gw(&format!("sessions --kind exec --limit 1{until}")).must().out();
+        pages.extend(page.lines().nth(1).and_then(|line| line.split(' ').next()).map(str::to_owned));
+        let Some((_, rest)) = page.split_once("go on with --until ") else { break };
+        until = format!(" --until {}", rest.split(',').next().unwrap());
+    }
+    pages.reverse();
+    assert!(pages.ends_with(&ids), "{pages:?} {ids:?}");
+    let own = bench.tech.belay(["sessions", "--kind", "exec", "--limit", "2"]).unwrap().must();
+    assert!(
+        own.out().contains(&ids[2]) && own.out().contains("whole") && !own.out().contains(&ids[0]),
+        "{}",
+        own.story()
+    );
+    let (_, rest) = own.err().split_once("go on with --until ").map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let more = ["sessions", "--kind", "exec", "--until", rest.split(',').next().unwrap()];
+    let more = bench.tech.belay(more).unwrap().must();
+    assert!(more.out().contains(&ids[0]) && !more.out().contains(&ids[1]), "{}", more.story());
+}
+
+#[test]
 fn a_search_finds_what_was_shown_with_every_filter_and_a_damaged_index_is_made_anew() {
     let bench = Bench::new();
     let session = bench.shown("printf 'a \\033[1mneedle\\033[0m in Heu\\n'");

@@ -11,3 +11,14 @@ mod note;
 
 pub use chain::Chain;
 pub use note::{Note, SignedNote};
+
+/// A place in a recording, `at_ms` milliseconds from its beginning, as people write it and `replay --at` takes it: whole
+/// seconds as `1h2m3s`.
+pub fn offset_words(at_ms: u64) -> String {
+    let seconds = at_ms / 1_000;
+    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds}s"),
+        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
+        (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
+    }
+}

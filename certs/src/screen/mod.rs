@@ -11,10 +11,12 @@ mod lines;
 pub mod pages;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod utf8;
 mod visible;
 
 pub use harmless::{Harmless, harmless};
 pub use leaving::Line;
 pub use lines::Lines;
+pub use typed::Typed;
 pub use visible::{deceives, visible};

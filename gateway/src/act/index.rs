@@ -14,7 +14,7 @@ use belay_certs::{
         cast::{EventKind, Header, Reader},
     },
     screen::{
-        Line, Lines,
+        Line, Lines, Typed,
         pages::{Page, Pages},
         visible,
     },
@@ -278,9 +278,8 @@ struct Shown {
     reader: Reader,
     /// The terminal, once the header said how large it is.
     screen: Option<Lines>,
-    /// What was typed since the last line end, and when that began.
-    typed: Vec<u8>,
-    typed_ms: u64,
+    /// What was typed since the last line end.
+    typed: Typed,
     /// Lines on their way into the index.
     pages: Pages,
 }
@@ -290,7 +289,7 @@ impl Shown {
     fn begin(recording: &RecordingRow) -> Box<Self> {
         let session = recording.name.session;
         let (chain, reader, pages) = (Chain::new(session), Reader::default(), Pages::default());
-        Box::new(Self { session, chain, reader, screen: None, typed: Vec::new(), typed_ms: 0, pages })
+        Box::new(Self { session, chain, reader, screen: None, typed: Typed::default(), pages })
     }
 
     /// Reads one chunk: the pages that are full with it.
@@ -306,7 +305,7 @@ impl Shown {
                     let size = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
                     lines = self.screen().resize(at_ms, size(columns), size(rows));
                 }
-                EventKind::Input(bytes) => self.take_typed(at_ms, &bytes, &mut lines),
+                EventKind::Input(bytes) => lines = self.typed.feed(at_ms, &bytes),
                 EventKind::Marker(text) => lines.push(Line { at_ms, text: visible(&text).into_owned() }),
             }
             self.keep(&lines, pages)?;
@@ -326,30 +325,9 @@ impl Shown {
         self.screen.get_or_insert_with(begun)
     }
 
-    fn take_typed(&mut self, at_ms: u64, bytes: &[u8], lines: &mut Vec<Line>) {
-        for byte in bytes {
-            if self.typed.is_empty() {
-                self.typed_ms = at_ms;
-            }
-            match byte {
-                b'\r' | b'\n' => lines.extend(self.typed_line()),
-                byte => self.typed.push(*byte),
-            }
-            if self.typed.len() >= limits::INDEX_LINE_BYTES_MAX {
-                lines.extend(self.typed_line());
-            }
-        }
-    }
-
-    fn typed_line(&mut self) -> Option<Line> {
-        let typed = std::mem::take(&mut self.typed);
-        let text = visible(&String::from_utf8_lossy(&typed)).into_owned();
-        (!text.trim().is_empty()).then_some(Line { at_ms: self.typed_ms, text })
-    }
-
     /// What is left when the session is over.
     fn finish(mut self: Box<Self>, pages: &mut Vec<Page>) -> Result<(), Invalid> {
-        let mut lines: Vec<Line> = self.typed_line().into_iter().collect();
+        let mut lines: Vec<Line> = self.typed.finish().into_iter().collect();
         lines.extend(self.screen.take().map(Lines::finish).unwrap_or_default());
         self.keep(&lines, pages)?;
         pages.extend(self.pages.finish()?);

@@ -22,8 +22,9 @@ use belay_certs::{
     recording::{
         blob::Identities,
         cast::{EventKind, Header, Reader},
+        offset_words,
     },
-    screen::{Line, Lines, pages::Phrase, visible},
+    screen::{Line, Lines, Typed, pages::Phrase, visible},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -37,8 +38,12 @@ use std::{
 const FOUND_DEFAULT: usize = 100;
 /// Lines shown at most.
 const FOUND_MAX: usize = 10_000;
-/// Sessions that are looked into at most, the newest: as many as a gateway lists.
-const SESSIONS_MAX: &str = "10000";
+/// Sessions that a gateway lists at once.
+const SESSIONS_LISTED: usize = 10_000;
+/// Lists that are asked for at most, each of older sessions: a million sessions.
+const LISTS_MAX: usize = 100;
+/// Recordings after which it is told again how far a first search has come.
+const TOLD_EVERY: u64 = 100;
 /// Lines that are kept of one session: weeks of reading.
 const LINES_MAX: usize = 1_000_000;
 
@@ -157,12 +162,29 @@ fn of_gateway(
         None => {}
     }
     if unreadable > 0 {
-        let sessions = ["sessions", "--json", "--limit", SESSIONS_MAX];
-        let words: Vec<&str> = sessions.into_iter().chain(filter.iter().map(String::as_str)).collect();
-        let rows: Vec<Value> = gateway.ask(&words)?;
+        let rows = sessions(gateway, &filter)?;
         found.extend(here(home, trusted, (args, phrase), gateway, &rows, limit)?);
     }
     Ok(found)
+}
+
+/// Every session that is meant, the newest first.
+fn sessions(gateway: &Gateway<'_>, filter: &[String]) -> Outcome<Vec<Value>> {
+    let (limit, mut until, mut rows) = (SESSIONS_LISTED.to_string(), None, Vec::new());
+    for _ in 0..LISTS_MAX {
+        let words = ["sessions", "--json", "--limit", limit.as_str()];
+        let words = words.into_iter().chain(filter.iter().map(String::as_str));
+        let words: Vec<&str> = words.chain(until.as_deref().into_iter().flat_map(|until| ["--until", until])).collect();
+        let listed: Vec<Value> = gateway.ask(&words)?;
+        let (full, last) = (listed.len() >= SESSIONS_LISTED, listed.last().map(|row| cell(row, "started")));
+        rows.extend(listed);
+        if !full {
+            return Ok(rows);
+        }
+        until = last;
+    }
+    note(&format!("belay: of all sessions the newest {} are searched: name fewer, as with --since", rows.len()));
+    Ok(rows)
 }
 
 /// The words that say which sessions are meant: the same for `search` and `sessions`.
@@ -209,6 +231,7 @@ fn look(
 ) -> Outcome<Vec<Value>> {
     let mut keys: BTreeMap<TenantName, Option<Identities>> = BTreeMap::new();
     let (mut sessions, mut locked) = (BTreeMap::new(), BTreeSet::new());
+    let mut read = 0_u64;
     // They come the newest first, and what is put in last is found first.
     for raw in rows.iter().rev() {
         let Ok(Row { id, device, recording: Some(kept) }) = serde_json::from_value(raw.clone()) else { continue };
@@ -224,6 +247,10 @@ fn look(
                 locked.insert(id);
                 continue;
             };
+            read += 1;
+            if read.is_multiple_of(TOLD_EVERY) {
+                note(&format!("belay: {read} recordings are fetched and read; the next search has them"));
+            }
             let about = About::of(id, &device, kept.state);
             let taken = Case::of(home, trusted, gateway.clone(), about)
                 .and_then(|case| take_in(index, &case, key, kept.chunks));
@@ -265,7 +292,7 @@ fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, chunks: u64) ->
     let taken = Taken::fetch(case)?;
     index.put(&case.about.session, chunks, |keep| {
         let mut reader = Reader::default();
-        let mut terminal: Option<Lines> = None;
+        let (mut terminal, mut typed): (Option<Lines>, _) = (None, Typed::default());
         let mut kept = 0_usize;
         let mut keep = |lines: Vec<Line>| {
             kept = kept.saturating_add(lines.len());
@@ -284,36 +311,18 @@ fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, chunks: u64) ->
                     EventKind::Output(bytes) => terminal.feed(at_ms, &bytes),
                     EventKind::Resize { columns, rows } => terminal.resize(at_ms, columns as usize, rows as usize),
                     EventKind::Marker(words) => vec![Line { at_ms, text: visible(&words).into_owned() }],
-                    EventKind::Input(bytes) => typed(at_ms, &bytes),
+                    EventKind::Input(bytes) => typed.feed(at_ms, &bytes),
                 })?;
             }
             Ok(())
         })?;
-        terminal.map_or(Ok(()), |terminal| keep(terminal.finish()))
+        keep(typed.finish().into_iter().chain(terminal.map(Lines::finish).unwrap_or_default()).collect())
     })
-}
-
-/// What was typed at once, for a policy that records it.
-fn typed(at_ms: u64, bytes: &[u8]) -> Vec<Line> {
-    let mut lines = Lines::new(80, 24);
-    let mut found = lines.feed(at_ms, bytes);
-    found.extend(lines.finish());
-    found
 }
 
 fn cells(found: &Value) -> Vec<String> {
     let at = found.get("at_ms").and_then(Value::as_u64).unwrap_or(0);
-    vec![cell(found, "session"), cell(found, "device"), cell(found, "person"), offset(at), cell(found, "line")]
-}
-
-/// As `belay replay --at` reads it.
-fn offset(at_ms: u64) -> String {
-    let seconds = at_ms / 1_000;
-    match (seconds / 3_600, seconds / 60 % 60, seconds % 60) {
-        (0, 0, seconds) => format!("{seconds}s"),
-        (0, minutes, seconds) => format!("{minutes}m{seconds}s"),
-        (hours, minutes, seconds) => format!("{hours}h{minutes}m{seconds}s"),
-    }
+    vec![cell(found, "session"), cell(found, "device"), cell(found, "person"), offset_words(at), cell(found, "line")]
 }
 
 #[cfg(test)]

@@ -1,14 +1,18 @@
 //! `belay sessions`: who had which session on which device, as the gateways tell. `belay log verify` proves it.
 
-use super::{ask_all, rows_table};
+use super::{ask_all, cell, rows_table};
 use crate::{
     failure::Outcome,
     home::Home,
-    screen::{json, say},
+    screen::{json, note, say},
     trusted::Trusted,
 };
-use belay_certs::{DeviceAddress, PersonRef, TenantName};
+use belay_certs::{DeviceAddress, PersonRef, TenantName, Timestamp};
 use serde_json::Value;
+use std::cmp::Reverse;
+
+/// Sessions shown when nobody says how many.
+const SHOWN_DEFAULT: u32 = 100;
 
 /// `belay sessions`.
 #[derive(Debug, clap::Args)]
@@ -25,12 +29,15 @@ pub struct Args {
     /// Only sessions begun since: 24h, 7d, or a moment as 2026-11-21T09:00:00Z
     #[arg(long, value_name = "MOMENT")]
     since: Option<String>,
+    /// Only sessions begun before: as --since
+    #[arg(long, value_name = "MOMENT")]
+    until: Option<String>,
     /// Only sessions of this kind
     #[arg(long, value_parser = ["shell", "exec", "sftp", "forward"])]
     kind: Option<String>,
     /// At most so many, the newest first
-    #[arg(long, value_name = "N")]
-    limit: Option<u32>,
+    #[arg(long, value_name = "N", default_value_t = SHOWN_DEFAULT)]
+    limit: u32,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -48,8 +55,9 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         ("--device", args.device.as_ref().map(ToString::to_string)),
         ("--person", args.person.as_ref().map(ToString::to_string)),
         ("--since", args.since.clone()),
+        ("--until", args.until.clone()),
         ("--kind", args.kind.clone()),
-        ("--limit", args.limit.map(|limit| limit.to_string())),
+        ("--limit", Some(args.limit.to_string())),
     ];
     for (option, value) in options {
         if let Some(value) = value {
@@ -59,6 +67,11 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     words.push("--json".to_owned());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (mut rows, outcome) = ask_all(home, &trusted, &words)?;
+    // Of several gateways' lists the newest count: each goes on where the shortest of them ends.
+    rows.sort_by_cached_key(|row| Reverse(cell(row, "started").parse::<Timestamp>().ok()));
+    let shown = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    let more = rows.len() >= shown;
+    rows.truncate(shown);
     if args.json {
         json(&Value::Array(rows));
     } else if !rows.is_empty() {
@@ -66,8 +79,19 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         for row in rows.iter_mut().filter(|row| row["state"] == "unterminated") {
             row["ended"] = row["state"].clone();
         }
-        let columns = ["STARTED", "ENDED", "DEVICE", "PERSON", "ACCOUNT", "KIND", "EXIT", "COMMAND"];
+        for row in &mut rows {
+            row["session"] = row["id"].take();
+            row["recording"] = row.pointer("/recording/state").cloned().unwrap_or_default();
+        }
+        let columns =
+            ["SESSION", "STARTED", "ENDED", "DEVICE", "PERSON", "ACCOUNT", "KIND", "EXIT", "RECORDING", "COMMAND"];
         say(rows_table(&columns, &rows).trim_end());
+        if let Some(last) = rows.last().filter(|_| more) {
+            let last = cell(last, "started");
+            note(&format!(
+                "belay: perhaps there are older ones: go on with --until {last}, or name more with --limit N"
+            ));
+        }
     }
     outcome
 }

@@ -52,7 +52,7 @@ Commands of this gateway, as `ssh gw COMMAND`:
   job JOB [--device D] [--follow] [--json|--csv]             one job, run by run
   job JOB --device D --output                                what one run wrote
   cancel JOB                                                 call a job off
-  sessions [--tenant T] [--person P] [--device D] [--since M] [--kind K] [--limit N] [--json]
+  sessions [--tenant T] [--person P] [--device D] [--since M] [--until M] [--kind K] [--limit N] [--json]
                                                              who had which session; M is 24h, 7d or a moment
   recording SESSION [--from N]                               what a session showed, with its notes, as a tar
   recording SESSION --json                                   what there is of it

@@ -11,7 +11,9 @@ use crate::{
     limits,
     store::{Found, IndexError, TenantStore, Wanted},
 };
-use belay_certs::{Id, PersonRef, TenantName, Timestamp, policy::ActionKind, screen::pages::Phrase};
+use belay_certs::{
+    Id, PersonRef, TenantName, Timestamp, policy::ActionKind, recording::offset_words, screen::pages::Phrase,
+};
 use belay_rules::event::Look;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -150,8 +152,6 @@ fn table(answer: Answer) -> String {
 }
 
 fn cells(row: Row) -> [String; 6] {
-    let seconds = row.at_ms / 1_000;
-    let at = format!("{}:{:02}:{:02}", seconds / 3_600, seconds / 60 % 60, seconds % 60);
     let started = row.started.whole_second().to_string();
-    [row.session.to_string(), started, at, row.device, row.person.to_string(), row.line]
+    [row.session.to_string(), started, offset_words(row.at_ms), row.device, row.person.to_string(), row.line]
 }

@@ -47,7 +47,8 @@ struct Recorded {
 }
 
 pub(super) async fn run(call: &Call<'_>, sought: &Sought, form: Form) -> Result<String, Failure> {
-    let limit = u32::try_from(sought.limit).unwrap_or(u32::MAX);
+    // One more than is shown tells whether there are more.
+    let limit = u32::try_from(sought.limit.saturating_add(1)).unwrap_or(u32::MAX);
     let tenant = sought.tenant.as_ref().or(sought.device.as_ref().map(|device| &device.tenant));
     let mut rows = Vec::new();
     for place in call.granted(tenant).await? {
@@ -56,13 +57,25 @@ pub(super) async fn run(call: &Call<'_>, sought: &Sought, form: Form) -> Result<
         rows.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| a.id.cmp(&b.id)));
         rows.truncate(limit as usize);
     }
+    let shown = usize::try_from(sought.limit).unwrap_or(usize::MAX);
+    let more = rows.len() > shown;
+    rows.truncate(shown);
     match form {
         Form::Json => Ok(show::json(&rows)?),
-        Form::Table => {
-            let cells: Vec<_> = rows.into_iter().map(cells).collect();
-            Ok(show::table(["STARTED", "ENDED", "DEVICE", "PERSON", "ACCOUNT", "KIND", "EXIT", "COMMAND"], &cells))
-        }
+        Form::Table => Ok(table(rows, more)),
     }
+}
+
+fn table(rows: Vec<Row>, more: bool) -> String {
+    let last = rows.last().map(|row| row.started);
+    let cells: Vec<_> = rows.into_iter().map(cells).collect();
+    let columns =
+        ["SESSION", "STARTED", "ENDED", "DEVICE", "PERSON", "ACCOUNT", "KIND", "EXIT", "RECORDING", "COMMAND"];
+    let mut text = show::table(columns, &cells);
+    if let Some(last) = last.filter(|_| more) {
+        text.push_str(&format!("there are older ones: go on with --until {last}, or name more with --limit N\n"));
+    }
+    text
 }
 
 async fn of_tenant(call: &Call<'_>, place: &Place, sought: &Sought, limit: u32) -> Result<Vec<Row>, Failure> {
@@ -78,7 +91,7 @@ async fn of_tenant(call: &Call<'_>, place: &Place, sought: &Sought, limit: u32) 
         person: own.or_else(|| sought.person.clone()),
         kind: sought.kind,
         since: sought.since.map_or(Timestamp::from_micros(0), |since| since.before(call.now())),
-        until: Timestamp::from_micros(i64::MAX),
+        until: sought.until.map_or(Timestamp::from_micros(i64::MAX), |until| until.before(call.now())),
         limit,
     };
     let before = silence::before(call.gateway);
@@ -111,13 +124,14 @@ fn row(tenant: &TenantName, session: SessionRow, before: Timestamp) -> Row {
     }
 }
 
-fn cells(row: Row) -> [String; 8] {
-    let Row { id: _, device, person, account, kind, command, started, state, ended, exit, files, recording: _ } = row;
+fn cells(row: Row) -> [String; 10] {
+    let Row { id, device, person, account, kind, command, started, state, ended, exit, files, recording } = row;
     let unterminated = SessionState::Unterminated.as_str();
     let ended = match ended {
         None if state == unterminated => state.to_owned(),
         ended => or_empty(ended.map(Timestamp::whole_second)),
     };
-    let started = started.whole_second().to_string();
-    [started, ended, device, person.to_string(), account, kind, or_empty(exit), command.or(files).unwrap_or_default()]
+    let (id, started, person) = (id.to_string(), started.whole_second().to_string(), person.to_string());
+    let (exit, recording) = (or_empty(exit), or_empty(recording.map(|recording| recording.state)));
+    [id, started, ended, device, person, account, kind, exit, recording, command.or(files).unwrap_or_default()]
 }

@@ -76,5 +76,8 @@ fn the_gateway_is_asked_in_its_words() {
 #[test]
 fn an_offset_is_one_that_replay_takes() {
     let all = [(0, "0s"), (59_999, "59s"), (200_000, "3m20s"), (3_723_000, "1h2m3s")];
-    all.into_iter().for_each(|(ms, text)| assert_eq!(offset(ms), text));
+    for (ms, text) in all {
+        assert_eq!(offset_words(ms), text);
+        assert_eq!(crate::commands::desk::play::offset(text).map(|at| at.as_secs()), Ok(ms / 1_000));
+    }
 }

@@ -20,6 +20,8 @@ pub(in super::super) struct Sought {
     pub(in super::super) device: Option<DeviceAddress>,
     /// Only those begun from this moment on.
     pub(in super::super) since: Option<Since>,
+    /// Only those begun before this moment.
+    pub(in super::super) until: Option<Since>,
     /// Only of this kind.
     pub(in super::super) kind: Option<SessionKind>,
     /// At most so many.
@@ -80,8 +82,8 @@ impl FromStr for KindWord {
     }
 }
 
-/// The options of [`Sought`].
-const OPTIONS: [&str; 7] = ["--tenant", "--person", "--device", "--since", "--kind", "--limit", "--json"];
+/// The options of [`Sought`]; a search has all but the first.
+const OPTIONS: [&str; 8] = ["--until", "--tenant", "--person", "--device", "--since", "--kind", "--limit", "--json"];
 
 fn sought(said: &mut Said, max: u64) -> Result<Sought, String> {
     if let (Some(tenant), Some(device)) = (&said.tenant, &said.device)
@@ -94,14 +96,15 @@ fn sought(said: &mut Said, max: u64) -> Result<Sought, String> {
         person: said.person.take(),
         device: said.device.take(),
         since: said.since,
+        until: said.until,
         kind: said.kind.map(|KindWord(kind)| kind),
         limit: said.limit.unwrap_or(SHOWN_DEFAULT).min(max),
     })
 }
 
 pub(super) fn sessions(rest: Rest<'_>) -> Result<Command, String> {
-    let usage =
-        "sessions [--tenant T] [--person P] [--device D] [--since MOMENT|24h|7d] [--kind K] [--limit N] [--json]";
+    let usage = "sessions [--tenant T] [--person P] [--device D] [--since MOMENT|24h|7d] [--until MOMENT|24h|7d] [--kind K] \
+                 [--limit N] [--json]";
     let mut said = rest.read(usage, 0, &OPTIONS)?;
     Ok(Command::Sessions { sought: sought(&mut said, SESSIONS_MAX)?, form: said.form })
 }
@@ -109,7 +112,7 @@ pub(super) fn sessions(rest: Rest<'_>) -> Result<Command, String> {
 pub(super) fn search(rest: Rest<'_>) -> Result<Command, String> {
     let usage =
         "search TEXT [--tenant T] [--person P] [--device D] [--since MOMENT|24h|7d] [--kind K] [--limit N] [--json]";
-    let mut said = rest.read(usage, 1, &OPTIONS)?;
+    let mut said = rest.read(usage, 1, &OPTIONS[1..])?;
     let text = said.plain.pop().ok_or_else(|| format!("a text is missing; write `{usage}`"))?;
     if !text.chars().any(char::is_alphanumeric) {
         return Err("words are found, and these are none: name a letter or a digit".to_owned());
@@ -154,7 +157,7 @@ mod tests {
     }
 
     fn all(limit: u64) -> Sought {
-        Sought { tenant: None, person: None, device: None, since: None, kind: None, limit }
+        Sought { tenant: None, person: None, device: None, since: None, until: None, kind: None, limit }
     }
 
     #[test]

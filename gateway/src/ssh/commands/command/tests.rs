@@ -189,7 +189,7 @@ const LINES: [&str; 22] = [
     "log export acme/1",
     "log proof acme 01010101010101010101010101010101 --device web1.acme --records",
     "approve \"acme\" --json",
-    "sessions --person tech --since 24h --kind exec --json",
+    "sessions --person tech --since 24h --until 2026-11-21T09:00:00.5Z --kind exec --json",
     "search 'rm -rf' --tenant acme --since 2026-11-21T09:00:00Z --limit 99999",
     "recording 00000000000000000000000000000001 --from 3",
     "hold 00000000000000000000000000000001 --reason 'case 7'",

@@ -196,5 +196,8 @@ async fn sessions_are_everybodys_for_auditors_and_ones_own_for_others() {
     assert_eq!(world.run(&world.guest, "sessions --json").await.json(), serde_json::json!([]));
     assert_eq!(world.run(&world.tech, "sessions --device web1.acme --json").await.json(), serde_json::json!([]));
     let table = world.run(&world.audit, "sessions --tenant acme").await.out;
-    assert!(table.contains("web2.acme  tech    root     exec  -     echo") && !table.contains('\u{202e}'), "{table}");
+    assert!(
+        table.contains("web2.acme  tech    root     exec  -     -          echo") && !table.contains('\u{202e}'),
+        "{table}"
+    );
 }
