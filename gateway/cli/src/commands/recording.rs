@@ -17,6 +17,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How a byte that is no UTF-8 begins in a cast.
+const NO_TEXT: &[u8] = b"\\udc";
+
 /// `belay recording`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -46,7 +49,11 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(if to_stdout { Path::new("/tmp") } else { dir }).during(doing)?;
     let mut writer = BufWriter::new(file.as_file_mut());
-    let extent = taken.text(identities.as_ref(), &mut |_, text| writer.write_all(text).during(doing))?;
+    let mut raw = false;
+    let extent = taken.text(identities.as_ref(), &mut |_, text| {
+        raw = raw || text.windows(NO_TEXT.len()).any(|at| at == NO_TEXT);
+        writer.write_all(text).during(doing)
+    })?;
     writer.flush().during(doing)?;
     drop(writer);
     if to_stdout {
@@ -55,6 +62,11 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     } else {
         file.as_file().sync_all().during(doing)?;
         file.persist(&args.output).during(doing)?;
+    }
+    if raw {
+        note(
+            "belay: some of it is no text: asciinema shows it as it was with PYTHONIOENCODING=utf-8:surrogateescape in its environment",
+        );
     }
     tell(&case, extent);
     Ok(())

@@ -28,6 +28,8 @@ mod parts;
 
 /// How a reader checks it without us.
 const README: &str = include_str!("evidence.md");
+/// The SHA-256 of what packs of earlier versions say there: they stay good, and nobody else's words are.
+const README_EARLIER: &[&str] = &[];
 /// `README.md`, in bytes, of whatever is packed.
 const README_BYTES_MAX: usize = 16 << 10;
 /// The format of a pack.
@@ -144,10 +146,17 @@ pub fn write(case: &Case<'_>, policies: &Policies, out: impl Write) -> Outcome<E
 pub fn judge(input: impl Read) -> Outcome<Judged> {
     let mut pack = Reader::new(input)?;
     match pack.take("README.md", README_BYTES_MAX)? {
-        readme if readme == README.as_bytes() => judge_session(pack),
-        readme if readme == job::README.as_bytes() => job::judge(pack),
-        _ => Err(refused("README.md is not as this Belay writes it")),
+        readme if is_one(&readme, README, README_EARLIER) => judge_session(pack),
+        readme if is_one(&readme, job::README, job::README_EARLIER) => job::judge(pack),
+        _ => Err(refused(
+            "README.md is none that this Belay has written: it was altered, or a newer Belay wrote it and judges it",
+        )),
     }
+}
+
+/// Whether this is the text of today or one of those before.
+fn is_one(readme: &[u8], text: &str, earlier: &[&str]) -> bool {
+    readme == text.as_bytes() || earlier.contains(&Digest::of(readme).hex().as_str())
 }
 
 fn judge_session(mut pack: Reader<impl Read>) -> Outcome<Judged> {

@@ -164,3 +164,19 @@ fn a_deletion_that_the_log_does_not_tell_or_tells_of_another_recording_is_refuse
     assert!(refused.sentence().contains("no entry of the log of acme says so"), "{}", refused.sentence());
     assert!(stage.belay(&words).is_err() && !pack.exists());
 }
+
+#[test]
+fn packs_of_earlier_versions_stay_good() {
+    // When a text changes, what stands here goes into `README_EARLIER` of its kind, and the new one here.
+    let today = [README, job::README].map(|text| Digest::of(text.as_bytes()).hex());
+    assert_eq!(
+        today,
+        [
+            "0c3bb400c6972a280fd9c975abe99a3c972cba38c22ddd699d9f3d4ce2ab5aa2",
+            "0423a81b11c5c3d48a9ca0e4311c94b76ce3b81d78a716e6022f297f9ebd37c8",
+        ]
+    );
+    let earlier = Digest::of(b"of last year").hex();
+    assert!(is_one(b"of last year", README, &[&earlier]) && is_one(README.as_bytes(), README, &[&earlier]));
+    assert!(!is_one(b"of next year", README, &[&earlier]));
+}
