@@ -5,15 +5,20 @@
 mod changed;
 #[path = "parts/jobs.rs"]
 mod jobs;
+#[path = "parts/listed.rs"]
+mod listed;
 #[path = "parts/policies.rs"]
 mod policies;
+#[path = "parts/readable.rs"]
+mod readable;
 #[path = "parts/runs.rs"]
 mod runs;
 
 use anyhow::ensure;
 use belay_certs::policy::ActionKind;
 use belay_tests::{
-    Person, Plan, Said, World, export,
+    Daemon, Person, Plan, Said, World, export,
+    log::Log,
     programs::programs,
     run,
     wait::{GENEROUS, until},
@@ -82,44 +87,69 @@ const SET_UP: [(ActionKind, &[&str]); 2] = [
     (ActionKind::Operate, &["policy.adopted", "runbook.pushed"]),
 ];
 
-/// The gateway's commands, each as it is listed in `help` and as it is typed here; each leaves `command.ran` with its words in
-/// the log of the tenant, whether it is answered or refused. SESSION and JOB stand for one that there is.
-const COMMANDS: [(&str, &str); 35] = [
-    ("devices", "devices --tenant acme"),
-    ("pending", "pending --tenant acme"),
-    ("token", "token acme"),
-    ("approve", "approve acme"),
-    ("records", "records acme"),
-    ("recertify", "recertify acme"),
-    ("policy show", "policy show acme"),
-    ("policy fetch", "policy fetch"),
-    ("policy push", "policy push acme"),
-    ("runbooks", "runbooks acme"),
-    ("runbook show", "runbook show acme VERSION"),
-    ("runbook push", "runbook push acme"),
-    ("run", "run acme"),
-    ("jobs", "jobs --tenant acme"),
-    ("job", "job JOB"),
-    ("job", "job JOB --device web1 --output"),
-    ("cancel", "cancel JOB"),
-    ("sessions", "sessions --tenant acme"),
-    ("recording", "recording SESSION"),
-    ("recording", "recording SESSION --json"),
-    ("search", "search needle --tenant acme"),
-    ("hold", "hold SESSION --reason case"),
-    ("release", "release SESSION --reason case"),
-    ("kill", "kill SESSION"),
-    ("freeze", "freeze acme/auditor"),
-    ("thaw", "thaw acme/auditor"),
-    ("freezes", "freezes --tenant acme"),
-    ("review", "review --tenant acme"),
-    ("review", "review approve SESSION --note well"),
-    ("review", "review flag JOB --note odd"),
-    ("log tail", "log tail acme"),
-    ("log tail", "log tail acme --from 0 --json"),
-    ("log export", "log export acme"),
-    ("log proof", "log proof acme 0"),
-    ("log checkpoint", "log checkpoint acme"),
+/// What one way in leaves in the tenant's log besides its words, which stand there in every case.
+enum Leaves {
+    /// Nothing: it is refused for want of what it takes. That it is done is the business of the rows above.
+    Refused,
+    /// Nothing: its words say what was asked for, and something was answered.
+    Answered,
+    /// An event of this type under the person's name that holds these words.
+    Deed(&'static str, &'static str),
+}
+use Leaves::{Answered, Deed, Refused};
+
+/// The gateway's commands, each as it is listed in `help`, as it is typed here, and what it leaves besides `command.ran` with its
+/// words in the log of the tenant, which it leaves whether it is answered or refused. SESSION, LIVE, JOB and VERSION stand for one
+/// that there is: a session of somebody else's that is over, one that goes on, a job that is over.
+const COMMANDS: [(&str, &str, Leaves); 37] = [
+    ("devices", "devices --tenant acme", Answered),
+    ("pending", "pending --tenant acme --json", Answered),
+    ("token", "token acme", Refused),
+    ("approve", "approve acme", Refused),
+    ("records", "records acme", Answered),
+    ("recertify", "recertify acme", Refused),
+    ("policy show", "policy show acme", Answered),
+    ("policy fetch", "policy fetch", Answered),
+    ("policy push", "policy push acme", Refused),
+    ("runbooks", "runbooks acme", Answered),
+    ("runbook show", "runbook show acme VERSION", Answered),
+    ("runbook push", "runbook push acme", Refused),
+    ("run", "run acme", Refused),
+    ("jobs", "jobs --tenant acme", Answered),
+    ("job", "job JOB", Answered),
+    ("job", "job JOB --device web1 --output", Answered),
+    ("cancel", "cancel JOB", Refused),
+    ("sessions", "sessions --tenant acme", Answered),
+    ("recording", "recording SESSION", Deed("recording.read", "SESSION \"read\"")),
+    ("recording", "recording SESSION --json", Answered),
+    ("search", "search needle --tenant acme", Deed("recording.read", "SESSION \"search\"")),
+    ("hold", "hold SESSION --reason case", Deed("recording.held", "SESSION case")),
+    ("release", "release SESSION --reason over", Deed("recording.released", "SESSION over")),
+    ("kill", "kill LIVE", Deed("session.killed", "LIVE mate")),
+    ("freeze", "freeze acme/auditor", Deed("freeze.begun", "acme/auditor")),
+    ("freezes", "freezes --tenant acme", Answered),
+    ("thaw", "thaw acme/auditor", Deed("freeze.lifted", "acme/auditor")),
+    ("review", "review --tenant acme --json", Answered),
+    ("review approve", "review approve SESSION --note well", Deed("review.given", "SESSION approved well")),
+    ("review flag", "review flag SESSION --note odd", Deed("review.given", "SESSION flagged odd")),
+    ("review flag", "review flag JOB --note mine", Refused),
+    ("log tail", "log tail acme", Answered),
+    ("log tail", "log tail acme --from 0 --json", Answered),
+    ("log export", "log export acme", Answered),
+    ("log proof", "log proof acme 0", Answered),
+    ("log proof", "log proof acme SESSION --records", Answered),
+    ("log checkpoint", "log checkpoint acme", Answered),
+];
+
+/// What a person's own machine does with what it fetches, and what the fetching leaves. FILE stands for a new one.
+const AT_HOME: [(&str, Leaves); 7] = [
+    ("replay SESSION", Deed("recording.read", "SESSION \"read\"")),
+    ("recording SESSION -o FILE", Deed("recording.read", "SESSION \"read\"")),
+    ("evidence SESSION -o FILE", Deed("recording.read", "SESSION \"read\"")),
+    ("search needle --tenant acme", Deed("recording.read", "SESSION \"search\"")),
+    ("replay JOB/web1", Deed("command.ran", "JOB \"web1\" \"--output\"")),
+    ("evidence JOB -o FILE", Deed("command.ran", "JOB \"db1\" \"--output\"")),
+    ("log verify acme", Deed("command.ran", "\"log\" \"export\" \"acme\"")),
 ];
 /// It says nothing of any tenant.
 const HELP: &str = "help";
@@ -141,19 +171,22 @@ const LOCAL: [(&str, &str, &str); 9] = [
 /// What makes or starts a gateway, and what says only what everybody may know: names, and the gateway's own public keys.
 const WITHOUT: [&str; 6] = ["init", "serve", "restore", "tenant invite", "tenant list", "transport-ca show"];
 
-/// A tenant with a person who may do everything.
+/// A tenant with a person who may do everything and one who has shells, and recordings that the gateway can read.
 struct Stage {
     world: World,
     tech: Person,
+    mate: Person,
 }
 
 impl Stage {
     fn new() -> Self {
         let world = World::of(Plan::demo());
+        readable::readable(&world, "web1.acme");
+        let mate = world.add_person("acme", "mate", &["--do", "shell", "--as", world.account()]).unwrap();
         let author = runs::allow(&world, "web1.acme");
-        runs::push(&world, &author, "noop", "", "true");
+        runs::push(&world, &author, "noop", "", "echo done");
         runs::push(&world, &author, "slow", "", "sleep 300");
-        Self { tech: world.person("tech"), world }
+        Self { tech: world.person("tech"), mate, world }
     }
 
     fn ssh(&self, options: &[&str], command: Option<&str>) -> Said {
@@ -218,11 +251,73 @@ fn cancel(stage: &Stage) {
     stage.tech.gw(&format!("cancel {id}")).must();
 }
 
-/// The words of a usage that are typed as they are.
-fn fixed(usage: &str) -> String {
-    let typed = |word: &&str| word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-');
-    usage.split_whitespace().take_while(typed).collect::<Vec<_>>().join(" ")
+/// What the placeholders of a row stand for.
+struct Meant(Vec<(&'static str, String)>);
+
+impl Meant {
+    /// Makes it all: sessions of the mate's, one over and one that goes on for as long as the daemon, and a job of the technician's.
+    fn make(stage: &Stage) -> (Self, Daemon) {
+        stage.mate.ssh("web1.acme", OVER).must();
+        let log = Log::default();
+        let mut ssh = stage.mate.ssh_command();
+        ssh.args(["-o", "ControlPath=none", "--", "web1.acme", LIVE]);
+        let file = stage.world.dir().join("logs/live.log");
+        let live = Daemon::start("live", ssh, log.clone(), &file).unwrap();
+        log.wait("its beginning", 0, GENEROUS, |line| line == "begun").unwrap();
+        jobs::order(&stage.tech, &["noop", "--on", "acme/*"]).must();
+        until("a line that is found", GENEROUS, || {
+            let answer = stage.tech.gw("search needle --tenant acme --json").must().json();
+            ensure!(answer["found"].as_array().is_some_and(|found| !found.is_empty()), "{answer:#}");
+            Ok(())
+        })
+        .unwrap();
+        let sessions = stage.tech.gw("sessions --tenant acme --json").must().json();
+        let session = |command: &str| {
+            let row = sessions.as_array().unwrap().iter().find(|row| row["command"] == command);
+            row.unwrap_or_else(|| panic!("no session {command:?}: {sessions:#}"))["id"].as_str().unwrap().to_owned()
+        };
+        let version = stage.tech.gw("runbooks acme --name noop --json").must().json()[0]["version"].clone();
+        let meant = [
+            ("SESSION", session(OVER)),
+            ("LIVE", session(LIVE)),
+            ("JOB", jobs::newest(&stage.tech)),
+            ("VERSION", version.as_str().unwrap().to_owned()),
+        ];
+        (Self(meant.into()), live)
+    }
+
+    fn fill(&self, line: &str) -> String {
+        self.0.iter().fold(line.to_owned(), |line, (word, meant)| line.replace(word, meant))
+    }
+
+    /// Whether this is the row's event, by tech.
+    fn is(&self, entry: &Value, kind: &str, words: &str) -> bool {
+        let text = entry.to_string();
+        entry["type"] == kind
+            && entry["person"] == "tech"
+            && words.split(' ').all(|word| text.contains(&self.fill(word)))
+    }
+
+    /// What came of it is what the row says.
+    #[track_caller]
+    fn must_leave(&self, said: &Said, entries: &[Value], leaves: &Leaves) {
+        match leaves {
+            Refused => {
+                assert!(!said.status.success() && said.stdout.is_empty(), "it was not refused: {}", said.story())
+            }
+            Answered => assert!(said.status.success() && !said.stdout.is_empty(), "no answer: {}", said.story()),
+            Deed(kind, words) => {
+                assert!(said.status.success(), "{}", said.story());
+                let left = entries.iter().any(|entry| self.is(entry, kind, words));
+                assert!(left, "no {kind} with {words}: {}\n{entries:#?}", said.story());
+            }
+        }
+    }
 }
+
+/// What the mate's sessions run.
+const OVER: &str = "echo a needle";
+const LIVE: &str = "echo begun; exec sleep 1000";
 
 #[test]
 fn every_way_to_a_machine_leaves_its_record() {
@@ -249,26 +344,37 @@ fn every_way_to_a_machine_leaves_its_record() {
 #[test]
 fn every_command_of_the_gateway_leaves_its_record() {
     let stage = Stage::new();
-    stage.on(&[], "true");
-    jobs::order(&stage.tech, &["noop", "--on", "acme/*"]).must();
-    let job = jobs::newest(&stage.tech);
-    let session = stage.tech.gw("sessions --tenant acme --json").must().json()[0]["id"].as_str().unwrap().to_owned();
-    let version = stage.tech.gw("runbooks acme --json").must().json()[0]["version"].as_str().unwrap().to_owned();
-    let help = stage.tech.gw(HELP).must().out();
-    let listed = help.lines().filter_map(|line| line.strip_prefix("  ")?.split("  ").next()).map(fixed);
-    let missing: Vec<String> = listed
-        .filter(|command| !command.is_empty() && command != HELP && !COMMANDS.iter().any(|(row, _)| row == command))
-        .collect();
-    assert!(missing.is_empty(), "commands without a row: {missing:?}");
-    for (_, line) in COMMANDS {
-        let line = line.replace("SESSION", &session).replace("JOB", &job).replace("VERSION", &version);
+    let listed = listed::listed(&stage.tech.gw(HELP).must().out());
+    let rows: BTreeSet<String> = COMMANDS.iter().map(|(row, ..)| *row).chain([HELP]).map(str::to_owned).collect();
+    assert_eq!(listed, rows, "the commands of `help` and those that have rows");
+    let (meant, live) = Meant::make(&stage);
+    for (row, line, leaves) in COMMANDS {
+        assert!(line.starts_with(row), "{line} is no {row}");
+        let line = meant.fill(line);
         let words: Vec<&str> = line.split(' ').collect();
         let before = stage.mark();
-        stage.tech.gw_with_input(&line, b"{}");
-        let found = stage.since(&before).into_iter().any(|entry| {
+        let said = stage.tech.gw_with_input(&line, b"{}");
+        let entries = stage.since(&before);
+        let ran = entries.iter().any(|entry| {
             entry["type"] == "command.ran" && entry["person"] == "tech" && entry["words"] == serde_json::json!(words)
         });
-        assert!(found, "{line} left no record");
+        assert!(ran, "{line} left no record");
+        meant.must_leave(&said, &entries, &leaves);
+    }
+    assert!(!live.ended(GENEROUS).unwrap().success(), "the killed session ended as if all were well");
+}
+
+#[test]
+fn what_a_person_looks_at_at_home_left_its_record_when_it_was_fetched() {
+    let stage = Stage::new();
+    let (meant, _live) = Meant::make(&stage);
+    for (number, (line, leaves)) in AT_HOME.into_iter().enumerate() {
+        let file = stage.world.dir().join(format!("fetched-{number}"));
+        let line = meant.fill(line).replace("FILE", file.to_str().unwrap());
+        let before = stage.mark();
+        let said = stage.tech.belay(line.split(' ')).unwrap();
+        meant.must_leave(&said, &stage.since(&before), &leaves);
+        assert!(!line.contains(" -o ") || file.exists(), "nothing was written: {}", said.story());
     }
 }
 

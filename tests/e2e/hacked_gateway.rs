@@ -7,6 +7,8 @@ mod bytes;
 mod changed;
 #[path = "parts/edited.rs"]
 mod edited;
+#[path = "hacked/recordings.rs"]
+mod hacked_recordings;
 #[path = "hacked/runs.rs"]
 mod hacked_runs;
 #[path = "hacked/impostor.rs"]

@@ -6,6 +6,8 @@
 mod changed;
 #[path = "parts/jobs.rs"]
 mod jobs;
+#[path = "parts/listed.rs"]
+mod listed;
 #[path = "parts/policies.rs"]
 mod policies;
 #[path = "parts/runs.rs"]
@@ -17,7 +19,6 @@ use belay_tests::{
     wait::{GENEROUS, until},
 };
 use std::{
-    collections::BTreeSet,
     fs,
     path::Path,
     thread,
@@ -140,13 +141,6 @@ const OWN: [&str; 14] = [
     "review --state flagged --json",
 ];
 
-/// The commands that `help` lists: the words of each line before what is to be filled in.
-fn listed(help: &str) -> BTreeSet<String> {
-    let usages = help.lines().filter_map(|line| line.strip_prefix("  ")?.split("  ").next());
-    let fixed = |word: &&str| word.chars().all(|letter| letter.is_ascii_lowercase());
-    usages.map(|usage| usage.split_whitespace().take_while(fixed).collect::<Vec<_>>().join(" ")).collect()
-}
-
 /// Everything a row is fed, for the tenant with this name.
 fn inputs(world: &World, fed: Fed, tenant: &str) -> Vec<Vec<u8>> {
     match fed {
@@ -241,7 +235,7 @@ fn jump(person: &Person, target: &str) -> Said {
 #[test]
 fn the_table_of_this_test_has_every_command() {
     let world = World::shared();
-    let listed = listed(&world.person("tech").gw(HELP).must().out());
+    let listed = listed::listed(&world.person("tech").gw(HELP).must().out());
     assert!(listed.len() >= 12 && listed.contains("log export"), "help was not understood: {listed:?}");
     let has_row = |command: &String| {
         let lines = COMMANDS

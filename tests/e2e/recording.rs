@@ -58,6 +58,7 @@ fn same(world: &World, command: &str) {
             shown.len()
         );
         assert_eq!(recorded.header()["belay"]["command"], whole);
+        assert_eq!(recorded.header()["belay"].get("ticket"), Some(&Value::Null), "none was given");
         assert_eq!(recorded.header()["env"].get("TERM").is_some(), words.len() == 2);
     }
 }
@@ -151,7 +152,7 @@ fn a_file_session_is_recorded_by_its_deeds() {
 }
 
 #[test]
-fn without_a_gateway_that_takes_it_output_stops_and_the_session_ends() {
+fn a_session_ends_with_its_gateway_and_the_next_one_gets_the_whole_recording() {
     let world = World::of(Plan::small());
     let tech = world.person("tech");
     let mut ssh = tech.ssh_command();
@@ -160,7 +161,8 @@ fn without_a_gateway_that_takes_it_output_stops_and_the_session_ends() {
     terminal.see("begun").unwrap();
     world.kill_gateway();
     terminal.keys("into the void\n").unwrap();
-    // The way to the machine leads through the gateway: with it gone the session is, and what was recorded is kept for it.
+    // The way to the machine leads through the gateway: with it gone the session is, and what was recorded is kept for it. What a
+    // gateway that goes on and keeps nothing can do: `hacked_gateway`.
     assert!(!terminal.ended(Duration::from_secs(90)).unwrap().success());
     world.start_gateway().unwrap();
     let id = newest(&tech, "acme");

@@ -214,6 +214,45 @@ fn a_frozen_person_of_a_provider_is_kept_out_where_that_was_said_and_nowhere_els
 }
 
 #[test]
+fn every_channel_of_a_frozen_persons_connection_ends_and_nobody_elses_does() {
+    let world = World::of(Plan::demo());
+    let more = ["--do", "shell,operate,audit", "--as", world.account()];
+    let (tech, boss) = (world.person("tech"), world.add_person("acme", "boss", &more).unwrap());
+    let control = format!("ControlPath={}", world.dir().join("cm").display());
+    let names = ["one", "two", "three"];
+    let sessions = names.map(|name| {
+        let mut ssh = tech.ssh_command();
+        ssh.args(["-o", "ControlMaster=auto", "-o", &control]);
+        live_by(&world, ssh, "web1.acme", name)
+    });
+    let other = live(&world, &boss, "web1.acme", "other");
+    let log = tech.log("acme");
+    let is_ours = |entry: &&Value| entry["command"].as_str().is_some_and(|command| command.contains("echo begun"));
+    let opened = log.iter().filter(is_ours).filter(|entry| entry["person"] == "tech");
+    let accesses: Vec<&Value> = opened.map(|entry| &entry["access"]).collect();
+    assert!(accesses.len() == 3 && accesses.iter().all(|one| *one == accesses[0]), "not one connection: {accesses:?}");
+    let begun = Instant::now();
+    boss.gw("freeze acme/tech --reason 'a stolen laptop'").must();
+    for (session, name) in sessions.into_iter().zip(names) {
+        must_end(&world, session, name, begun);
+    }
+    // Whoever holds the connection opens no further channel either.
+    let mut ssh = tech.ssh_command();
+    ssh.args(["-o", &control, "--", "web1.acme", "true"]);
+    run(&mut ssh, b"").unwrap().must_refuse(255, &["acme/tech has been frozen since"]);
+    assert!(runs_still(&world.dir().join("other")), "the session of somebody whom nobody froze was ended");
+    until("the ends in the log", GENEROUS, || {
+        let ended = boss.gw("sessions --person tech --json").must().json();
+        let rows = ended.as_array().unwrap();
+        let over = rows.iter().filter(is_ours).filter(|row| row["ended"] != Value::Null).count();
+        anyhow::ensure!(over == 3, "{ended:#}");
+        Ok(())
+    })
+    .unwrap();
+    drop(other);
+}
+
+#[test]
 fn a_frozen_tenant_runs_nothing_and_its_jobs_go_on_once_it_is_thawed() {
     let world = World::of(Plan::three());
     let author = runs::allow(&world, "web1.acme");

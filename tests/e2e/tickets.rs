@@ -6,11 +6,14 @@ mod changed;
 mod granted;
 #[path = "parts/policies.rs"]
 mod policies;
+#[path = "parts/recorded.rs"]
+mod recorded;
 
 use belay_tests::{
     Person, Said, Terminal, World, run,
     wait::{GENEROUS, until},
 };
+use recorded::{Recorded, newest};
 use serde_json::Value;
 use std::process::Command;
 
@@ -41,6 +44,14 @@ fn refusals(world: &World, count: usize) -> Vec<Value> {
         Ok(refused)
     })
     .unwrap()
+}
+
+/// What the header of a session's recording says of its ticket; and it is the recording of what was `shown`.
+#[track_caller]
+fn recorded_ticket(world: &World, session: &str, shown: &str) -> Value {
+    let recorded = Recorded::of(world, "tech", session);
+    assert_eq!(String::from_utf8_lossy(&recorded.asciinema_cat()), shown);
+    recorded.header()["belay"]["ticket"].clone()
 }
 
 fn with_ticket(person: &Person, ticket: &str, command: &str) -> Said {
@@ -78,6 +89,7 @@ fn a_command_without_the_right_ticket_is_refused_once_and_told_how() {
     with_ticket(&guest, "INC-42", &touch).must();
     assert!(mark.exists());
     assert_eq!(entries(&world, "session.opened")[0]["ticket"], "INC-42");
+    assert_eq!(recorded_ticket(&world, &newest(&world.person("tech"), "acme"), ""), "INC-42");
 }
 
 #[test]
@@ -106,6 +118,10 @@ fn each_channel_of_one_connection_has_its_own_ticket() {
     let tickets: Vec<_> = opened.iter().map(|entry| entry["ticket"].as_str().unwrap()).collect();
     assert_eq!(tickets, ["INC-1", "INC-2", "INC-3"]);
     assert_eq!(opened[0]["access"], opened[2]["access"], "they were not on one connection: {opened:#?}");
+    for (entry, ticket) in opened.iter().zip(tickets) {
+        let session = entry["session"].as_str().unwrap();
+        assert_eq!(recorded_ticket(&world, session, &format!("<{ticket}>\n")), ticket);
+    }
 }
 
 #[test]
@@ -120,6 +136,8 @@ fn an_interactive_shell_is_asked_and_the_answer_is_recorded_before_it_starts() {
     assert_eq!(terminal.ended(GENEROUS).unwrap().code(), Some(3));
     let opened = entries(&world, "session.opened");
     assert_eq!((opened.len(), &opened[0]["ticket"]), (1, &Value::from("INC-77")));
+    let recorded = Recorded::of(&world, "tech", &newest(&world.person("tech"), "acme"));
+    assert_eq!(recorded.header()["belay"]["ticket"], "INC-77");
     assert!(entries(&world, "session.refused").is_empty());
 }
 

@@ -186,6 +186,15 @@ impl Rogue {
         self.runtime.as_ref().expect("it is dropped with the value").block_on(abuse(connection))
     }
 
+    /// Does something with the agent's connection, and says something there, for as long as it lasts and beside the script.
+    pub fn beside<A: Future<Output = ()> + Send + 'static>(
+        &self,
+        act: impl FnOnce(Connection, mpsc::Sender<Vec<u8>>) -> A,
+    ) {
+        let (connection, out) = self.line();
+        self.runtime.as_ref().expect("it is dropped with the value").spawn(act(connection, out));
+    }
+
     fn line(&self) -> (Connection, mpsc::Sender<Vec<u8>>) {
         self.stage.seen.wait(GENEROUS, |seen| seen.line.clone()).expect("no agent is connected")
     }
