@@ -132,7 +132,11 @@ fn twenty_thousand_random_streams_are_masked_as_a_simple_search_does() {
         for name in ["a", "b", "c"].iter().take(1 + dice.below(3)) {
             let length = 8 + dice.below(12);
             let letters: &[u8] = if dice.below(2) == 0 { b"ab" } else { b"ab\n" };
-            let value = String::from_utf8(dice.text(letters, length)).unwrap();
+            let mut value = String::from_utf8(dice.text(letters, length)).unwrap();
+            if value.lines().all(|line| line.len() < 8) {
+                // None such is a secret.
+                value.extend(dice.text(b"ab", 8).into_iter().map(char::from));
+            }
             all.add(name.parse().unwrap(), value).unwrap();
         }
         let mut text = Vec::new();
