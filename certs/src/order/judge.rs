@@ -113,7 +113,7 @@ impl<'a> CheckedOrder<'a> {
             return Err(Invalid::new(Fault::Mismatch, sentence));
         }
         let line = list.lines().first().and_then(|line| line.sealed.as_ref());
-        check_sealed(&self.order, line)
+        check_sealed(&self.order, line, NOT_LISTED)
     }
 
     /// Whether the policy lets the order's signer run it on this device. Whether the order names the device is not looked at.
@@ -281,14 +281,7 @@ pub fn judge(
     clocks: Clocks,
 ) -> Result<Permit, Invalid> {
     let checked = CheckedOrder::of(policies, offer.order, offer.runbook, clocks)?;
-    if offer.sealed.is_none() && !checked.order.secrets.is_empty() {
-        let sentence = format!(
-            "the order {} names secrets, and the gateway offered it without those of this machine's line in the signed list",
-            checked.order.id
-        );
-        return Err(Invalid::new(Fault::Mismatch, sentence));
-    }
-    check_sealed(&checked.order, offer.sealed)?;
+    check_sealed(&checked.order, offer.sealed, NOT_OFFERED)?;
     check_place(&checked.order, offer, &machine.device)?;
     check_memory(&checked.order, machine.remembers_since)?;
     checked.runbook.check_platform(machine.platform)?;
@@ -360,15 +353,18 @@ fn check_window(order: &Order, clocks: Clocks) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Lines have secrets when the order says which, and only then.
-fn check_sealed(order: &Order, sealed: Option<&Sealed>) -> Result<(), Invalid> {
+/// Why an order names secrets and its list has none: who signed it left them out.
+const NOT_LISTED: &str = "its list of devices has none: encrypt them for each device, or take them out";
+/// Why a device hears of none: who offers the order left them out.
+const NOT_OFFERED: &str = "the gateway offered it without those of this machine's line in the signed list";
+
+/// Lines have secrets when the order says which, and only then; `missing` says why there are none.
+fn check_sealed(order: &Order, sealed: Option<&Sealed>, missing: &str) -> Result<(), Invalid> {
     let wrong = |why: &str| Err(Invalid::new(Fault::Mismatch, format!("the order {} {why}", order.id)));
     match (order.secrets.is_empty(), sealed) {
         (true, None) | (false, Some(_)) => Ok(()),
         (true, Some(_)) => wrong("names no secrets, and its list of devices has some: name them in `secrets`"),
-        (false, None) => {
-            wrong("names secrets, and its list of devices has none: encrypt them for each device, or take them out")
-        }
+        (false, None) => wrong(&format!("names secrets, and {missing}")),
     }
 }
 

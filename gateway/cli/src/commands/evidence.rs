@@ -30,7 +30,7 @@ use std::{
 pub struct Args {
     #[command(subcommand)]
     verify: Option<Command>,
-    /// The session, as `belay sessions --json` names it, or the job
+    /// The session, as `belay sessions` names it, or the job
     #[arg(value_name = "SESSION|JOB")]
     id: Option<Id>,
     /// Only this device of a job

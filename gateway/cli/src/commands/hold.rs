@@ -12,7 +12,7 @@ use belay_certs::Id;
 /// `belay hold` and `belay release`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The session's id, as `belay sessions --json` shows it
+    /// The session's id, as `belay sessions` shows it
     #[arg(value_name = "SESSION")]
     session: Id,
     /// Why: it stands in the tenant's log

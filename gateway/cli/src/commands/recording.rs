@@ -17,13 +17,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// How a byte that is no UTF-8 begins in a cast.
-const NO_TEXT: &[u8] = b"\\udc";
-
 /// `belay recording`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The session, as `belay sessions --json` names it
+    /// The session, as `belay sessions` names it
     session: Id,
     /// Where to write it: FILE.cast for `asciinema`, or - for standard output
     #[arg(short, long, value_name = "FILE")]
@@ -51,7 +48,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let mut writer = BufWriter::new(file.as_file_mut());
     let mut raw = false;
     let extent = taken.text(identities.as_ref(), &mut |_, text| {
-        raw = raw || text.windows(NO_TEXT.len()).any(|at| at == NO_TEXT);
+        raw = raw || holds_raw(text);
         writer.write_all(text).during(doing)
     })?;
     writer.flush().during(doing)?;
@@ -70,6 +67,20 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     }
     tell(&case, extent);
     Ok(())
+}
+
+/// Whether a string of this JSON has a byte that is no UTF-8: a lone surrogate `\udcXX`, not a backslash and its letters.
+fn holds_raw(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        rest = rest.get(at + 1..).unwrap_or_default();
+        if rest.starts_with(b"udc") {
+            return true;
+        }
+        // What is escaped is no beginning.
+        rest = rest.get(1..).unwrap_or_default();
+    }
+    false
 }
 
 /// Says how far a recording goes that was checked.

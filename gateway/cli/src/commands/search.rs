@@ -9,6 +9,7 @@ use super::{
         stream,
         taken::Taken,
     },
+    sessions::LISTED_MAX,
 };
 use crate::{
     failure::{Outcome, refused, usage},
@@ -38,8 +39,6 @@ use std::{
 const FOUND_DEFAULT: usize = 100;
 /// Lines shown at most.
 const FOUND_MAX: usize = 10_000;
-/// Sessions that a gateway lists at once.
-const SESSIONS_LISTED: usize = 10_000;
 /// Lists that are asked for at most, each of older sessions: a million sessions.
 const LISTS_MAX: usize = 100;
 /// Recordings after which it is told again how far a first search has come.
@@ -170,13 +169,13 @@ fn of_gateway(
 
 /// Every session that is meant, the newest first.
 fn sessions(gateway: &Gateway<'_>, filter: &[String]) -> Outcome<Vec<Value>> {
-    let (limit, mut until, mut rows) = (SESSIONS_LISTED.to_string(), None, Vec::new());
+    let (limit, mut until, mut rows) = (LISTED_MAX.to_string(), None, Vec::new());
     for _ in 0..LISTS_MAX {
         let words = ["sessions", "--json", "--limit", limit.as_str()];
         let words = words.into_iter().chain(filter.iter().map(String::as_str));
         let words: Vec<&str> = words.chain(until.as_deref().into_iter().flat_map(|until| ["--until", until])).collect();
         let listed: Vec<Value> = gateway.ask(&words)?;
-        let (full, last) = (listed.len() >= SESSIONS_LISTED, listed.last().map(|row| cell(row, "started")));
+        let (full, last) = (listed.len() >= LISTED_MAX, listed.last().map(|row| cell(row, "started")));
         rows.extend(listed);
         if !full {
             return Ok(rows);

@@ -12,7 +12,9 @@ use serde_json::Value;
 use std::cmp::Reverse;
 
 /// Sessions shown when nobody says how many.
-const SHOWN_DEFAULT: u32 = 100;
+const SHOWN_DEFAULT: usize = 100;
+/// Sessions that a gateway lists at once.
+pub const LISTED_MAX: usize = 10_000;
 
 /// `belay sessions`.
 #[derive(Debug, clap::Args)]
@@ -35,9 +37,9 @@ pub struct Args {
     /// Only sessions of this kind
     #[arg(long, value_parser = ["shell", "exec", "sftp", "forward"])]
     kind: Option<String>,
-    /// At most so many, the newest first
+    /// At most so many, up to 10000, the newest first
     #[arg(long, value_name = "N", default_value_t = SHOWN_DEFAULT)]
-    limit: u32,
+    limit: usize,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -49,6 +51,7 @@ pub struct Args {
 /// A gateway cannot be asked.
 pub fn run(home: &Home, args: &Args) -> Outcome {
     let trusted = Trusted::load(home)?;
+    let limit = args.limit.min(LISTED_MAX);
     let mut words = vec!["sessions".to_owned()];
     let options = [
         ("--tenant", args.tenant.as_ref().map(ToString::to_string)),
@@ -57,7 +60,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         ("--since", args.since.clone()),
         ("--until", args.until.clone()),
         ("--kind", args.kind.clone()),
-        ("--limit", Some(args.limit.to_string())),
+        ("--limit", Some(limit.to_string())),
     ];
     for (option, value) in options {
         if let Some(value) = value {
@@ -67,11 +70,10 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     words.push("--json".to_owned());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (mut rows, outcome) = ask_all(home, &trusted, &words)?;
-    // Of several gateways' lists the newest count: each goes on where the shortest of them ends.
+    // Of several gateways' lists the newest count, so that all of them go on at one moment.
     rows.sort_by_cached_key(|row| Reverse(cell(row, "started").parse::<Timestamp>().ok()));
-    let shown = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    let more = rows.len() >= shown;
-    rows.truncate(shown);
+    let more = rows.len() >= limit;
+    rows.truncate(limit);
     if args.json {
         json(&Value::Array(rows));
     } else if !rows.is_empty() {

@@ -14,7 +14,7 @@ use serde_json::Value;
 /// `belay kill`.
 #[derive(Debug, clap::Args)]
 pub struct Kill {
-    /// The session's id, as `belay sessions --json` shows it
+    /// The session's id, as `belay sessions` shows it
     session: Id,
 }
 

@@ -105,3 +105,15 @@ fn a_session_that_goes_on_is_written_as_far_as_it_went() {
     recorded.on(&stage);
     assert_eq!(written(&stage, &recorded, &[]).unwrap(), recorded.texts[..2].concat());
 }
+
+#[test]
+fn bytes_that_are_no_text_are_told_from_their_letters() {
+    for (text, raw) in [
+        (r#"[1.0, "o", "a\udcff"]"#, true),
+        (r#"[1.0, "o", "\\\udc80"]"#, true),
+        (r#"[1.0, "o", "\\udcff and \u001b[0m"]"#, false),
+        (r#"[1.0, "o", "\"#, false),
+    ] {
+        assert_eq!(super::holds_raw(text.as_bytes()), raw, "{text}");
+    }
+}
