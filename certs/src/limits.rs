@@ -145,6 +145,9 @@ pub const OUTPUT_BYTES_DEFAULT: u64 = 256 << 10;
 pub const OUTPUT_BYTES_MIN: u64 = 4 << 10;
 /// One piece of output, in bytes: what a pipe gives at once, and what a tail drops at once.
 pub const OUTPUT_PIECE_BYTES_MAX: usize = 16 << 10;
+/// age recipients that one order names for what it prints: a team's machines; the policy names up to 32 beside them, and each
+/// takes some 130 bytes of every sealed piece.
+pub const OUTPUT_TO_MAX: usize = 8;
 /// Cast text from which on a chunk of a recording is cut, in bytes: what a busy session shows in a few milliseconds.
 pub const RECORDING_CHUNK_TEXT_BYTES: usize = 64 << 10;
 /// The text of one chunk as its readers accept it, in bytes: ours are a tenth of it.

@@ -16,7 +16,8 @@ pub use share::{Share, Waves};
 use crate::{
     AccountName, Digest, Id, RunbookName, TenantName, Timestamp,
     invalid::{Fault, Invalid, malformed},
-    limits::{DOCUMENT_BYTES_MAX, ORDER_DEVICES_MAX, PARAMETERS_MAX, TICKET_BYTES_MAX, WINDOW_DAYS_MAX},
+    limits::{DOCUMENT_BYTES_MAX, ORDER_DEVICES_MAX, OUTPUT_TO_MAX, PARAMETERS_MAX, TICKET_BYTES_MAX, WINDOW_DAYS_MAX},
+    recording::blob::check_recipient,
     runbook::{Arguments, ParameterName, Timeout, check_argument},
     sshsig::document::{self, Document, check_list},
     time::DAY,
@@ -69,6 +70,9 @@ pub struct Order {
     /// Which secrets the line of each device holds for it.
     #[serde(default)]
     pub secrets: Vec<ParameterName>,
+    /// age recipients that can read what it prints, beside those of the policy; without any effect where the gateway may read it.
+    #[serde(default)]
+    pub output_to: Vec<String>,
     /// What the runbook is told in the open.
     #[serde(default)]
     pub arguments: Arguments,
@@ -105,6 +109,9 @@ impl Order {
         }
         if !self.secrets.is_empty() {
             text = text.list("secrets", &self.secrets);
+        }
+        if !self.output_to.is_empty() {
+            text = text.list("output_to", &self.output_to);
         }
         if !self.arguments.is_empty() {
             text = text.table("arguments");
@@ -147,6 +154,8 @@ impl Order {
             return Err(Invalid::new(Fault::TooLarge, format!("there are more than {PARAMETERS_MAX} arguments")));
         }
         check_list("secrets", &self.secrets, PARAMETERS_MAX)?;
+        check_list("output_to", &self.output_to, OUTPUT_TO_MAX)?;
+        self.output_to.iter().try_for_each(|one| check_recipient(one).map_err(|invalid| invalid.of("output_to")))?;
         if let Some(open) = self.secrets.iter().find(|name| self.arguments.contains_key(*name)) {
             return Err(malformed(format!("{open} is an argument and a secret: keep one")));
         }

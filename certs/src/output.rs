@@ -4,21 +4,31 @@
 //! MILLISECONDS o BASE64        a piece of standard output
 //! MILLISECONDS e BASE64        a piece of standard error
 //! MILLISECONDS x BYTES         here so many bytes were dropped; at most once
+//! MILLISECONDS s BASE64        lines `o` and `e` that only some can read: zstd, and age around it
 //! ```
 //!
-//! Milliseconds count from the run's start and never fall. The file's digest is in the device's statement of the end. Not here:
-//! which pieces are kept (the agent's rules), files.
+//! Milliseconds count from the run's start and never fall; those of `s` are the first line's inside. The file is the run's
+//! recording: its digest is in the device's statement of the end. Not here: which pieces are kept (the agent's rules), files.
+
+mod cast;
+mod sealed;
+
+pub use cast::to_cast;
+pub use sealed::{open, seal};
 
 use crate::invalid::{Fault, Invalid, malformed};
-use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_PIECE_BYTES_MAX};
+use crate::limits::{OUTPUT_BYTES_MAX, OUTPUT_PIECE_BYTES_MAX, RECORDING_BLOB_BYTES_MAX};
+use crate::recording::blob;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 /// What a line is made of beside the digits of its numbers and the BASE64: two spaces, a letter and the line end.
 const LINE_FRAME_BYTES: usize = 4;
 /// The digits of the largest number.
 const DIGITS_MAX: usize = 20;
-/// The longest line, in bytes.
-const LINE_BYTES_MAX: usize = DIGITS_MAX + LINE_FRAME_BYTES + OUTPUT_PIECE_BYTES_MAX.div_ceil(3) * 4;
+/// The longest line, in bytes: a sealed one.
+const LINE_BYTES_MAX: usize = DIGITS_MAX + LINE_FRAME_BYTES + RECORDING_BLOB_BYTES_MAX.div_ceil(3) * 4;
+// A sealed line is the longest.
+const _: () = assert!(OUTPUT_PIECE_BYTES_MAX <= RECORDING_BLOB_BYTES_MAX);
 
 /// Where a piece was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +58,13 @@ pub enum Line {
         /// How many bytes, at least 1.
         dropped: u64,
     },
+    /// Pieces that only the holders of some age identities can read: see [`open`].
+    Sealed {
+        /// When the first of them was written, in milliseconds since the run's start.
+        at: u64,
+        /// An age file of at most [`RECORDING_BLOB_BYTES_MAX`] bytes, of a zstd frame, of their lines.
+        blob: Vec<u8>,
+    },
 }
 
 /// A file as far as it is whole.
@@ -66,13 +83,14 @@ impl Line {
             Self::Piece { at, stream: Stream::Out, bytes } => format!("{at} o {}\n", STANDARD.encode(bytes)),
             Self::Piece { at, stream: Stream::Err, bytes } => format!("{at} e {}\n", STANDARD.encode(bytes)),
             Self::Cut { at, dropped } => format!("{at} x {dropped}\n"),
+            Self::Sealed { at, blob } => format!("{at} s {}\n", STANDARD.encode(blob)),
         }
     }
 
     /// Milliseconds since the run's start.
     pub fn at(&self) -> u64 {
         match self {
-            Self::Piece { at, .. } | Self::Cut { at, .. } => *at,
+            Self::Piece { at, .. } | Self::Cut { at, .. } | Self::Sealed { at, .. } => *at,
         }
     }
 
@@ -80,7 +98,7 @@ impl Line {
     fn parse(line: &str) -> Result<Self, Invalid> {
         let mut words = line.splitn(3, ' ');
         let (Some(at), Some(kind), Some(rest)) = (words.next(), words.next(), words.next()) else {
-            return Err(malformed("is not MILLISECONDS, o, e or x, and what belongs to it"));
+            return Err(malformed("is not MILLISECONDS, o, e, x or s, and what belongs to it"));
         };
         let at = number(at)?;
         match kind {
@@ -90,16 +108,22 @@ impl Line {
                 0 => Err(malformed("says that nothing was dropped")),
                 dropped => Ok(Self::Cut { at, dropped }),
             },
-            _ => Err(malformed("is neither o, e nor x")),
+            "s" => Ok(Self::Sealed { at, blob: age_file(rest)? }),
+            _ => Err(malformed("is neither o, e, x nor s")),
         }
     }
 }
 
 impl Read {
-    /// Bytes that the script wrote and that are in the file.
+    /// Whether some of it can be read only with an age identity.
+    pub fn is_sealed(&self) -> bool {
+        self.lines.iter().any(|line| matches!(line, Line::Sealed { .. }))
+    }
+
+    /// Bytes that the script wrote and that are in the file for everybody to read.
     pub fn kept(&self) -> u64 {
         let kept = |line: &Line| match line {
-            Line::Cut { .. } => 0,
+            Line::Cut { .. } | Line::Sealed { .. } => 0,
             Line::Piece { bytes, .. } => bytes.len() as u64,
         };
         self.lines.iter().map(kept).fold(0, u64::saturating_add)
@@ -109,7 +133,7 @@ impl Read {
     pub fn dropped(&self) -> u64 {
         let dropped = |line: &Line| match line {
             Line::Cut { dropped, .. } => *dropped,
-            Line::Piece { .. } => 0,
+            Line::Piece { .. } | Line::Sealed { .. } => 0,
         };
         self.lines.iter().map(dropped).fold(0, u64::saturating_add)
     }
@@ -178,8 +202,23 @@ fn number(text: &str) -> Result<u64, Invalid> {
     number.ok_or_else(|| malformed("has no whole number where one must be"))
 }
 
+fn age_file(text: &str) -> Result<Vec<u8>, Invalid> {
+    let blob = base64(text)?;
+    if blob.len() > RECORDING_BLOB_BYTES_MAX {
+        return Err(malformed(format!("seals more than {RECORDING_BLOB_BYTES_MAX} bytes")));
+    }
+    if blob::is_plain(&blob) {
+        return Err(malformed("has no age file where it must be"));
+    }
+    Ok(blob)
+}
+
+fn base64(text: &str) -> Result<Vec<u8>, Invalid> {
+    STANDARD.decode(text).map_err(|_| malformed("has no base64 where it must be"))
+}
+
 fn piece(text: &str) -> Result<Vec<u8>, Invalid> {
-    let bytes = STANDARD.decode(text).map_err(|_| malformed("has no base64 where it must be"))?;
+    let bytes = base64(text)?;
     if bytes.is_empty() || bytes.len() > OUTPUT_PIECE_BYTES_MAX {
         return Err(malformed(format!("has not 1 to {OUTPUT_PIECE_BYTES_MAX} bytes")));
     }

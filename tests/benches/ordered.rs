@@ -103,6 +103,7 @@ pub fn order(
         stop_above: None,
         timeout: None,
         secrets: Vec::new(),
+        output_to: Vec::new(),
         arguments: Arguments::default(),
     };
     let text = order.to_text();

@@ -195,7 +195,7 @@ fn look(file: &OutputFile, seen: u64) -> Left {
     };
     let kept = |line: &belay_certs::output::Line| match line {
         belay_certs::output::Line::Piece { bytes, .. } => bytes.len() as u64,
-        belay_certs::output::Line::Cut { .. } => 0,
+        belay_certs::output::Line::Cut { .. } | belay_certs::output::Line::Sealed { .. } => 0,
     };
     let kept = read(&bytes).map_or(0, |lines| lines.iter().map(kept).sum());
     let (digest, dropped) = (Some(Digest::of(&bytes)), seen.saturating_sub(kept));

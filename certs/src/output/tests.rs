@@ -64,7 +64,7 @@ fn what_is_not_exactly_a_line_is_named_by_its_number() {
         ("1", "is not MILLISECONDS"),
         ("1 o", "is not MILLISECONDS"),
         ("1 o ", "1 to 16384 bytes"),
-        ("1 O QQ==", "neither o, e nor x"),
+        ("1 O QQ==", "neither o, e, x nor s"),
         ("1  o QQ==", "neither"),
         (" 1 o QQ==", "whole number"),
         ("01 o QQ==", "whole number"),

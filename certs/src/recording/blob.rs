@@ -39,10 +39,20 @@ impl Readers {
         if recording.readable_by_gateway {
             return Ok(Some(Self::Anybody));
         }
-        let parse = |text: &String| {
-            text.parse().map_err(|error| malformed(format!("{text:?} is not an age recipient: {error}")))
-        };
-        Ok(Some(Self::Only(recording.to.iter().map(parse).collect::<Result<_, _>>()?)))
+        Ok(Some(Self::Only(recipients(&recording.to)?)))
+    }
+
+    /// Who reads what a run prints: those that the policy names and those that the order names beside them; anybody where the
+    /// gateway reads recordings, or where neither names somebody.
+    ///
+    /// # Errors
+    /// When a recipient is none, which no document that was read has.
+    pub fn of_run(recording: &Recording, output_to: &[String]) -> Result<Self, Invalid> {
+        if recording.readable_by_gateway || (recording.to.is_empty() && output_to.is_empty()) {
+            return Ok(Self::Anybody);
+        }
+        let more = output_to.iter().filter(|one| !recording.to.contains(*one));
+        Ok(Self::Only(recipients(recording.to.iter().chain(more))?))
     }
 
     /// The name of the file of chunk `chunk`, as it is kept and handed over.
@@ -80,6 +90,13 @@ impl std::fmt::Debug for Readers {
 }
 
 impl Identities {
+    /// These and those of another file.
+    #[must_use]
+    pub fn and(mut self, more: Option<Self>) -> Self {
+        self.0.extend(more.into_iter().flat_map(|more| more.0));
+        self
+    }
+
     /// Reads an identity file as `age-keygen` writes it: one `AGE-SECRET-KEY-1…` a line, `#` before a comment.
     ///
     /// # Errors
@@ -133,6 +150,25 @@ pub fn open(blob: &[u8], identities: Option<&Identities>) -> Result<Vec<u8>, Inv
     let mut packed = Vec::new();
     reader.read_to_end(&mut packed).map_err(|error| malformed(format!("its encryption is broken: {error}")))?;
     unpack(&packed)
+}
+
+fn recipients<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<Vec<age::x25519::Recipient>, Invalid> {
+    texts.into_iter().map(|text| recipient(text)).collect()
+}
+
+fn recipient(text: &str) -> Result<age::x25519::Recipient, Invalid> {
+    text.parse().map_err(|error| malformed(format!("{text:?} is not an age recipient: {error}")))
+}
+
+/// Whether it is an age recipient in its one spelling.
+///
+/// # Errors
+/// When it is not.
+pub(crate) fn check_recipient(text: &str) -> Result<(), Invalid> {
+    match recipient(text)?.to_string() == text {
+        true => Ok(()),
+        false => Err(malformed(format!("{text:?} is not an age recipient as age writes it"))),
+    }
 }
 
 fn encrypt(packed: &[u8], recipients: &[age::x25519::Recipient]) -> Result<Vec<u8>, Invalid> {

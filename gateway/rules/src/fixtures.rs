@@ -223,6 +223,7 @@ pub fn order(id: Id, list: &str) -> Order {
         stop_above: None,
         timeout: None,
         secrets: Vec::new(),
+        output_to: Vec::new(),
         arguments: Arguments::default(),
     }
 }

@@ -45,6 +45,7 @@ impl Draft {
             stop_above: None,
             timeout: None,
             secrets: Vec::new(),
+            output_to: Vec::new(),
             arguments: Default::default(),
         };
         Self { order, list }

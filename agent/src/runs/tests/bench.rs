@@ -265,6 +265,7 @@ impl Draft {
             stop_above: None,
             timeout: None,
             secrets: Vec::new(),
+            output_to: Vec::new(),
             arguments: Default::default(),
         };
         Draft { order, runbook, author: tenant.alice.clone(), signer: tenant.alice.clone() }

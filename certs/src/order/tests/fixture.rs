@@ -105,6 +105,7 @@ impl Case {
             stop_above: None,
             timeout: None,
             secrets: Vec::new(),
+            output_to: Vec::new(),
             arguments: arguments(&[("service", "cups")]),
         };
         Self {

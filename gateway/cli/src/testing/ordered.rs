@@ -57,6 +57,7 @@ impl Ordered {
             stop_above: None,
             timeout: None,
             secrets: Vec::new(),
+            output_to: Vec::new(),
             arguments: [("service".parse().unwrap(), "cups".to_owned())].into(),
         };
         let text = order.to_text();

@@ -37,6 +37,7 @@ fn plan(devices: u64, waves: &str, stop_above: &str) -> Plan {
         stop_above: stop_above.parse().ok(),
         timeout: None,
         secrets: Vec::new(),
+        output_to: Vec::new(),
         arguments: Default::default(),
     };
     Plan::of(&order, &Runbook::parse(SCRIPT.as_bytes()).unwrap())

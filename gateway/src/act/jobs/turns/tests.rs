@@ -40,6 +40,7 @@ fn prepared(tenant: &str, number: u8, devices: usize, runbook_bytes: usize) -> P
         stop_above: None,
         timeout: None,
         secrets: Vec::new(),
+        output_to: Vec::new(),
         arguments: Default::default(),
     };
     let signed = |bytes: Vec<u8>| Signed { bytes, signatures: vec!["signature".to_owned()] };
