@@ -81,8 +81,13 @@ impl Life {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with(GRANTS).await
+    }
+
+    /// With these grants, and what else a policy has behind them.
+    pub(crate) async fn with(text: &str) -> Self {
         let mut tenant = Tenant::new("acme");
-        tenant.found(|draft| draft.grants = grants(GRANTS));
+        tenant.found(|draft| draft.grants = grants(text));
         let machine = Machine::joined(&tenant);
         // It remembers since long before any order.
         std::fs::write(machine.dir.at("since"), "2026-11-21T09:00:00Z\n").unwrap();
