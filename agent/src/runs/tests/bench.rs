@@ -327,6 +327,21 @@ pub(crate) fn moment(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
+/// Waits until a process that was killed is gone: the kill is a word to the kernel, and its end comes a moment later.
+#[track_caller]
+pub(crate) fn must_be_gone(pid: &str) {
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        process::{Pid, PidfdFlags, pidfd_open},
+    };
+    let process = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    if let Ok(held) = pidfd_open(process, PidfdFlags::empty()) {
+        let generous = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&generous)).unwrap();
+        assert_eq!(ended, 1, "{pid} goes on");
+    }
+}
+
 /// Whether the process is there and has not ended.
 pub(crate) fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
