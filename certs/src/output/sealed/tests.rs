@@ -89,6 +89,12 @@ fn what_a_hostile_device_seals_is_named_with_its_line() {
         assert!(refused.sentence.starts_with("line 2 of the output"), "{refused}");
         assert!(refused.sentence.contains(why), "{refused}");
     }
+    // A little that becomes much.
+    let zeros = text(&vec![piece(5, &[0; OUTPUT_PIECE_BYTES_MAX]); 40]);
+    let bombs: String = (0..6).map(|_| sealed(5, &zeros).to_text()).collect();
+    assert!(bombs.len() < 20_000, "{}", bombs.len());
+    let refused = open(file(&bombs), Some(&identities)).map(drop).unwrap_err();
+    assert!(refused.sentence.contains("line 5 of the output: there is more inside than 4194304"), "{refused}");
     // Two age files whose insides overlap.
     let late = sealed(5, "5 o YQ==\n9 o YQ==\n");
     let refused = open(file(&text(&[late, piece(8, b"b")])), Some(&identities)).map(drop).unwrap_err();
