@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 30] = [
+const COMMANDS: [(&str, &[&str]); 31] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -37,6 +37,7 @@ const COMMANDS: [(&str, &[&str]); 30] = [
     ("log export acme", &["acme"]),
     ("log checkpoint acme", &["acme"]),
     ("log proof acme 0", &["acme"]),
+    ("log proof 00000000000000000000000000000001", &["acme", "globex"]),
 ];
 
 /// The words of the `command.ran` entries, with who ran them.
