@@ -1,5 +1,7 @@
 //! `belay recording`: a session's recording as an asciicast file, when every chunk of it is what the device recorded.
 
+mod about;
+
 use super::desk::{
     case::Case,
     stream,
@@ -23,8 +25,11 @@ pub struct Args {
     /// The session, as `belay sessions` names it
     session: Id,
     /// Where to write it: FILE.cast for `asciinema`, or - for standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "json")]
+    output: Option<PathBuf>,
+    /// Print what there is of it as JSON, once every chunk of it is checked
+    #[arg(long, conflicts_with_all = ["output", "age_identity"])]
+    json: bool,
     /// The auditor's age identity [default: auditor.age among the tenant's keys of the home]
     #[arg(long, value_name = "FILE")]
     age_identity: Option<PathBuf>,
@@ -35,15 +40,19 @@ pub struct Args {
 /// # Errors
 /// The recording cannot be had, is cut off or altered, or cannot be opened: then no file is there.
 pub fn run(home: &Home, args: &Args) -> Outcome {
-    let to_stdout = args.output == Path::new("-");
+    let Some(output) = &args.output else {
+        let case = Case::open(home, &Trusted::load(home)?, &args.session)?;
+        return about::tell(&case);
+    };
+    let to_stdout = output == Path::new("-");
     if to_stdout && std::io::stdout().is_terminal() {
         return Err(usage("what a device recorded is not written to a terminal: see `belay replay`, or give -o FILE"));
     }
     let case = Case::open(home, &Trusted::load(home)?, &args.session)?;
     let identities = stream::identities(home, &case.about.tenant, args.age_identity.as_deref())?;
     let taken = Taken::fetch(&case)?;
-    let doing = || format!("cannot write {}", args.output.display());
-    let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let doing = || format!("cannot write {}", output.display());
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(if to_stdout { Path::new("/tmp") } else { dir }).during(doing)?;
     let mut writer = BufWriter::new(file.as_file_mut());
     let mut raw = false;
@@ -58,7 +67,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         std::io::copy(&mut whole, &mut std::io::stdout()).during(doing)?;
     } else {
         file.as_file().sync_all().during(doing)?;
-        file.persist(&args.output).during(doing)?;
+        file.persist(output).during(doing)?;
     }
     if raw {
         note(
