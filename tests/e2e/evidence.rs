@@ -86,6 +86,13 @@ fn an_encrypted_session_is_taken_home_searched_and_replayed() {
     let sessions = bench.tech.gw("sessions --json").json();
     let recorded = sessions.as_array().unwrap().iter().filter(|row| !row["recording"].is_null()).count();
     assert_eq!((&gone["found"], &gone["unreadable"]), (&Value::Array(Vec::new()), &recorded.into()));
+    let listed = bench.tech.gw("search nothing --json --sealed 24h").json();
+    assert_eq!(
+        (&listed["sealed"]["tenants"], listed["sealed"]["recordings"].as_array().map(Vec::len)),
+        (&Value::from(vec!["acme"]), Some(recorded)),
+        "{listed:#}"
+    );
+    bench.tech.gw("search nothing --sealed 24h").must_refuse(2, &["only listed as JSON"]);
     let search = ["search", "very last", "--tenant", "acme", "--json", "--age-identity", &bench.key];
     let found = bench.belay(&search).must().json();
     assert_eq!((found["found"].as_array().map(Vec::len), &found["unreadable"]), (Some(1), &0.into()), "{found}");
