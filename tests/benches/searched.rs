@@ -387,7 +387,7 @@ fn at_home(world: &World, numbers: Range<usize>) -> Result<()> {
     };
     let last = format!("number{}", numbers.end - 1);
     let (first, found) = asked(&last)?;
-    ensure!(found.as_array().is_some_and(|found| found.len() == 1), "{found}");
+    ensure!(found["found"].as_array().is_some_and(|found| found.len() == 1), "{found}");
     let shown = (numbers.len() * SHOWN_BYTES) as f64;
     let index = fs::metadata(tech.home().join("search.db"))?.len() as f64;
     let beside = format!("{} MB shown; index {} % of it", short(shown / 1e6), short(index / shown * 100.0));

@@ -86,13 +86,34 @@ fn an_encrypted_session_is_taken_home_searched_and_replayed() {
     let sessions = bench.tech.gw("sessions --json").json();
     let recorded = sessions.as_array().unwrap().iter().filter(|row| !row["recording"].is_null()).count();
     assert_eq!((&gone["found"], &gone["unreadable"]), (&Value::Array(Vec::new()), &recorded.into()));
+    let listed = bench.tech.gw("search nothing --json --sealed 24h").json();
+    assert_eq!(
+        (&listed["sealed"]["tenants"], listed["sealed"]["recordings"].as_array().map(Vec::len)),
+        (&Value::from(vec!["acme"]), Some(recorded)),
+        "{listed:#}"
+    );
+    bench.tech.gw("search nothing --sealed 24h").must_refuse(2, &["only listed as JSON"]);
     let search = ["search", "very last", "--tenant", "acme", "--json", "--age-identity", &bench.key];
     let found = bench.belay(&search).must().json();
-    assert_eq!(found.as_array().unwrap().len(), 1, "{found}");
-    assert_eq!((&found[0]["session"], &found[0]["line"]), (&session.as_str().into(), &"the very last".into()));
+    assert_eq!((found["found"].as_array().map(Vec::len), &found["unreadable"]), (Some(1), &0.into()), "{found}");
+    let line = &found["found"][0];
+    assert_eq!((&line["session"], &line["line"]), (&session.as_str().into(), &"the very last".into()));
+    let words = |answer: &Value| answer.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(words(&found), words(&gone), "the same words as the gateway's");
     let looks = bench.kinds("recording.read");
     assert_eq!(bench.belay(&["search", "very last", "--json"]).must().json(), found, "from the index of the home");
     assert_eq!(bench.kinds("recording.read"), looks, "nothing was fetched");
+    // What comes later is asked for, and only that.
+    let (_, later) = bench.recorded("echo the very last of all");
+    let found = bench.belay(&[&search[..2], &["--device", "web1.acme", "--kind", "exec"], &search[2..]].concat());
+    let found = found.must().json();
+    assert_eq!(
+        found["found"].as_array().unwrap().iter().map(|line| &line["session"]).collect::<Vec<_>>(),
+        [&later, &session]
+    );
+    let none = bench.belay(&[&search[..2], &["--kind", "shell"], &search[2..]].concat()).must().json();
+    assert_eq!((&none["found"], &none["unreadable"]), (&Value::Array(Vec::new()), &0.into()));
+    assert_eq!(bench.kinds("recording.read"), looks + 1, "the new one was fetched");
     assert!(looks >= 3, "{looks} looks are in the log");
 }
 

@@ -45,7 +45,7 @@ enum Fed {
 
 /// Every command of the gateway as one may try it on a foreign tenant, whose name TENANT stands for. A new command needs a
 /// row, and each row is tried with a tenant that there is and with one that there is not.
-const COMMANDS: [(&str, Fed); 59] = [
+const COMMANDS: [(&str, Fed); 60] = [
     ("devices --tenant TENANT", Fed::Nothing),
     ("devices --json --tenant=TENANT", Fed::Nothing),
     ("devices web1 --tenant TENANT", Fed::Nothing),
@@ -84,6 +84,7 @@ const COMMANDS: [(&str, Fed); 59] = [
     ("search secret --tenant TENANT", Fed::Nothing),
     ("search secret --tenant TENANT --json --limit 5", Fed::Nothing),
     ("search secret --device web1.TENANT --person tech", Fed::Nothing),
+    ("search secret --tenant TENANT --json --sealed 1970-01-01T00:00:00Z", Fed::Nothing),
     ("freeze TENANT", Fed::Nothing),
     ("freeze web1.TENANT --reason stolen", Fed::Nothing),
     ("freeze TENANT/tech", Fed::Nothing),
@@ -120,12 +121,14 @@ const RECORDING_COMMANDS: [&str; 5] = [
     "hold SESSION --reason case",
     "release SESSION --reason case",
 ];
+/// Every way to ask for what a log says of an id without the log's name.
+const PROOF_COMMANDS: [&str; 2] = ["log proof SESSION", "log proof SESSION --records"];
 /// The one command that names nothing and asks nobody.
 const HELP: &str = "help";
 
 /// What to type that names no tenant, with what it may show: the caller's own.
 const OWN: [&str; 15] = [
-    "log proof 00000000000000000000000000000001",
+    "search secret --json --sealed 7d",
     "search secret --json",
     "jobs",
     "jobs --json --limit 1000",
@@ -316,6 +319,7 @@ fn a_session_of_another_tenant_is_no_session() {
     tech.ssh("web1.acme", "true").must();
     let theirs = tech.gw("sessions --json").json()[0]["id"].as_str().unwrap().to_owned();
     must_be_nothing(&other, &SESSION_COMMANDS, "there is no session", &theirs);
+    must_be_nothing(&other, &PROOF_COMMANDS, "any log", &theirs);
     must_not_be_noticed(&world, &[&other]);
 }
 

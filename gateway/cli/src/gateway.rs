@@ -84,7 +84,18 @@ pub struct Gateway<'a> {
     route: Route,
 }
 
+impl std::fmt::Display for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
 impl<'a> Gateway<'a> {
+    /// Where it is.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
     /// The gateway at `route`, spoken to as the home's person.
     pub fn new(home: &'a Home, route: Route) -> Self {
         Self { home, route }

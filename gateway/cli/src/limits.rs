@@ -32,6 +32,10 @@ pub const FOLLOWS_MAX: u32 = 10;
 pub const TAIL_LINES_WAITING_MAX: usize = 64;
 /// Outputs fetched at once, each over an ssh of its own.
 pub const OUTPUTS_AT_ONCE: usize = 16;
+/// Parts of a list of recordings that only auditors can read, 10,000 each: as many as are known in a home.
+pub const SEALED_LISTS_MAX: usize = 102;
+/// Such recordings that a home knows, a few hundred bytes each: what a gateway could fill its disk with.
+pub const SEALED_KNOWN_MAX: u64 = 1_000_000;
 /// Devices of a job that one pack of evidence holds: two entries each is half of what a gateway proves at once.
 pub const EVIDENCE_DEVICES_MAX: usize = 1_000;
 /// Device records in one pack: two for each of its devices, which may get another while it runs.

@@ -9,7 +9,7 @@ use super::heads::{signed, unsigned};
 use super::index::Wanted;
 use super::limits::{CHUNKS_READ_MAX, INDEXED_READ_MAX, RECORDINGS_DUE_MAX};
 use super::objects::{ChunkName, Newest};
-use super::read::TenantStore;
+use super::read::{TenantStore, rows_max};
 use super::record::Work;
 use super::rows::kind_word;
 use super::sessions::{self, SessionRow};
@@ -328,6 +328,14 @@ impl TenantStore {
             sqlx::query(sql::RECORDINGS_CHANGED).bind(self.name().as_str()).bind(since.micros()).bind(INDEXED_READ_MAX);
         let rows = query.fetch_all(self.store().readers()).await?;
         rows.iter().map(|row| recording(row, self.name())).collect()
+    }
+
+    /// Recordings that only auditors can read and that changed from `since` on, with their sessions, in the order of it: a chunk that
+    /// came, or that they were deleted. At most `limit`; from 0 on without those that were deleted.
+    pub async fn sealed_changed(&self, since: Timestamp, limit: u32) -> Result<Vec<SessionRow>, Broken> {
+        let query =
+            sqlx::query(sql::SEALED_CHANGED).bind(self.name().as_str()).bind(since.micros()).bind(rows_max(limit));
+        query.fetch_all(self.store().readers()).await?.iter().map(sessions::session).collect()
     }
 
     /// How many recordings a search would look into, and that only auditors can read.

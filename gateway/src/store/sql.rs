@@ -255,6 +255,10 @@ texts! {
     RECORDINGS_UNREADABLE = "SELECT COUNT(*) FROM recording r JOIN session s ON s.tenant = r.tenant AND s.device = r.device \
         AND s.id = r.session WHERE r.tenant = $1 AND r.readable = 0 AND r.deleted_us IS NULL AND ($2 = '' OR s.device = $2) \
         AND ($3 = '' OR s.person = $3) AND s.started_us >= $4 AND ($5 = '' OR s.kind = $5)";
+    // In the order of their changes. The first list, from 0 on, is of what there is; what is gone only matters to who knew it.
+    SEALED_CHANGED = concat!(session_shown!(), "WHERE s.tenant = $1 AND r.tenant = $1 AND r.readable = 0 \
+        AND COALESCE(r.deleted_us, r.kept_us) >= $2 AND ($2 > 0 OR r.deleted_us IS NULL) \
+        ORDER BY COALESCE(r.deleted_us, r.kept_us), s.id LIMIT $3");
     CHUNKS = "SELECT number, note, signature FROM chunk WHERE tenant = $1 AND device = $2 AND session = $3 AND number >= $4 \
               ORDER BY number LIMIT $5";
     SESSIONS_CALLED = "SELECT s.device, s.access, s.person, s.ended_us, a.ended_us FROM session s \

@@ -1,5 +1,7 @@
 //! `belay recording`: what a session showed or a run printed as an asciicast file, when all of it is what the device recorded.
 
+mod about;
+
 use super::desk::{
     case::Case,
     ran::{Ran, What},
@@ -25,8 +27,11 @@ pub struct Args {
     #[arg(value_name = "SESSION|JOB/DEVICE")]
     what: What,
     /// Where to write it: FILE.cast for `asciinema`, or - for standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "json")]
+    output: Option<PathBuf>,
+    /// Print what there is of it as JSON, once every chunk of it is checked
+    #[arg(long, conflicts_with_all = ["output", "age_identity"])]
+    json: bool,
     /// The auditor's age identity [default: auditor.age among the tenant's keys of the home]
     #[arg(long, value_name = "FILE")]
     age_identity: Option<PathBuf>,
@@ -37,38 +42,44 @@ pub struct Args {
 /// # Errors
 /// The recording cannot be had, is cut off or altered, or cannot be opened: then no file is there.
 pub fn run(home: &Home, args: &Args) -> Outcome {
-    let to_stdout = args.output == Path::new("-");
+    let Some(output) = &args.output else {
+        return match &args.what {
+            What::Session(session) => about::tell(&Case::open(home, &Trusted::load(home)?, session)?),
+            What::Run(..) => Err(usage("--json tells of a session's recording: `belay job JOB --json` tells of a run")),
+        };
+    };
+    let to_stdout = output == Path::new("-");
     if to_stdout && std::io::stdout().is_terminal() {
         return Err(usage("what a device recorded is not written to a terminal: see `belay replay`, or give -o FILE"));
     }
     let trusted = Trusted::load(home)?;
     match &args.what {
-        What::Session(session) => of_session(home, &trusted, args, session),
+        What::Session(session) => of_session(home, &trusted, (args, output), session),
         What::Run(job, device) => {
             let ran = Ran::fetch(home, &trusted, (job, device), args.age_identity.as_deref())?;
             if let Some(why) = ran.unproved {
                 return Err(refused(format!("{why}; nothing was written (`belay replay` shows what there is)")));
             }
             let text = to_cast(&ran.output, &ran.header)?;
-            write(args, |take| take(text.as_bytes()))
+            write(output, |take| take(text.as_bytes()))
         }
     }
 }
 
-fn of_session(home: &Home, trusted: &Trusted, args: &Args, session: &Id) -> Outcome {
+fn of_session(home: &Home, trusted: &Trusted, (args, output): (&Args, &Path), session: &Id) -> Outcome {
     let case = Case::open(home, trusted, session)?;
     let identities = stream::identities(home, &case.about.tenant, args.age_identity.as_deref())?;
     let taken = Taken::fetch(&case)?;
-    let extent = write(args, |take| taken.text(identities.as_ref(), &mut |_, text| take(text)))?;
+    let extent = write(output, |take| taken.text(identities.as_ref(), &mut |_, text| take(text)))?;
     tell(&case, extent);
     Ok(())
 }
 
 /// Writes what `of` hands over, whole or not at all.
-fn write<T>(args: &Args, of: impl FnOnce(&mut dyn FnMut(&[u8]) -> Outcome) -> Outcome<T>) -> Outcome<T> {
-    let to_stdout = args.output == Path::new("-");
-    let doing = || format!("cannot write {}", args.output.display());
-    let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+fn write<T>(output: &Path, of: impl FnOnce(&mut dyn FnMut(&[u8]) -> Outcome) -> Outcome<T>) -> Outcome<T> {
+    let to_stdout = output == Path::new("-");
+    let doing = || format!("cannot write {}", output.display());
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(if to_stdout { Path::new("/tmp") } else { dir }).during(doing)?;
     let mut writer = BufWriter::new(file.as_file_mut());
     let mut raw = false;
@@ -83,7 +94,7 @@ fn write<T>(args: &Args, of: impl FnOnce(&mut dyn FnMut(&[u8]) -> Outcome) -> Ou
         std::io::copy(&mut whole, &mut std::io::stdout()).during(doing)?;
     } else {
         file.as_file().sync_all().during(doing)?;
-        file.persist(&args.output).during(doing)?;
+        file.persist(output).during(doing)?;
     }
     if raw {
         note(

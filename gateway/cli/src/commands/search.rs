@@ -1,50 +1,34 @@
 //! `belay search`: what a terminal showed, found by its text. The gateway looks where it may read; here it is looked where only
 //! the auditor may.
 
+mod sealed;
+
 use super::{
     cell,
-    desk::{
-        case::{About, Case},
-        index::Index,
-        stream,
-        taken::Taken,
-    },
-    sessions::LISTED_MAX,
+    desk::index::{Index, Listed},
+    now,
 };
 use crate::{
-    failure::{Outcome, refused, usage},
+    failure::{Outcome, usage},
     gateway::{Gateway, quoted},
     home::Home,
-    screen::{json, note, say, table},
+    screen::{escape as visible, json, note, say, table},
     trusted::Trusted,
 };
 use belay_certs::{
-    DeviceAddress, Id, TenantName,
-    recording::{
-        blob::Identities,
-        cast::{EventKind, Header, Reader},
-        offset_words,
-    },
-    screen::{Line, Lines, Typed, pages::Phrase, visible},
+    DeviceAddress, TenantName, Timestamp,
+    recording::offset_words,
+    screen::pages::Phrase,
+    time::{DAY, SECOND},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
-};
+use std::{cmp::Reverse, path::PathBuf};
 
 /// Lines shown when nobody says how many.
 const FOUND_DEFAULT: usize = 100;
 /// Lines shown at most.
 const FOUND_MAX: usize = 10_000;
-/// Lists that are asked for at most, each of older sessions: a million sessions.
-const LISTS_MAX: usize = 100;
-/// Recordings after which it is told again how far a first search has come.
-const TOLD_EVERY: u64 = 100;
-/// Lines that are kept of one session: weeks of reading.
-const LINES_MAX: usize = 1_000_000;
 
 /// `belay search`.
 #[derive(Debug, clap::Args)]
@@ -77,33 +61,68 @@ pub struct Args {
     json: bool,
 }
 
-/// What a gateway answers to `search`.
-#[derive(Deserialize)]
+/// What a gateway answers to `search`, and what is answered here.
+#[derive(Debug, Default, Deserialize)]
 struct Answer {
     found: Vec<Value>,
-    /// Recordings that fit, and that only the auditors can read.
+    /// Recordings that fit, and that only the auditors can read; here: that nobody here could read either.
     unreadable: u64,
-    /// Recordings that are not in its index yet.
+    /// Recordings that are not in the gateway's index yet.
     #[serde(default)]
     waiting: u64,
     /// Why they are not, when that is not for want of time.
     #[serde(default)]
     no_room: Option<String>,
+    /// Those that only the auditors can read, when they were asked for.
+    #[serde(default)]
+    sealed: Option<Listed>,
 }
 
-/// A row of `sessions`, as far as it is needed.
-#[derive(Deserialize)]
-struct Row {
-    id: Id,
-    device: DeviceAddress,
-    recording: Option<Kept>,
+/// What is looked for.
+struct Asked<'a> {
+    words: Phrase,
+    /// The same as one word of a command.
+    text: String,
+    args: &'a Args,
+    /// Of one tenant only.
+    tenant: Option<&'a TenantName>,
+    since: Timestamp,
+    limit: usize,
 }
 
-#[derive(Deserialize)]
-struct Kept {
-    state: String,
-    chunks: u64,
-    readable: bool,
+impl<'a> Asked<'a> {
+    fn new(args: &'a Args) -> Outcome<Self> {
+        let words = Phrase::new(&args.text).map_err(|invalid| usage(invalid.sentence))?;
+        let words = words.ok_or_else(|| usage("there is no word to look for: give one with a letter or a digit"))?;
+        let since = args.since.as_deref().map(|text| moment(text, now())).transpose()?;
+        Ok(Self {
+            words,
+            text: quoted(&args.text)?,
+            args,
+            tenant: args.tenant.as_ref().or(args.device.as_ref().map(|device| &device.tenant)),
+            since: since.unwrap_or(Timestamp::from_micros(0)),
+            limit: args.limit.min(FOUND_MAX),
+        })
+    }
+
+    /// Asks a gateway, and for what changed since a moment of what it cannot look into.
+    fn ask(&self, gateway: &Gateway<'_>, sealed: Option<Timestamp>) -> Outcome<Answer> {
+        let Args { tenant, person, device, since, kind, .. } = self.args;
+        let options = [
+            ("--limit", Some(self.limit.to_string())),
+            ("--tenant", tenant.as_ref().map(ToString::to_string)),
+            ("--person", person.clone()),
+            ("--device", device.as_ref().map(ToString::to_string)),
+            // One moment for all gateways and for what is found here.
+            ("--since", since.as_ref().map(|_| self.since.to_string())),
+            ("--kind", kind.clone()),
+            ("--sealed", sealed.map(|moment| moment.to_string())),
+        ];
+        let options = options.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten();
+        let options: Vec<String> = options.collect();
+        let words = ["search", self.text.as_str(), "--json"];
+        gateway.ask(&words.into_iter().chain(options.iter().map(String::as_str)).collect::<Vec<_>>())
+    }
 }
 
 /// Finds it.
@@ -111,212 +130,70 @@ struct Kept {
 /// # Errors
 /// A gateway cannot be asked; what the others have is shown.
 pub fn run(home: &Home, args: &Args) -> Outcome {
-    let words = Phrase::new(&args.text).map_err(|invalid| usage(invalid.sentence))?;
-    let words = words.ok_or_else(|| usage("there is no word to look for: give one with a letter or a digit"))?;
-    let limit = args.limit.min(FOUND_MAX);
+    let asked = Asked::new(args)?;
     let trusted = Trusted::load(home)?;
-    let mut found = Vec::new();
+    let mut all = Answer::default();
     let mut outcome = Ok(());
     for gateway in trusted.gateways(home)? {
-        match of_gateway(home, &trusted, (args, &words), &gateway, limit) {
-            Ok(lines) => found.extend(lines),
+        match of_gateway(home, &trusted, &asked, &gateway) {
+            Ok(answer) => {
+                all.found.extend(answer.found);
+                all.unreadable += answer.unreadable;
+                all.waiting += answer.waiting;
+                all.no_room = all.no_room.or(answer.no_room);
+            }
             Err(failure) => outcome = Err(failure),
         }
     }
     // The newest session first, and in it as it went.
     let place = |row: &Value| (cell(row, "session"), row.get("at_ms").and_then(Value::as_u64));
-    found.sort_by_cached_key(|row| (Reverse(cell(row, "started")), place(row)));
-    found.truncate(limit);
+    all.found.sort_by_cached_key(|row| (Reverse(cell(row, "started").parse::<Timestamp>().ok()), place(row)));
+    all.found.truncate(asked.limit);
     if args.json {
-        json(&Value::Array(found));
-    } else if !found.is_empty() {
-        let rows: Vec<Vec<String>> = found.iter().map(cells).collect();
+        let Answer { found, unreadable, waiting, no_room, sealed: _ } = all;
+        json(&json!({"found": found, "unreadable": unreadable, "waiting": waiting, "no_room": no_room}));
+    } else if !all.found.is_empty() {
+        let rows: Vec<Vec<String>> = all.found.iter().map(cells).collect();
         say(table(&["SESSION", "DEVICE", "PERSON", "AT", "LINE"], &rows).trim_end());
     }
     outcome
 }
 
-/// What was asked, and its words.
-type Asked<'a> = (&'a Args, &'a Phrase);
-
-fn of_gateway(
-    home: &Home,
-    trusted: &Trusted,
-    (args, words): Asked<'_>,
-    gateway: &Gateway<'_>,
-    limit: usize,
-) -> Outcome<Vec<Value>> {
-    let phrase = words;
-    let filter = filter(args);
-    let text = quoted(&args.text)?;
-    let limit_word = limit.to_string();
-    let words = ["search", text.as_str(), "--limit", limit_word.as_str(), "--json"];
-    let words: Vec<&str> = words.into_iter().chain(filter.iter().map(String::as_str)).collect();
-    let Answer { mut found, unreadable, waiting, no_room } = gateway.ask(&words)?;
-    match no_room {
-        Some(why) => note(&format!("belay: {}; recordings that are not searched: {waiting}", visible(&why))),
-        None if waiting > 0 => {
+fn of_gateway(home: &Home, trusted: &Trusted, asked: &Asked<'_>, gateway: &Gateway<'_>) -> Outcome<Answer> {
+    let answer = match Index::is_there(home) {
+        true => None,
+        // Most gateways can read all that they have: then there is nothing to keep here.
+        false => Some(asked.ask(gateway, None)?).filter(|answer| answer.unreadable == 0),
+    };
+    let answer = match answer {
+        Some(answer) => answer,
+        None => sealed::search(home, trusted, asked, gateway)?,
+    };
+    match &answer.no_room {
+        Some(why) => {
+            note(&format!("belay: {}; recordings that are not searched: {}", visible(why), answer.waiting));
+        }
+        None if answer.waiting > 0 => {
             note("belay: the gateway has not read its newest recordings yet: search again in a while");
         }
         None => {}
     }
-    if unreadable > 0 {
-        let rows = sessions(gateway, &filter)?;
-        found.extend(here(home, trusted, (args, phrase), gateway, &rows, limit)?);
+    Ok(answer)
+}
+
+/// A moment as the gateways read it: itself, or how long ago.
+fn moment(text: &str, now: Timestamp) -> Outcome<Timestamp> {
+    let ago = |(unit, micros): (char, i64)| {
+        let count: u32 = text.strip_suffix(unit)?.parse().ok()?;
+        i64::from(count).checked_mul(micros)
+    };
+    let units = [('d', DAY), ('h', 3_600 * SECOND), ('m', 60 * SECOND), ('s', SECOND)];
+    match units.into_iter().find_map(ago) {
+        Some(ago) => Ok(Timestamp::from_micros(now.micros().saturating_sub(ago).max(0))),
+        None => text
+            .parse()
+            .map_err(|_| usage(format!("{text:?} is no moment: write 24h, 7d, 30m or 2026-11-21T09:00:00Z"))),
     }
-    Ok(found)
-}
-
-/// Every session that is meant, the newest first.
-fn sessions(gateway: &Gateway<'_>, filter: &[String]) -> Outcome<Vec<Value>> {
-    let (limit, mut until, mut rows) = (LISTED_MAX.to_string(), None, Vec::new());
-    for _ in 0..LISTS_MAX {
-        let words = ["sessions", "--json", "--limit", limit.as_str()];
-        let words = words.into_iter().chain(filter.iter().map(String::as_str));
-        let words: Vec<&str> = words.chain(until.as_deref().into_iter().flat_map(|until| ["--until", until])).collect();
-        let listed: Vec<Value> = gateway.ask(&words)?;
-        let (full, last) = (listed.len() >= LISTED_MAX, listed.last().map(|row| cell(row, "started")));
-        rows.extend(listed);
-        if !full {
-            return Ok(rows);
-        }
-        until = last;
-    }
-    note(&format!("belay: of all sessions the newest {} are searched: name fewer, as with --since", rows.len()));
-    Ok(rows)
-}
-
-/// The words that say which sessions are meant: the same for `search` and `sessions`.
-fn filter(args: &Args) -> Vec<String> {
-    let named = [
-        ("--tenant", args.tenant.as_ref().map(ToString::to_string)),
-        ("--person", args.person.clone()),
-        ("--device", args.device.as_ref().map(ToString::to_string)),
-        ("--since", args.since.clone()),
-        ("--kind", args.kind.clone()),
-    ];
-    named.into_iter().filter_map(|(name, value)| Some([name.to_owned(), value?])).flatten().collect()
-}
-
-/// What is found in the recordings that the gateway may not read, in an index that is made anew if it is damaged.
-fn here(
-    home: &Home,
-    trusted: &Trusted,
-    asked: Asked<'_>,
-    gateway: &Gateway<'_>,
-    rows: &[Value],
-    limit: usize,
-) -> Outcome<Vec<Value>> {
-    let mut index = Index::open(home)?;
-    match look((home, &mut index), trusted, asked, gateway, rows, limit) {
-        Err(_) if index.is_damaged() => {
-            drop(index);
-            note("belay: the index of this home was damaged and is made anew");
-            Index::forget(home);
-            look((home, &mut Index::open(home)?), trusted, asked, gateway, rows, limit)
-        }
-        answer => answer,
-    }
-}
-
-/// One that cannot be had is told and left out.
-fn look(
-    (home, index): (&Home, &mut Index),
-    trusted: &Trusted,
-    (args, words): Asked<'_>,
-    gateway: &Gateway<'_>,
-    rows: &[Value],
-    limit: usize,
-) -> Outcome<Vec<Value>> {
-    let mut keys: BTreeMap<TenantName, Option<Identities>> = BTreeMap::new();
-    let (mut sessions, mut locked) = (BTreeMap::new(), BTreeSet::new());
-    let mut read = 0_u64;
-    // They come the newest first, and what is put in last is found first.
-    for raw in rows.iter().rev() {
-        let Ok(Row { id, device, recording: Some(kept) }) = serde_json::from_value(raw.clone()) else { continue };
-        if kept.readable || kept.state == "deleted" || kept.chunks == 0 {
-            continue;
-        }
-        if !index.has(&id, kept.chunks)? {
-            let tenant = device.tenant.clone();
-            if !keys.contains_key(&tenant) {
-                keys.insert(tenant.clone(), stream::identities(home, &tenant, args.age_identity.as_deref())?);
-            }
-            let Some(key) = keys.get(&tenant).and_then(Option::as_ref) else {
-                locked.insert(id);
-                continue;
-            };
-            read += 1;
-            if read.is_multiple_of(TOLD_EVERY) {
-                note(&format!("belay: {read} recordings are fetched and read; the next search has them"));
-            }
-            let about = About::of(id, &device, kept.state);
-            let taken = Case::of(home, trusted, gateway.clone(), about)
-                .and_then(|case| take_in(index, &case, key, kept.chunks));
-            if let Err(failure) = taken {
-                if index.is_damaged() {
-                    return Err(failure);
-                }
-                note(&format!("belay: session {id} on {device} is left out: {}", failure.sentence()));
-                continue;
-            }
-        }
-        sessions.insert(id, raw);
-    }
-    if !locked.is_empty() {
-        note(&format!(
-            "belay: {} recordings are encrypted, and no auditor's key is here: give --age-identity FILE",
-            locked.len()
-        ));
-    }
-    let ids: Vec<Id> = sessions.keys().copied().collect();
-    let lines = index.find(words, &ids, limit)?;
-    let shown = lines.into_iter().filter_map(|line| {
-        let row = sessions.get(&line.session.parse::<Id>().ok()?)?;
-        let field = |name: &str| row.get(name).cloned().unwrap_or(Value::Null);
-        Some(json!({
-            "tenant": tenant_of(row), "session": line.session, "device": field("device"), "person": field("person"), "kind": field("kind"),
-            "started": field("started"), "at_ms": line.at_ms, "line": line.text,
-        }))
-    });
-    Ok(shown.collect())
-}
-
-fn tenant_of(row: &Value) -> Option<String> {
-    row.get("device")?.as_str()?.split_once('.').map(|(_, tenant)| tenant.to_owned())
-}
-
-/// Fetches, verifies, decrypts and indexes one recording.
-fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, chunks: u64) -> Outcome {
-    let taken = Taken::fetch(case)?;
-    index.put(&case.about.session, chunks, |keep| {
-        let mut reader = Reader::default();
-        let (mut terminal, mut typed): (Option<Lines>, _) = (None, Typed::default());
-        let mut kept = 0_usize;
-        let mut keep = |lines: Vec<Line>| {
-            kept = kept.saturating_add(lines.len());
-            if kept > LINES_MAX {
-                return Err(refused(format!("it shows more than {LINES_MAX} lines: use `belay recording` and grep")));
-            }
-            lines.into_iter().try_for_each(&mut *keep)
-        };
-        taken.text(Some(key), &mut |_, text| {
-            let events = reader.read(text)?;
-            let begun = || reader.header().map_or_else(|| Lines::new(80, 24), Header::screen);
-            let terminal = terminal.get_or_insert_with(begun);
-            for event in events {
-                let at_ms = event.at / 1_000;
-                keep(match event.kind {
-                    EventKind::Output(bytes) => terminal.feed(at_ms, &bytes),
-                    EventKind::Resize { columns, rows } => terminal.resize(at_ms, columns as usize, rows as usize),
-                    EventKind::Marker(words) => vec![Line { at_ms, text: visible(&words).into_owned() }],
-                    EventKind::Input(bytes) => typed.feed(at_ms, &bytes),
-                })?;
-            }
-            Ok(())
-        })?;
-        keep(typed.finish().into_iter().chain(terminal.map(Lines::finish).unwrap_or_default()).collect())
-    })
 }
 
 fn cells(found: &Value) -> Vec<String> {

@@ -15,7 +15,7 @@ use belay_certs::{
     statement::{self, Body, Command, Head, Intent, PolicyUsed, SessionKind, Statement},
     time::DAY,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// What was recorded on `web1.acme`.
 pub struct Recorded {
@@ -181,10 +181,12 @@ impl Recorded {
 
     /// The gateway of the stage hands out everything.
     pub fn on(&self, stage: &Stage) {
+        let bytes: usize = self.chunks.iter().map(|(_, blob)| blob.len()).sum();
+        let head = self.chunks.last().filter(|_| self.entries.len() > 2).map(|(note, _)| note.digest());
         let about = json!({
             "session": self.session, "tenant": "acme", "device": "web1.acme", "serial": 7, "person": "alice",
             "account": "root", "kind": "exec", "command": "uptime", "ticket": null, "started": earlier(DAY / 24),
-            "ended": null, "state": if self.is_deleted { "deleted" } else { "whole" }, "chunks": self.chunks.len(), "bytes": 1, "head": null, "readable": false,
+            "ended": null, "state": if self.is_deleted { "deleted" } else { "whole" }, "chunks": self.chunks.len(), "bytes": bytes, "head": head, "readable": false,
             "held": false,
         });
         stage.answers("recording_ID_--json", about.to_string());
@@ -193,9 +195,12 @@ impl Recorded {
         device.issued = earlier(DAY);
         let (first, objects) = approved(&row(&stage.acme, &stage.chain, &device, &stage.acme.person));
         let entries = [vec![first], self.entries[1..].to_vec()].concat();
-        let proofs = proofs(stage, &entries, &objects, &self.session).to_string();
-        stage.answers("log_proof_acme_ID", &proofs);
-        stage.answers("log_proof_acme_ID_--records", &proofs);
+        let mut proofs = proofs(stage, &entries, &objects, &self.session);
+        stage.answers("log_proof_acme_ID_--records", proofs.to_string());
+        let names = |proof: &Value| proof["entry"].as_str().unwrap().contains(&self.session.to_string());
+        proofs["proofs"].as_array_mut().unwrap().retain(names);
+        stage.answers("log_proof_acme_ID", proofs.to_string());
+        stage.answers("log_proof_ID", proofs.to_string());
     }
 
     /// The log says that the recording was deleted; of its chunks the notes are left.

@@ -56,8 +56,9 @@ Commands of this gateway, as `ssh gw COMMAND`:
                                                              who had which session; M is 24h, 7d or a moment
   recording SESSION [--from N]                               what a session showed, with its notes, as a tar
   recording SESSION --json                                   what there is of it
-  search TEXT [--tenant T] [--person P] [--device D] [--since M] [--kind K] [--limit N] [--json]
-                                                             lines that sessions showed
+  search TEXT [--tenant T] [--person P] [--device D] [--since M] [--kind K] [--limit N] [--json [--sealed M]]
+                                                             lines that sessions showed; and which recordings, new since
+                                                             M, only auditors can read
   hold SESSION --reason TEXT                                 keep a recording whatever the policy says
   release SESSION --reason TEXT                              let it go again
   kill SESSION                                               end a session, with the connection that carries it

@@ -22,6 +22,7 @@ mod records;
 mod review;
 mod run;
 mod runbook;
+mod sealed;
 mod search;
 mod sessions;
 mod show;

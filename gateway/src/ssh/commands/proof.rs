@@ -107,7 +107,7 @@ pub(super) async fn run(call: &Call<'_>, tenant: Option<&TenantName>, wanted: &P
             return prove(call, tenant, &log, wanted, &found).await;
         }
     }
-    let logs = tenant.map_or("any log that you audit".to_owned(), |tenant| format!("the log of {tenant}"));
+    let logs = tenant.map_or("any log that you may audit".to_owned(), |tenant| format!("the log of {tenant}"));
     Err(Failure::Refused(format!(
         "nothing among the newest {PROOF_SCAN_MAX} entries of {logs} has this id: give the tenant and the entry's number"
     )))

@@ -4,6 +4,7 @@ use super::{
     Call, Failure, Place,
     command::Sought,
     recording::note_looks,
+    sealed::{self, Sealed},
     show::{self, Form},
 };
 use crate::{
@@ -42,6 +43,9 @@ struct Answer {
     waiting: u64,
     /// Why they wait for the gateway's operator: one sentence. Null when they wait for their turn.
     no_room: Option<String>,
+    /// What only the auditors can read and changed since a moment, when that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<Sealed>,
 }
 
 pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form) -> Result<String, Failure> {
@@ -63,7 +67,7 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
         kind: sought.kind,
         limit,
     };
-    let mut answer = Answer { found: Vec::new(), unreadable: 0, waiting: 0, no_room: None };
+    let mut answer = Answer { found: Vec::new(), unreadable: 0, waiting: 0, no_room: None, sealed: None };
     let mut looks = Vec::new();
     for place in auditing {
         let Some(store) = call.gateway.store.tenant(&place.tenant) else { continue };
@@ -79,6 +83,9 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
             .sort_by(|a, b| b.started.cmp(&a.started).then_with(|| (a.session, a.at_ms).cmp(&(b.session, b.at_ms))));
         answer.found.truncate(limit as usize);
         looks.push(place);
+    }
+    if let Some(since) = sought.sealed {
+        answer.sealed = Some(sealed::of(call, &looks, since.before(call.now())).await?);
     }
     for place in &looks {
         let shown = answer.found.iter().filter(|row| row.tenant == place.tenant);

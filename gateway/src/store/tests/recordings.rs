@@ -289,3 +289,32 @@ async fn a_deletion_whose_answer_was_lost_has_happened() {
     assert_eq!(deleted, 1);
     let _: Timestamp = row(&world, 1).await.kept.deleted.unwrap();
 }
+
+#[tokio::test]
+async fn what_only_auditors_read_is_listed_in_the_order_of_its_changes_and_from_a_moment_on() {
+    let (world, mut device, join) = with_device().await;
+    let store = world.store.tenant(&tenant()).unwrap();
+    let listed = async |since: Timestamp, limit| {
+        let rows = store.sealed_changed(since, limit).await.unwrap();
+        rows.into_iter().map(|row| row.session.0[0]).collect::<Vec<_>>()
+    };
+    // Each begins a second after the one before; the third one can be read by the gateway.
+    for number in 1..=3 {
+        world.record(statement(join, device.say(opened(number)), Some(outer()))).await;
+        let (mut chunk, blob) = Device::new(number).cut(b"one", true);
+        chunk.at = now().plus(i64::from(number));
+        chunk.is_sealed = number < 3;
+        keep(&world, (chunk, blob)).await;
+    }
+    let all = Timestamp::from_micros(0);
+    assert_eq!(listed(all, 10).await, [1, 2]);
+    assert_eq!(listed(all, 1).await, [1], "no more than were asked for");
+    assert_eq!(listed(now().plus(2), 10).await, [2]);
+    assert!(listed(now().plus(3), 10).await.is_empty());
+    // A deletion is a change; who never knew of it is not told.
+    world.record(statement(join, device.say(ends(1, None)), None)).await;
+    world.store.record(delete(1), now().plus(9)).await.unwrap();
+    assert_eq!(listed(now().plus(2), 10).await, [2, 1]);
+    assert_eq!(listed(all, 10).await, [2]);
+    assert!(store.sealed_changed(now().plus(9), 10).await.unwrap()[0].recording.as_ref().unwrap().deleted.is_some());
+}

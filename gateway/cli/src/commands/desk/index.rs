@@ -1,48 +1,61 @@
 //! What recordings showed that only the auditor can open, line by line, in a file of this home that can be made anew at any time.
 //!
-//! Not here: where recordings come from, and what of them is believed.
+//! Which recordings there are, as their gateways list them, is in `known.rs`. Not here: where recordings come from, and what of
+//! them is believed.
+
+mod known;
+
+pub use known::{Filter, Known, Listed, Recording};
 
 use crate::{
     failure::{Outcome, While},
     home::Home,
 };
 use belay_certs::{
-    Id,
     screen::{
         Line,
         pages::{Page, Pages, Phrase, words_of},
     },
+    statement::SessionKind,
 };
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::{cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 /// Changes whenever the tables do, or what a word is: another number is another file's, and it is made anew.
-const FORMAT: i64 = 2;
-/// The tables, as the gateway's index has them. A page's number is its session's times 2^24 and on.
+const FORMAT: i64 = 3;
+/// The tables. A page's number is its text's times 2^24 and on; `text` of a recording is none before it was fetched and checked,
+/// and `text_chunks` says of how many chunks it is.
 const TABLES: &str = "
     PRAGMA journal_mode = WAL;
     BEGIN IMMEDIATE;
-    CREATE TABLE IF NOT EXISTS session (n INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, chunks INTEGER NOT NULL);
+    CREATE TABLE IF NOT EXISTS recording (n INTEGER PRIMARY KEY, tenant TEXT NOT NULL, device TEXT NOT NULL, id TEXT NOT NULL,
+        person TEXT NOT NULL, kind TEXT NOT NULL, started_us INTEGER NOT NULL, chunks INTEGER NOT NULL, list INTEGER NOT NULL,
+        text INTEGER UNIQUE, text_chunks INTEGER, UNIQUE (tenant, device, id));
+    CREATE TABLE IF NOT EXISTS until (gateway TEXT NOT NULL, tenant TEXT NOT NULL, us INTEGER NOT NULL,
+        PRIMARY KEY (gateway, tenant));
     CREATE TABLE IF NOT EXISTS page (id INTEGER PRIMARY KEY, lines BLOB NOT NULL);
     CREATE VIRTUAL TABLE IF NOT EXISTS word USING fts5 (words, content = '', columnsize = 0, tokenize = 'ascii');
-    PRAGMA user_version = 2;
+    PRAGMA user_version = 3;
     COMMIT;
 ";
 /// What is lost with a power cut is fetched again.
-const BEGUN: &str = "PRAGMA synchronous = NORMAL; CREATE TEMP TABLE wanted (id TEXT NOT NULL PRIMARY KEY)";
+const BEGUN: &str = "PRAGMA synchronous = NORMAL; CREATE TEMP TABLE meant (tenant TEXT NOT NULL PRIMARY KEY)";
 const PAGES_BITS: u32 = 24;
-/// Pages of one session that are kept: a gigabyte of text. Below 2^24, for they are numbered so.
+/// Pages of one recording that are kept: a gigabyte of text. Below 2^24, for they are numbered so.
 const PAGES_MAX: i64 = 65_536;
 /// `CROSS JOIN` has SQLite begin with the words, and with those of what was put in last.
-const FIND: &str = "
-    SELECT p.id, p.lines FROM word w CROSS JOIN page p ON p.id = w.rowid WHERE w.word MATCH ?1
-    AND w.rowid >> 24 IN (SELECT n FROM session WHERE id IN (SELECT id FROM wanted)) ORDER BY w.rowid DESC";
+const FIND: &str = concat!(
+    "SELECT p.id, p.lines FROM word w CROSS JOIN page p ON p.id = w.rowid WHERE w.word MATCH ?5 AND w.rowid >> 24 IN \
+     (SELECT text ",
+    known::meant!(),
+    " AND text_chunks = chunks) ORDER BY w.rowid DESC"
+);
 
 /// A line that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// In which session.
-    pub session: String,
+    /// In which recording.
+    pub recording: Recording,
     /// When, in milliseconds since its start.
     pub at_ms: u64,
     /// The line.
@@ -57,6 +70,11 @@ pub struct Index {
 }
 
 impl Index {
+    /// Whether this home has one.
+    pub fn is_there(home: &Home) -> bool {
+        path(home).exists()
+    }
+
     /// Opens it; one that cannot be read is made anew.
     ///
     /// # Errors
@@ -111,38 +129,32 @@ impl Index {
         answer.during(what)
     }
 
-    /// Whether these chunks of a session are in it already.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn has(&self, session: &Id, chunks: u64) -> Outcome<bool> {
-        let has = || {
-            let mut query = self.connection.prepare("SELECT count(*) FROM session WHERE id = ?1 AND chunks = ?2")?;
-            query.query_row(params![session.to_string(), chunks.cast_signed()], |row| row.get::<_, i64>(0))
-        };
-        Ok(self.said(has(), unread)? > 0)
+    /// One change of the file, whole or not at all. Another `belay search` that writes is waited for.
+    fn change(&self) -> Outcome<Transaction<'_>> {
+        self.said(Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate), unwritten)
     }
 
-    /// Puts a session in, in place of what was there of it. `lines` writes each line; when it fails nothing is changed.
+    /// Puts the text of a recording in, in place of what was there of it, with what its device signed of it. `lines` writes each
+    /// line; when it fails nothing is changed.
     ///
     /// # Errors
     /// It cannot be written, or `lines` fails.
     pub fn put(
         &mut self,
-        session: &Id,
-        chunks: u64,
+        known: &Known,
+        (person, kind): (&str, SessionKind),
         lines: impl FnOnce(&mut dyn FnMut(Line) -> Outcome) -> Outcome,
     ) -> Outcome {
-        let id = session.to_string();
-        let change = self.said(self.connection.unchecked_transaction(), unwritten)?;
-        self.remove(&id)?;
-        let next = "INSERT INTO session (id, chunks) VALUES (?1, ?2) RETURNING n";
-        let row = params![id, chunks.cast_signed()];
-        let n: i64 = self.said(change.query_row(next, row, |row| row.get(0)), unwritten)?;
+        let change = self.change()?;
+        self.remove_text(known.n)?;
+        let next = "UPDATE recording SET text = (SELECT COALESCE(MAX(text), 0) + 1 FROM recording), text_chunks = ?2, person = ?3, \
+                    kind = ?4 WHERE n = ?1 RETURNING text";
+        let row = params![known.n, known.chunks.cast_signed(), person, known::kind_word(kind)];
+        let text: i64 = self.said(change.query_row(next, row, |row| row.get(0)), unwritten)?;
         let (mut pages, mut count) = (Pages::default(), 0);
         let mut keep = |page: Page| -> Outcome {
             if count < PAGES_MAX {
-                self.said(write(&change, (n << PAGES_BITS) + count, &page), unwritten)?;
+                self.said(write(&change, (text << PAGES_BITS) + count, &page), unwritten)?;
                 count += 1;
             }
             Ok(())
@@ -157,14 +169,14 @@ impl Index {
         self.said(change.commit(), unwritten)
     }
 
-    /// Removes a session, within the transaction that is open.
-    fn remove(&self, id: &str) -> Outcome {
+    /// Removes the text of a recording, within the change that is open.
+    fn remove_text(&self, n: i64) -> Outcome {
         let pages = || {
             let mut query = self.connection.prepare(
-                "SELECT p.id, p.lines FROM session s JOIN page p ON p.id >= s.n << 24 AND p.id < (s.n + 1) << 24 \
-                 WHERE s.id = ?1",
+                "SELECT p.id, p.lines FROM recording r JOIN page p ON p.id >= r.text << 24 AND p.id < (r.text + 1) << 24 \
+                 WHERE r.n = ?1",
             )?;
-            let rows = query.query_map([id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+            let rows = query.query_map([n], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         for (page, lines) in self.said(pages(), unread)? {
@@ -174,17 +186,20 @@ impl Index {
             self.said(self.connection.execute(forget, params![page, words]), unwritten)?;
             self.said(self.connection.execute("DELETE FROM page WHERE id = ?1", [page]), unwritten)?;
         }
-        self.said(self.connection.execute("DELETE FROM session WHERE id = ?1", [id]), unwritten).map(drop)
+        let none = "UPDATE recording SET text = NULL, text_chunks = NULL WHERE n = ?1 AND text IS NOT NULL";
+        self.said(self.connection.execute(none, [n]), unwritten).map(drop)
     }
 
-    /// `limit` lines of these sessions that hold the words, those of what was put in last first.
+    /// `limit` lines of the recordings that are meant and whose text is as new as they are, those of what was put in last first.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn find(&self, phrase: &Phrase, sessions: &[Id], limit: usize) -> Outcome<Vec<Found>> {
-        self.said(self.want(sessions), unread)?;
+    pub fn find(&self, phrase: &Phrase, filter: &Filter<'_>, limit: usize) -> Outcome<Vec<Found>> {
+        self.mean(filter)?;
         let mut query = self.said(self.connection.prepare(FIND), unread)?;
-        let mut pages = self.said(query.query([phrase.query()]), unread)?;
+        let words = phrase.query();
+        let asked = params![filter.person(), filter.device(), filter.since.micros(), filter.kind(), words];
+        let mut pages = self.said(query.query(asked), unread)?;
         let mut found: Vec<(i64, Line)> = Vec::new();
         while found.len() < limit
             && let Some(row) = self.said(pages.next(), unread)?
@@ -194,27 +209,10 @@ impl Index {
             found.extend(phrase.lines(&lines)?.into_iter().rev().map(|line| (page >> PAGES_BITS, line)));
         }
         found.truncate(limit);
-        let id = |n: i64| {
-            let mut query = self.connection.prepare("SELECT id FROM session WHERE n = ?1")?;
-            query.query_row([n], |row| row.get(0))
-        };
-        let named = |(n, line): (i64, Line)| {
-            Ok(Found { session: self.said(id(n), unread)?, at_ms: line.at_ms, text: line.text })
+        let named = |(text, line): (i64, Line)| {
+            Ok(Found { recording: self.recording(text)?, at_ms: line.at_ms, text: line.text })
         };
         found.into_iter().map(named).collect()
-    }
-
-    /// Says which sessions are meant.
-    fn want(&self, sessions: &[Id]) -> rusqlite::Result<()> {
-        let change = self.connection.unchecked_transaction()?;
-        change.execute("DELETE FROM wanted", [])?;
-        {
-            let mut insert = change.prepare("INSERT OR IGNORE INTO wanted (id) VALUES (?1)")?;
-            for session in sessions {
-                insert.execute([session.to_string()])?;
-            }
-        }
-        change.commit()
     }
 }
 
@@ -239,75 +237,4 @@ fn unwritten() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn put(index: &mut Index, session: &Id, chunks: u64, texts: &[&str]) {
-        let lines = |take: &mut dyn FnMut(Line) -> Outcome| {
-            (0..).zip(texts).try_for_each(|(at_ms, text)| take(Line { at_ms, text: (*text).to_owned() }))
-        };
-        index.put(session, chunks, lines).unwrap();
-    }
-
-    fn texts(index: &Index, text: &str, sessions: &[Id]) -> Vec<String> {
-        let phrase = Phrase::new(text).unwrap().unwrap();
-        index.find(&phrase, sessions, 10).unwrap().into_iter().map(|found| found.text).collect()
-    }
-
-    #[test]
-    fn words_are_found_in_the_sessions_that_are_meant_the_last_put_in_first() {
-        let (_dir, home) = testing::home();
-        let (one, two) = (Id([1; 16]), Id([2; 16]));
-        let mut index = Index::open(&home).unwrap();
-        put(&mut index, &one, 3, &["cat /etc/shadow", "Zürich \"quoted\" 100%"]);
-        put(&mut index, &two, 1, &["CAT /ETC/HOSTS", "x OR y NEAR z*"]);
-        assert_eq!(texts(&index, "cat /etc/", &[one, two]), ["CAT /ETC/HOSTS", "cat /etc/shadow"]);
-        assert_eq!(texts(&index, "cat /etc/", &[two]), ["CAT /ETC/HOSTS"]);
-        assert_eq!(texts(&index, "\"quoted\" 100%", &[one]), ["Zürich \"quoted\" 100%"]);
-        assert_eq!(texts(&index, "OR y NEAR", &[one, two]), ["x OR y NEAR z*"]);
-        assert_eq!(texts(&index, "z*", &[one, two]), ["x OR y NEAR z*"]);
-        assert!(texts(&index, "nowhere", &[one, two]).is_empty());
-        assert!(index.has(&one, 3).unwrap() && !index.has(&one, 4).unwrap());
-        put(&mut index, &one, 4, &["again"]);
-        assert!(texts(&index, "shadow", &[one]).is_empty());
-        let phrase = Phrase::new("etc").unwrap().unwrap();
-        assert_eq!(index.find(&phrase, &[one, two], 1).unwrap().len(), 1);
-    }
-
-    #[test]
-    fn it_is_nobody_elses_and_a_damaged_one_is_made_anew() {
-        let (_dir, home) = testing::home();
-        let path = home.dir().join("search.db");
-        let mut index = Index::open(&home).unwrap();
-        put(&mut index, &Id([1; 16]), 1, &["secret"]);
-        drop(index);
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(Index::open(&home).unwrap().has(&Id([1; 16]), 1).unwrap());
-        fs::write(&path, vec![7; 10_000]).unwrap();
-        let index = Index::open(&home).unwrap();
-        assert!(!index.has(&Id([1; 16]), 1).unwrap() && !index.is_damaged());
-        drop(index);
-        // Behind what is read when it is opened.
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[4_096..].fill(7);
-        fs::write(&path, bytes).unwrap();
-        let index = Index::open(&home).unwrap();
-        assert!(index.has(&Id([1; 16]), 1).is_err() && index.is_damaged());
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-
-    #[test]
-    fn what_fails_halfway_changes_nothing() {
-        let (_dir, home) = testing::home();
-        let mut index = Index::open(&home).unwrap();
-        put(&mut index, &Id([1; 16]), 1, &["before"]);
-        let failed = index.put(&Id([1; 16]), 2, |take| {
-            take(Line { at_ms: 0, text: "half".to_owned() })?;
-            Err(crate::failure::refused("cut off"))
-        });
-        assert!(failed.is_err() && index.has(&Id([1; 16]), 1).unwrap());
-        assert_eq!(texts(&index, "before", &[Id([1; 16])]), ["before"]);
-    }
-}
+mod tests;

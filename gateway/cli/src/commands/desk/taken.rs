@@ -16,7 +16,9 @@ use std::{
 
 /// The largest recording that is taken, in bytes: years of one terminal.
 const TAR_BYTES_MAX: u64 = 1 << 36;
-/// `recording.json`, in bytes: a command line and some words.
+/// What the gateway says of it, the first file of the archive.
+const ABOUT: &str = "recording.json";
+/// Its size at most, in bytes: a command line and some words.
 const ABOUT_BYTES_MAX: usize = 64 << 10;
 
 /// One chunk that is what its device recorded.
@@ -184,6 +186,18 @@ impl<'c> Taken<'c> {
         checker.end(self.said)
     }
 
+    /// What the gateway says of it beside: nothing of that is checked here.
+    ///
+    /// # Errors
+    /// It is no JSON.
+    pub fn about(&self) -> Outcome<serde_json::Value> {
+        let mut archive = tar::Archive::new(BufReader::new(self.again()?));
+        let mut pieces = Pieces(archive.entries().during(|| "the recording is no archive".to_owned())?);
+        let about = pieces.next(0, &[ABOUT.to_owned()], ABOUT_BYTES_MAX)?;
+        let about = about.ok_or_else(|| refused("the gateway sent no recording"))?;
+        serde_json::from_slice(&about).during(|| format!("{ABOUT} of the recording is not understood"))
+    }
+
     fn again(&self) -> Outcome<File> {
         let again = || "cannot read what was fetched".to_owned();
         let mut file = self.file.try_clone().during(again)?;
@@ -227,7 +241,7 @@ impl Pieces<'_> {
 fn each(file: File, take: &mut dyn FnMut(&mut Pieces<'_>, u64, SignedNote) -> Outcome) -> Outcome {
     let mut archive = tar::Archive::new(BufReader::new(file));
     let mut pieces = Pieces(archive.entries().during(|| "the recording is no archive".to_owned())?);
-    if pieces.next(0, &["recording.json".to_owned()], ABOUT_BYTES_MAX)?.is_none() {
+    if pieces.next(0, &[ABOUT.to_owned()], ABOUT_BYTES_MAX)?.is_none() {
         return Err(refused("the gateway sent no recording"));
     }
     let mut number = 0;

@@ -20,9 +20,10 @@ const ID_DIGITS: usize = 32;
 
 /// `belay log proof`.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "belay log proof [OPTIONS] [TENANT] <ENTRY|EVENT|SESSION|JOB>")]
 pub struct Args {
     /// An event's id, or a session or job: all entries that name it; or a tenant and its entry's number
-    #[arg(value_name = "[TENANT] ENTRY|EVENT|SESSION|JOB", required = true, num_args = 1..=2)]
+    #[arg(value_name = "ENTRY|EVENT|SESSION|JOB", required = true, num_args = 1..=2)]
     words: Vec<String>,
     /// Also write each entry as N.json and its proof as N.proof (c2sp.org/tlog-proof) into this directory
     #[arg(short, long, value_name = "DIR")]

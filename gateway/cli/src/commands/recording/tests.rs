@@ -37,7 +37,14 @@ fn a_recording_is_written_as_it_was_recorded() {
     let (stage, recorded) = recorded();
     assert_eq!(written(&stage, &recorded, &[]).unwrap(), recorded.texts.concat());
     stage.belay(&["replay", &recorded.session.to_string(), "--at", "1s", "--speed", "2", "--idle", "1s"]).unwrap();
-    stage.belay(&["log", "proof", "acme", &recorded.session.to_string()]).unwrap();
+    let session = recorded.session.to_string();
+    stage.belay(&["log", "proof", "acme", &session]).unwrap();
+    stage.belay(&["log", "proof", &session]).unwrap();
+    assert_eq!(stage.status(&["log", "proof", "7"]), 2, "of which log?");
+    // What is proved must be what was asked for.
+    let other = "0".repeat(32);
+    let refused = stage.belay(&["log", "proof", &other]).unwrap_err();
+    assert!(refused.sentence().contains("was asked for"), "{refused:?}");
 }
 
 #[test]
@@ -173,4 +180,34 @@ fn what_a_run_printed_for_some_is_opened_with_their_keys_and_no_other() {
     let what = format!("{}/web1", job.order.id);
     assert!(stage.belay(&["replay", &what]).unwrap_err().sentence().contains("is encrypted"));
     stage.belay(&[&["replay", &what], given.as_slice()].concat()).unwrap();
+}
+
+#[test]
+fn what_there_is_of_a_recording_is_told_when_it_is_what_the_device_signed() {
+    let (stage, mut recorded) = recorded();
+    let session = recorded.session.to_string();
+    stage.belay(&["recording", &session, "--json"]).unwrap();
+    assert_eq!(stage.status(&["recording", &session]), 2, "neither a file nor --json");
+    assert_eq!(stage.status(&["recording", &session, "--json", "-o", "x.cast"]), 2);
+    let told = |stage: &Stage| stage.belay(&["recording", &session, "--json"]).map_err(|no| no.sentence().to_owned());
+    let answers = stage.home.dir().join("answers");
+    let about = fs::read_to_string(answers.join("recording_ID_--json")).unwrap();
+    for (signed, said) in [
+        ("\"person\":\"alice\"", "\"person\":\"bob\""),
+        ("\"chunks\":3", "\"chunks\":2"),
+        ("\"kind\":\"exec\"", "\"kind\":\"shell\""),
+        ("\"head\":\"sha256:", "\"head\":\"sha256:0"),
+    ] {
+        assert!(about.contains(signed), "{about}");
+        fs::write(answers.join("recording_ID"), recorded.tar(&about.replace(signed, said))).unwrap();
+        let refused = told(&stage).unwrap_err();
+        assert!(refused.contains("the gateway says of it") && refused.contains(&signed[1..4]), "{refused}");
+    }
+    recorded.delete().on(&stage);
+    told(&stage).unwrap();
+    recorded.is_deleted = false;
+    recorded.chunks[1].1[20] ^= 1;
+    recorded.entries.pop();
+    recorded.on(&stage);
+    assert!(told(&stage).unwrap_err().contains("chunk 1"));
 }

@@ -24,6 +24,8 @@ pub(in super::super) struct Sought {
     pub(in super::super) until: Option<Since>,
     /// Only of this kind.
     pub(in super::super) kind: Option<SessionKind>,
+    /// Beside what is found: the recordings that only auditors can read and that changed from this moment on.
+    pub(in super::super) sealed: Option<Since>,
     /// At most so many.
     pub(in super::super) limit: u64,
 }
@@ -82,8 +84,9 @@ impl FromStr for KindWord {
     }
 }
 
-/// The options of [`Sought`]; a search has all but the first.
-const OPTIONS: [&str; 8] = ["--until", "--tenant", "--person", "--device", "--since", "--kind", "--limit", "--json"];
+/// The options of [`Sought`]: `sessions` has all but the last, a search all but the first.
+const OPTIONS: [&str; 9] =
+    ["--until", "--tenant", "--person", "--device", "--since", "--kind", "--limit", "--json", "--sealed"];
 
 fn sought(said: &mut Said, max: u64) -> Result<Sought, String> {
     if let (Some(tenant), Some(device)) = (&said.tenant, &said.device)
@@ -97,6 +100,7 @@ fn sought(said: &mut Said, max: u64) -> Result<Sought, String> {
         device: said.device.take(),
         since: said.since,
         until: said.until,
+        sealed: said.sealed,
         kind: said.kind.map(|KindWord(kind)| kind),
         limit: said.limit.unwrap_or(SHOWN_DEFAULT).min(max),
     })
@@ -105,17 +109,20 @@ fn sought(said: &mut Said, max: u64) -> Result<Sought, String> {
 pub(super) fn sessions(rest: Rest<'_>) -> Result<Command, String> {
     let usage = "sessions [--tenant T] [--person P] [--device D] [--since MOMENT|24h|7d] [--until MOMENT|24h|7d] [--kind K] \
                  [--limit N] [--json]";
-    let mut said = rest.read(usage, 0, &OPTIONS)?;
+    let mut said = rest.read(usage, 0, &OPTIONS[..8])?;
     Ok(Command::Sessions { sought: sought(&mut said, SESSIONS_MAX)?, form: said.form })
 }
 
 pub(super) fn search(rest: Rest<'_>) -> Result<Command, String> {
-    let usage =
-        "search TEXT [--tenant T] [--person P] [--device D] [--since MOMENT|24h|7d] [--kind K] [--limit N] [--json]";
+    let usage = "search TEXT [--tenant T] [--person P] [--device D] [--since MOMENT|24h|7d] [--kind K] [--limit N] \
+                 [--json [--sealed MOMENT]]";
     let mut said = rest.read(usage, 1, &OPTIONS[1..])?;
     let text = said.plain.pop().ok_or_else(|| format!("a text is missing; write `{usage}`"))?;
     if !text.chars().any(char::is_alphanumeric) {
         return Err("words are found, and these are none: name a letter or a digit".to_owned());
+    }
+    if said.sealed.is_some() && said.form == Form::Table {
+        return Err(format!("what only auditors can read is only listed as JSON; write `{usage}`"));
     }
     Ok(Command::Search { text, sought: sought(&mut said, SEARCH_SHOWN_MAX)?, form: said.form })
 }
@@ -157,7 +164,7 @@ mod tests {
     }
 
     fn all(limit: u64) -> Sought {
-        Sought { tenant: None, person: None, device: None, since: None, until: None, kind: None, limit }
+        Sought { tenant: None, person: None, device: None, since: None, until: None, sealed: None, kind: None, limit }
     }
 
     #[test]
@@ -177,6 +184,14 @@ mod tests {
             (format!("sessions {options} --json"), Command::Sessions { sought: some.clone(), form: Form::Json }),
             ("search 'rm -rf'".to_owned(), Command::Search { text: text(), sought: all(100), form: Form::Table }),
             (format!("search {options} 'rm -rf'"), Command::Search { text: text(), sought: some, form: Form::Table }),
+            (
+                "search x --json --sealed 24h".to_owned(),
+                Command::Search {
+                    text: "x".to_owned(),
+                    sought: Sought { sealed: Some(Since::Ago(86_400 * SECOND)), ..all(100) },
+                    form: Form::Json,
+                },
+            ),
             (format!("recording {id}"), Command::Recording { id, from: 0, form: Form::Table }),
             (format!("recording --from 7 {id}"), Command::Recording { id, from: 7, form: Form::Table }),
             (format!("recording {id} --json"), Command::Recording { id, from: 0, form: Form::Json }),
@@ -195,6 +210,8 @@ mod tests {
             ("search".to_owned(), "a text is missing"),
             ("search ---".to_owned(), "there is no option"),
             ("search '...'".to_owned(), "name a letter"),
+            ("search x --sealed 24h".to_owned(), "only listed as JSON"),
+            ("sessions --json --sealed 24h".to_owned(), "there is no option"),
             ("sessions --kind ftp".to_owned(), "no kind of session"),
             ("sessions --since soon".to_owned(), "no moment"),
             ("sessions --tenant globex --device web1.acme".to_owned(), "leave --tenant out"),

@@ -26,6 +26,7 @@ pub(super) struct Said {
     pub(super) person: Option<PersonRef>,
     pub(super) since: Option<Since>,
     pub(super) until: Option<Since>,
+    pub(super) sealed: Option<Since>,
     pub(super) kind: Option<KindWord>,
     pub(super) form: Form,
     /// A device by its name, with or without its tenant.
@@ -94,6 +95,7 @@ impl Rest<'_> {
                 "--person" => once(&mut said.person, name, &value)?,
                 "--since" => once(&mut said.since, name, &value)?,
                 "--until" => once(&mut said.until, name, &value)?,
+                "--sealed" => once(&mut said.sealed, name, &value)?,
                 "--kind" => once(&mut said.kind, name, &value)?,
                 "--wait" => once(&mut said.wait, name, &value)?,
                 _ => return Err(format!("{name} takes no value; write `{usage}`")),

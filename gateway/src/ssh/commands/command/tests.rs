@@ -143,7 +143,7 @@ fn wrong_words_are_answered_with_how_it_is_written() {
 }
 
 /// Lines that are right, of every kind of command: to be changed.
-const LINES: [&str; 36] = [
+const LINES: [&str; 37] = [
     "help",
     "devices 'web 1' --json --tenant acme",
     "pending --after web1.acme --limit 9 --beyond 4 --wait 9999 --json",
@@ -177,6 +177,7 @@ const LINES: [&str; 36] = [
     "approve \"acme\" --json",
     "sessions --person tech --since 24h --until 2026-11-21T09:00:00.5Z --kind exec --json",
     "search 'rm -rf' --tenant acme --since 2026-11-21T09:00:00Z --limit 99999",
+    "search 'rm -rf' --json --sealed 1970-01-01T00:00:00Z",
     "recording 00000000000000000000000000000001 --from 3",
     "hold 00000000000000000000000000000001 --reason 'case 7'",
     "release 00000000000000000000000000000001 --reason 'case 7 is over'",

@@ -143,7 +143,7 @@ async fn an_entry_is_proved_by_its_number_its_id_and_what_it_is_about() {
     assert_eq!((&anywhere["tenant"], &anywhere["proofs"][0]["entry"]), (&"acme".into(), &opened["proofs"][0]["entry"]));
     // Whoever audits another log finds there what stands there, and this does not.
     let other = world.run(&world.other, &format!("log proof {event}")).await;
-    assert!(other.status == 1 && other.err.contains("any log that you audit"), "{other:?}");
+    assert!(other.status == 1 && other.err.contains("any log that you may audit"), "{other:?}");
     for (line, why) in [
         ("log proof acme 100000", "there is no entry"),
         ("log proof acme", "which entry"),

@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 31] = [
+const COMMANDS: [(&str, &[&str]); 32] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -23,6 +23,7 @@ const COMMANDS: [(&str, &[&str]); 31] = [
     ("sessions --person tech --since 24h --kind exec", &["acme", "globex"]),
     ("search passwd --tenant acme", &["acme"]),
     ("search passwd --json", &["acme", "globex"]),
+    ("search passwd --json --sealed 24h", &["acme", "globex"]),
     ("recording 00000000000000000000000000000001", &["acme", "globex"]),
     ("hold 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
     ("release 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
