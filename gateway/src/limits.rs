@@ -260,6 +260,12 @@ pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(600);
 pub(crate) const AGING_BEHIND: Duration = Duration::from_secs(3_600);
 /// A reason for a hold or its end, in bytes: a few sentences.
 pub(crate) const HOLD_REASON_BYTES_MAX: usize = 1_024;
+/// The kind of a run in the index and in what a search answers.
+pub(crate) const INDEXED_RUN: &str = "run";
+/// Columns and rows by which what a run printed becomes lines: those of a terminal that nobody has.
+pub(crate) const INDEXED_RUN_COLUMNS: usize = 80;
+/// As [`INDEXED_RUN_COLUMNS`].
+pub(crate) const INDEXED_RUN_ROWS: usize = 24;
 /// How often recordings of sessions that are over are added to the index.
 pub(crate) const INDEX_EVERY: Duration = Duration::from_secs(2);
 /// How long one pass adds recordings of one tenant, before the next tenant's turn.

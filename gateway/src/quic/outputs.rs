@@ -84,7 +84,14 @@ async fn take(link: &Link, stream: RecvStream) -> Result<(), Ending> {
 async fn keep(link: &Link, job: Id, offset: u64, bytes: &[u8]) -> Option<u64> {
     loop {
         let address = link.gateway.presence.called(link.join).unwrap_or_else(|| link.address.clone());
-        let piece = Piece { tenant: address.tenant, device: address.device, job, offset, bytes: bytes.to_vec() };
+        let piece = Piece {
+            tenant: address.tenant,
+            device: address.device,
+            job,
+            offset,
+            bytes: bytes.to_vec(),
+            at: link.gateway.now(),
+        };
         match link.gateway.store.keep(piece).await {
             Ok(kept) => return Some(kept),
             Err(RecordError::Refused(refusal)) => {

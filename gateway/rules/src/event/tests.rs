@@ -131,6 +131,10 @@ fn every_event() -> Vec<What> {
         What::RecordingDeleted(RecordingDeleted { session: ID, chunks: 2, bytes: 3, head: digest, why: text() }),
         What::RecordingHeld(RecordingHold { session: ID, reason: text() }),
         What::RecordingReleased(RecordingHold { session: ID, reason: text() }),
+        What::OutputRead(OutputRead { job: ID, kind: Look::Search }),
+        What::OutputDeleted(OutputDeleted { job: ID, bytes: 3, digest: Some(digest), why: text() }),
+        What::OutputHeld(OutputHold { job: ID, reason: text() }),
+        What::OutputReleased(OutputHold { job: ID, reason: text() }),
     ]);
     all
 }
@@ -210,7 +214,7 @@ fn every_type_is_dotted_past_tense_and_its_own() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((names.len(), count), (41, 41));
+    assert_eq!((names.len(), count), (45, 45));
 }
 
 #[test]
