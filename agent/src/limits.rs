@@ -1,5 +1,6 @@
 //! Every maximum of the agent, with its reason (P7). The statement chain's own are in `belay_agent_rules::limits`.
 
+use belay_certs::limits::{OUTPUT_BYTES_MAX, RECORDING_CHUNK_TEXT_BYTES};
 use std::time::Duration;
 
 /// One chunk of a program's output on its way to the client: one SSH packet.
@@ -174,6 +175,15 @@ pub const RUN_DEAD_WAIT: Duration = Duration::from_secs(2);
 pub const RUN_DRAIN: Duration = Duration::from_secs(2);
 /// How long output waits for more of it before it is written and synced: ten times a second at most.
 pub const OUTPUT_DELAY: Duration = Duration::from_millis(100);
+/// The same where it is sealed: each piece becomes an age file, with a line for every recipient. As long as a recording may take.
+pub const OUTPUT_SEALED_DELAY: Duration = Duration::from_secs(2);
+/// Lines that are sealed together before their time is over, in bytes: what a chunk of a recording has.
+pub const OUTPUT_SEALED_BYTES: usize = RECORDING_CHUNK_TEXT_BYTES;
+/// What sealed lines may hold inside, in bytes, where a runbook asks for more: what is around them fits the file's limit with it.
+pub const OUTPUT_INSIDE_BYTES_MAX: u64 = OUTPUT_BYTES_MAX / 4 * 3;
+/// A file of sealed lines that is longer than this takes no more until the end, in bytes: the age files of a run that dribbles
+/// for hours take more than what they hold.
+pub const OUTPUT_SEALED_HEAD_BYTES_MAX: u64 = OUTPUT_BYTES_MAX / 2;
 /// How long an output stream that the gateway stopped waits for a word of it before it is begun anew all the same.
 pub const OUTPUT_RETRY: Duration = Duration::from_secs(10);
 /// What recordings of ended sessions may hold while the gateway does not have them, in bytes of memory; beyond it no session begins.

@@ -9,7 +9,7 @@ use belay_certs::{
     join::JoinRequest,
     limits::{CSR_BYTES_MAX, POLICY_BYTES_MAX},
     order::{DeviceList, Order},
-    output::{Line, read as read_whole, read_cut_off},
+    output::{Line, open, read as read_whole, read_cut_off},
     policy::{Policy, difference},
     runbook::{Arguments, Runbook},
     sshsig,
@@ -88,6 +88,11 @@ pub(crate) fn output(input: &[u8]) {
     assert_eq!(Some(text.as_bytes()), input.get(..read.whole_bytes), "one spelling");
     assert!(read.kept() <= input.len() as u64, "more than there is");
     assert_eq!(read_whole(text.as_bytes()).as_ref(), Ok(&read.lines), "the whole lines are a file");
+    let (lines, sealed) = (read.lines.clone(), read.is_sealed());
+    match open(read, None) {
+        Ok(opened) => assert!(opened.lines == lines && !sealed, "what is open stays as it is"),
+        Err(_) => assert!(sealed, "only what is sealed needs a key"),
+    }
 }
 
 /// An order and the list of its devices are read as they are written; every device is under the list's root.

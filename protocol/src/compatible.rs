@@ -14,8 +14,9 @@ pub const ALPN_PEER: &[u8] = b"belay-peer/1";
 pub const MINOR: u16 = 2;
 /// The minor version from which on recordings are carried. A gateway of an older one takes none.
 pub const MINOR_OF_RECORDINGS: u16 = 1;
-/// The minor version from which on orders with secrets are offered. An agent of an older one gets none.
-pub const MINOR_OF_SECRETS: u16 = 2;
+/// The minor version from which on orders with secrets, or with readers of what is printed, are offered. An agent of an older one
+/// gets none.
+pub const MINOR_OF_PRIVATE_RUNS: u16 = 2;
 
 /// The minor version both sides know, or why they cannot talk: more than one minor version lies between them.
 ///

@@ -26,7 +26,7 @@ pub mod to_agent;
 pub mod to_gateway;
 
 pub use close::CloseCode;
-pub use compatible::{ALPN, ALPN_JOIN, ALPN_PEER, MINOR, MINOR_OF_RECORDINGS, MINOR_OF_SECRETS, minor_spoken};
+pub use compatible::{ALPN, ALPN_JOIN, ALPN_PEER, MINOR, MINOR_OF_PRIVATE_RUNS, MINOR_OF_RECORDINGS, minor_spoken};
 pub use extensions::Extensions;
 pub use frame::{FrameReader, RawFrame};
 pub use join::{

@@ -7,6 +7,8 @@ mod changed;
 mod disk;
 #[path = "parts/jobs.rs"]
 mod jobs;
+#[path = "parts/opened.rs"]
+mod opened;
 #[path = "parts/policies.rs"]
 mod policies;
 #[path = "parts/runs.rs"]
@@ -14,7 +16,7 @@ mod runs;
 
 use belay_certs::{
     Digest,
-    output::{self, Line, Stream},
+    output::{Line, Stream},
 };
 use belay_tests::{
     Person, Plan, World,
@@ -88,7 +90,7 @@ impl Scene {
         });
         let bytes = bytes.unwrap();
         assert_eq!(over.run["output_bytes"], bytes.len() as u64);
-        output::read(&bytes).unwrap()
+        opened::opened(&self.world, &bytes)
     }
 
     /// A good run, now.
@@ -153,7 +155,7 @@ impl Over {
 fn text(lines: &[Line], of: Stream) -> Vec<u8> {
     let bytes = lines.iter().filter_map(|line| match line {
         Line::Piece { stream, bytes, .. } if *stream == of => Some(bytes.as_slice()),
-        Line::Piece { .. } | Line::Cut { .. } => None,
+        Line::Piece { .. } | Line::Cut { .. } | Line::Sealed { .. } => None,
     });
     bytes.collect::<Vec<_>>().concat()
 }
@@ -322,7 +324,7 @@ fn a_script_that_prints_without_end_costs_its_limit_and_no_more() {
         .iter()
         .filter_map(|line| match line {
             Line::Cut { dropped, .. } => Some(*dropped),
-            Line::Piece { .. } => None,
+            Line::Piece { .. } | Line::Sealed { .. } => None,
         })
         .collect();
     assert_eq!(cuts, [over.run["output_dropped"].as_u64().unwrap()]);
@@ -340,7 +342,7 @@ fn a_script_that_fills_the_agents_disk_is_over_and_so_is_the_harm() {
     let ballast = scene.world.agent_dir(DEVICE).join("ballast");
     // It prints on a disk without a page to spare.
     let script = format!(
-        "echo before\nuntil [ -s {}/runs/$BELAY_RUN/output ]; do sleep 0.1; done\ncat /dev/zero > {} 2>/dev/null\n: > {}\nhead -c 60000 /dev/zero | tr '\\0' x\necho after\nexit 3",
+        "echo before\nuntil [ -s {}/runs/$BELAY_RUN/output ]; do sleep 0.1; done\ncat /dev/zero > {} 2>/dev/null\n: > {}\nhead -c 60000 /dev/urandom\necho after\nexit 3",
         scene.world.agent_dir(DEVICE).display(),
         ballast.display(),
         began.display()

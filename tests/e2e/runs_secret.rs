@@ -22,7 +22,7 @@ use belay_certs::{
     order::{DeviceLine, DeviceList},
     secrets::{Sealed, Secrets},
 };
-use belay_protocol::{ALPN, Hello, MINOR_OF_SECRETS, encode_frame};
+use belay_protocol::{ALPN, Hello, MINOR_OF_PRIVATE_RUNS, encode_frame};
 use belay_tests::{
     Person, Plan, Said, World, run,
     wait::{GENEROUS, until},
@@ -39,6 +39,9 @@ use std::{
 };
 
 const TOKEN: &str = "[parameters.token]\ntype = \"string\"\ndescription = \"a token\"\nsecret = true\nrequired = true";
+
+/// The recipient in the README of age.
+const AGE: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 
 /// An installation with one runbook that is told a secret, and leaves a line for each time it runs.
 struct Scene {
@@ -313,7 +316,7 @@ fn an_agent_that_is_too_old_for_secrets_is_offered_none_and_its_run_says_so() {
     let held = runtime.block_on(async {
         let (endpoint, connection) = dial::dial(&scene.world, ALPN, Some("web1.acme")).await;
         let (mut send, mut recv) = connection.open_bi().await.unwrap();
-        let hello = Hello { minor: MINOR_OF_SECRETS - 1, ..dial::hello() };
+        let hello = Hello { minor: MINOR_OF_PRIVATE_RUNS - 1, ..dial::hello() };
         send.write_all(&encode_frame(&hello).unwrap()).await.unwrap();
         let mut welcome = [0; 7];
         recv.read_exact(&mut welcome).await.unwrap();
@@ -323,6 +326,12 @@ fn an_agent_that_is_too_old_for_secrets_is_offered_none_and_its_run_says_so() {
     let run = scene.over(&draft.id());
     assert_eq!(run["state"], "refused", "{run:#}");
     assert!(run["reason"].as_str().unwrap().contains("too old for secrets"), "{run:#}");
+    // Nor does it read an order that says who reads what is printed.
+    let plain = runs::push(&scene.world, &scene.author, "plain", "", "true");
+    let readers = Draft::of(&scene.world, &scene.tech, ("plain", &plain), &["web1"]);
+    let readers = readers.changed(|order| order.output_to = vec![AGE.to_owned()]);
+    readers.submit(&scene.tech).must();
+    assert_eq!(scene.over(&readers.id())["state"], "refused");
     drop(held);
     scene.world.start_agent("web1.acme").unwrap();
     // The order is over: it does not run when the agent is new enough.

@@ -79,14 +79,19 @@ impl Output {
         text
     }
 
-    /// These lines of [`Output::take`] could not be written and are not in the file: the disk is full. The run goes on, and
+    /// These lines of [`Output::take`] or [`Output::finish`] could not be written and are not in the file: the disk is full. The run goes on, and
     /// nothing more goes into the head.
     pub fn not_written(&mut self, lines: &str) {
         self.head_left = None;
-        for line in lines.lines() {
+        for line in lines.lines().filter(|line| !is_cut(line)) {
             let (at, bytes) = weigh(line.as_bytes());
             self.drop_bytes(at, bytes);
         }
+    }
+
+    /// Nothing more goes into the head: what is around the lines in the file, which is not counted here, takes too much of it.
+    pub fn close_head(&mut self) {
+        self.head_left = None;
     }
 
     /// The end: what is still to be added to the file.
@@ -144,6 +149,11 @@ fn line(at: u64, stream: Stream, piece: &[u8]) -> String {
 fn fitting(at: u64, room: usize) -> usize {
     let groups = room.saturating_sub(line_bytes(at, 0)) / 4;
     groups.saturating_mul(3).min(OUTPUT_PIECE_BYTES_MAX)
+}
+
+/// Whether the line only counts what is gone.
+fn is_cut(line: &str) -> bool {
+    line.split(' ').nth(1) == Some("x")
 }
 
 /// The time of a line made here, and the bytes of output in it.

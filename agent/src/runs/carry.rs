@@ -17,6 +17,7 @@ use belay_certs::{
     order::{Order, Outcome, Permit},
     output::read_cut_off,
     receipt::Permission,
+    recording::blob::Readers,
     secrets::Secrets,
     statement::{RunEnd, word},
 };
@@ -155,7 +156,7 @@ async fn perform(shared: &Arc<Shared>, run: &Arc<Run>, kept: Kept, proof: Box<Pe
         let (shared, kept) = (shared.clone(), kept.clone());
         tokio::task::spawn_blocking(move || judge_anew(&shared, &kept)).await
     };
-    let Ready { permit, secrets, file } = match judged {
+    let Ready { permit, secrets, readers, file } = match judged {
         Ok(Ok(ready)) => ready,
         Ok(Err((outcome, reason))) => return never(order, outcome, reason.as_deref()),
         Err(error) => return never(order, Outcome::NotStarted, Some(&error.to_string())),
@@ -169,7 +170,7 @@ async fn perform(shared: &Arc<Shared>, run: &Arc<Run>, kept: Kept, proof: Box<Pe
         return never(order, Outcome::NotStarted, Some(&error.to_string()));
     }
     tracing::info!(%order, runbook = %permit.order().runbook, account = %permit.account(), "a run starts");
-    let keeper = Keeper::new(permit.runbook().output, &secrets, file, run.clone());
+    let keeper = Keeper::new(permit.runbook().output, &secrets, readers, file, run.clone());
     let (permit, kept) = (Arc::new(permit), Arc::new(kept));
     match launch(shared, permit.clone(), (kept.clone(), secrets), proof).await {
         Ok(running) => {
@@ -189,6 +190,8 @@ struct Ready {
     permit: Permit,
     /// In memory alone.
     secrets: Secrets,
+    /// Who may read what it writes: settled now, as for a session.
+    readers: Readers,
     /// For what it writes.
     file: Arc<OutputFile>,
 }
@@ -202,8 +205,10 @@ fn judge_anew(shared: &Shared, kept: &Kept) -> Result<Ready, (Outcome, Option<St
     let permit = shared.judge(kept).map_err(|sentence| (Outcome::Refused, Some(sentence)))?;
     start::check(&permit).map_err(|sentence| (Outcome::Refused, Some(sentence)))?;
     let secrets = shared.secrets(&permit).map_err(|sentence| (Outcome::Refused, Some(sentence)))?;
+    let readers = Readers::of_run(&shared.authority.recording(), &order.output_to)
+        .map_err(|invalid| (Outcome::Refused, Some(invalid.to_string())))?;
     let file = shared.files.output(order.id).map_err(|error| (Outcome::NotStarted, Some(error.to_string())))?;
-    Ok(Ready { permit, secrets, file: Arc::new(file) })
+    Ok(Ready { permit, secrets, readers, file: Arc::new(file) })
 }
 
 /// Starts the script off the runtime's threads. One that starts too late is ended at once.

@@ -1,11 +1,16 @@
 //! What a script writes, on its way into the run's file: both pipes in the order they are heard, at most ten writes a second,
-//! and secrets hidden before anything of it is kept.
+//! secrets hidden before anything of it is kept, and all of it sealed where only some may read it.
 //!
-//! Memory and file are bounded whatever the script writes. Not here: what of it is kept (`belay_agent_rules::output`), and where
-//! secrets stand in it (`belay_agent_rules::mask`).
+//! Memory and file are bounded whatever the script writes. Not here: what of it is kept (`belay_agent_rules::output`), where
+//! secrets stand in it (`belay_agent_rules::mask`), and what is sealed (`belay_certs::output`).
 
 use super::Run;
-use crate::{limits::OUTPUT_DELAY, state::runs::OutputFile};
+use crate::{
+    limits::{
+        OUTPUT_DELAY, OUTPUT_INSIDE_BYTES_MAX, OUTPUT_SEALED_BYTES, OUTPUT_SEALED_DELAY, OUTPUT_SEALED_HEAD_BYTES_MAX,
+    },
+    state::runs::OutputFile,
+};
 use belay_agent_rules::{
     mask::{Mask, Masked},
     output::Output,
@@ -13,12 +18,13 @@ use belay_agent_rules::{
 use belay_certs::{
     Digest,
     limits::OUTPUT_PIECE_BYTES_MAX,
-    output::{Stream, read},
+    output::{Line, Stream, read, seal},
+    recording::blob::Readers,
     runbook::OutputLimit,
     secrets::Secrets,
 };
 use bytes::BytesMut;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     time::Instant,
@@ -30,6 +36,8 @@ pub(super) struct Keeper {
     output: Output,
     /// What hides its secrets; none when it has none.
     masking: Option<Masking>,
+    /// Who may read the file.
+    readers: Readers,
     file: Arc<OutputFile>,
     /// Whoever watches how far it is.
     run: Arc<Run>,
@@ -68,12 +76,30 @@ pub(super) struct Left {
 }
 
 impl Keeper {
-    pub(super) fn new(limit: OutputLimit, secrets: &Secrets, file: Arc<OutputFile>, run: Arc<Run>) -> Self {
+    pub(super) fn new(
+        limit: OutputLimit,
+        secrets: &Secrets,
+        readers: Readers,
+        file: Arc<OutputFile>,
+        run: Arc<Run>,
+    ) -> Self {
         let (out, err) = (Masked::default(), Masked::default());
         let masking = (!secrets.is_empty()).then(|| Masking { mask: Mask::of(secrets), out, err });
+        let limit = match readers {
+            Readers::Anybody => limit,
+            Readers::Only(_) => limit.at_most(OUTPUT_INSIDE_BYTES_MAX),
+        };
         let (output, began) = (Output::new(limit), Instant::now());
         let (piece, unwritten, due, trouble) = (None, String::new(), None, None);
-        Self { output, masking, file, run, began, durable: 0, piece, unwritten, due, trouble }
+        Self { output, masking, readers, file, run, began, durable: 0, piece, unwritten, due, trouble }
+    }
+
+    /// How long what was heard waits for more, and how many bytes of lines wait at most.
+    fn pace(&self) -> (Duration, usize) {
+        match self.readers {
+            Readers::Anybody => (OUTPUT_DELAY, OUTPUT_PIECE_BYTES_MAX),
+            Readers::Only(_) => (OUTPUT_SEALED_DELAY, OUTPUT_SEALED_BYTES),
+        }
     }
 
     /// Takes what comes out of both pipes until both end, or until `close`: whoever still holds them then writes to nobody.
@@ -101,7 +127,7 @@ impl Keeper {
                     self.take(Stream::Err, &err.split());
                 }
             }
-            if self.due.is_some_and(|due| due <= Instant::now()) || self.unwritten.len() >= OUTPUT_PIECE_BYTES_MAX {
+            if self.due.is_some_and(|due| due <= Instant::now()) || self.unwritten.len() >= self.pace().1 {
                 self.settle_piece();
                 self.write().await;
             }
@@ -131,9 +157,9 @@ impl Keeper {
         if !fits {
             self.settle_piece();
         }
-        let now = Instant::now();
+        let (now, (delay, _)) = (Instant::now(), self.pace());
         self.piece.get_or_insert_with(|| (stream, now, Vec::new())).2.extend_from_slice(bytes);
-        self.due.get_or_insert(now + OUTPUT_DELAY);
+        self.due.get_or_insert(now + delay);
     }
 
     fn settle_piece(&mut self) {
@@ -153,19 +179,24 @@ impl Keeper {
     }
 
     async fn append(&mut self, lines: &str) -> bool {
-        let (file, end, bytes) = (self.file.clone(), self.durable, lines.to_owned());
-        let written = tokio::task::spawn_blocking(move || file.append(end, bytes.as_bytes())).await;
-        let failed = match written {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(error) => Some(error.to_string()),
+        let (file, end, lines, readers) = (self.file.clone(), self.durable, lines.to_owned(), self.readers.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            let lines = seal(&lines, &readers).map_err(|invalid| invalid.to_string())?;
+            file.append(end, lines.as_bytes()).map_err(|error| error.to_string())?;
+            Ok(lines.len() as u64)
+        });
+        let bytes = match written.await.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(bytes) => bytes,
+            Err(why) => {
+                tracing::warn!(order = %self.run.order, "the output of a run is cut: {why}");
+                self.trouble.get_or_insert(format!("its output is cut, for it could not be written: {why}"));
+                return false;
+            }
         };
-        if let Some(why) = failed {
-            tracing::warn!(order = %self.run.order, "the output of a run is cut: {why}");
-            self.trouble.get_or_insert(format!("its output is cut, for it could not be written: {why}"));
-            return false;
+        self.durable = self.durable.saturating_add(bytes);
+        if matches!(self.readers, Readers::Only(_)) && self.durable > OUTPUT_SEALED_HEAD_BYTES_MAX {
+            self.output.close_head();
         }
-        self.durable = self.durable.saturating_add(lines.len() as u64);
         self.run.progress.grown(&self.file, self.durable);
         true
     }
@@ -176,30 +207,35 @@ impl Keeper {
         self.settle_piece();
         self.write().await;
         let tail = self.output.finish();
-        if !tail.is_empty() {
-            self.append(&tail).await;
+        if !tail.is_empty() && !self.append(&tail).await {
+            self.output.not_written(&tail);
         }
-        let (file, seen) = (self.file.clone(), self.output.seen());
-        let left = tokio::task::spawn_blocking(move || look(&file, seen)).await;
+        let (file, seen, dropped) = (self.file.clone(), self.output.seen(), self.output.dropped());
+        let left = tokio::task::spawn_blocking(move || look(&file, seen, dropped)).await;
         let mut left = left.unwrap_or_else(|error| unread(&error));
         left.trouble = self.trouble.or(left.trouble);
         left
     }
 }
 
-/// What is in a whole file, of `seen` bytes that were written.
-fn look(file: &OutputFile, seen: u64) -> Left {
+/// What is in a whole file, of `seen` bytes that were written and `dropped` that were not kept by our own count: what is sealed
+/// is not read here any more.
+fn look(file: &OutputFile, seen: u64, dropped: u64) -> Left {
     let bytes = match file.read() {
         Ok(bytes) => bytes,
         Err(error) => return Left { dropped: seen, ..unread(&error) },
     };
-    let kept = |line: &belay_certs::output::Line| match line {
-        belay_certs::output::Line::Piece { bytes, .. } => bytes.len() as u64,
-        belay_certs::output::Line::Cut { .. } | belay_certs::output::Line::Sealed { .. } => 0,
+    let is_sealed = |line: &Line| matches!(line, Line::Sealed { .. });
+    let kept = |line: &Line| match line {
+        Line::Piece { bytes, .. } => bytes.len() as u64,
+        Line::Cut { .. } | Line::Sealed { .. } => 0,
     };
-    let kept = read(&bytes).map_or(0, |lines| lines.iter().map(kept).sum());
-    let (digest, dropped) = (Some(Digest::of(&bytes)), seen.saturating_sub(kept));
-    Left { digest, bytes: bytes.len() as u64, dropped, trouble: None }
+    let dropped = match read(&bytes) {
+        Ok(lines) if lines.iter().any(is_sealed) => dropped,
+        Ok(lines) => seen.saturating_sub(lines.iter().map(kept).sum()),
+        Err(_) => seen,
+    };
+    Left { digest: Some(Digest::of(&bytes)), bytes: bytes.len() as u64, dropped, trouble: None }
 }
 
 fn unread(why: &dyn std::fmt::Display) -> Left {

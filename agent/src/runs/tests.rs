@@ -3,5 +3,6 @@
 pub(crate) mod bench;
 mod crashes;
 mod scripts;
+mod sealed;
 mod secrets;
 mod verdicts;

@@ -97,6 +97,12 @@ impl OutputLimit {
     pub fn bytes(self) -> u64 {
         self.0
     }
+
+    /// This limit, or `bytes` where that is less; never under the least that can be asked for.
+    #[must_use]
+    pub fn at_most(self, bytes: u64) -> Self {
+        Self(self.0.min(bytes.max(OUTPUT_BYTES_MIN)))
+    }
 }
 
 impl Default for OutputLimit {

@@ -29,7 +29,7 @@ fn read(file: &str) -> Read {
 fn shown(read: &Read, of: &[Stream]) -> Vec<u8> {
     let piece = |line: &Line| match line {
         Line::Piece { stream, bytes, .. } if of.contains(stream) => bytes.clone(),
-        Line::Piece { .. } | Line::Cut { .. } => Vec::new(),
+        Line::Piece { .. } | Line::Cut { .. } | Line::Sealed { .. } => Vec::new(),
     };
     read.lines.iter().flat_map(piece).collect()
 }
@@ -192,4 +192,26 @@ fn an_upload_goes_on_where_the_gateway_keeps_it() {
     let mut large = Upload::default();
     assert_eq!(large.next(u64::MAX), Some(0..OUTPUT_SLICE_BYTES_MAX));
     assert_eq!(large.next(u64::MAX), Some(OUTPUT_SLICE_BYTES_MAX..2 * OUTPUT_SLICE_BYTES_MAX));
+}
+
+#[test]
+fn a_head_that_is_closed_leaves_the_rest_to_the_tail_and_loses_nothing_that_fits() {
+    let mut output = Output::new(limit("4KiB"));
+    let first = output.take(1, Stream::Out, b"one\n");
+    output.close_head();
+    assert_eq!(output.take(2, Stream::Out, b"two\n"), "");
+    assert_eq!(first + &output.finish(), "1 o b25lCg==\n2 o dHdvCg==\n");
+    assert_eq!(output.dropped(), 0);
+}
+
+#[test]
+fn a_tail_that_could_not_be_written_is_dropped_and_its_cut_is_not_counted_twice() {
+    let mut output = Output::new(limit("4KiB"));
+    let head = output.take(1, Stream::Out, &noise(3, 20_000));
+    let tail = output.finish();
+    assert!(tail.contains(" x "), "{tail}");
+    output.not_written(&tail);
+    let kept = output::read(head.as_bytes()).unwrap();
+    let kept: usize = kept.iter().map(|line| if let Line::Piece { bytes, .. } = line { bytes.len() } else { 0 }).sum();
+    assert_eq!(kept as u64 + output.dropped(), 20_000);
 }

@@ -81,8 +81,13 @@ impl Life {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::with(GRANTS).await
+    }
+
+    /// With these grants, and what else a policy has behind them.
+    pub(crate) async fn with(text: &str) -> Self {
         let mut tenant = Tenant::new("acme");
-        tenant.found(|draft| draft.grants = grants(GRANTS));
+        tenant.found(|draft| draft.grants = grants(text));
         let machine = Machine::joined(&tenant);
         // It remembers since long before any order.
         std::fs::write(machine.dir.at("since"), "2026-11-21T09:00:00Z\n").unwrap();
@@ -320,6 +325,21 @@ pub(crate) fn stranger() -> PrivateKey {
 
 pub(crate) fn moment(text: &str) -> Timestamp {
     text.parse().unwrap()
+}
+
+/// Waits until a process that was killed is gone: the kill is a word to the kernel, and its end comes a moment later.
+#[track_caller]
+pub(crate) fn must_be_gone(pid: &str) {
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        process::{Pid, PidfdFlags, pidfd_open},
+    };
+    let process = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    if let Ok(held) = pidfd_open(process, PidfdFlags::empty()) {
+        let generous = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&generous)).unwrap();
+        assert_eq!(ended, 1, "{pid} goes on");
+    }
 }
 
 /// Whether the process is there and has not ended.

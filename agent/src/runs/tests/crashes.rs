@@ -58,7 +58,8 @@ async fn a_started_run_without_an_end_is_interrupted_and_never_run_again() {
     let (outcome, reason) = verdict(&end);
     assert!(outcome == Outcome::Interrupted && reason.contains("is not known"), "{reason}");
     let script = text(&bench.output(&end), Stream::Out);
-    assert!(!is_alive(script.trim()), "what was left of it is ended");
+    // What was left of it is ended.
+    must_be_gone(script.trim());
     bench.offer(&draft).await;
     bench.life.runs.kept(order, end.output_bytes);
     bench.forgotten(order).await;

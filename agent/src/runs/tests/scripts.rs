@@ -150,7 +150,7 @@ async fn a_script_that_ignores_the_word_to_end_is_killed_with_all_its_children()
     assert_eq!(end.outcome, Outcome::TimedOut);
     assert!(end.duration_ms >= 11_000, "it had its time and ten seconds more: {}", end.duration_ms);
     let child = text(&bench.output(&end), Stream::Out);
-    assert!(!is_alive(child.trim()), "{child}");
+    must_be_gone(child.trim());
 }
 
 #[tokio::test]
@@ -161,7 +161,8 @@ async fn a_child_that_stays_does_not_keep_the_run() {
     assert_eq!((verdict(&end), end.exit), ((Outcome::Succeeded, ""), Some(0)));
     let said = text(&bench.output(&end), Stream::Out);
     let mut children = said.lines();
-    assert!(!is_alive(children.next().unwrap()), "what stays in the session is ended");
+    // What stays in the session is ended.
+    must_be_gone(children.next().unwrap());
     let left = children.next().unwrap();
     let pid = nix::unistd::Pid::from_raw(left.parse().unwrap());
     assert!(is_alive(left), "what left the session is not found");
@@ -181,7 +182,7 @@ async fn output_without_end_costs_no_more_than_the_limit() {
     assert!(said.starts_with("first\n") && said.ends_with("last\n"));
     let cut = lines.iter().find_map(|line| match line {
         Line::Cut { dropped, .. } => Some(*dropped),
-        Line::Piece { .. } => None,
+        Line::Piece { .. } | Line::Sealed { .. } => None,
     });
     assert_eq!(cut, Some(end.output_dropped));
     assert_eq!(said.len() as u64 + end.output_dropped, 100_000_011);
@@ -198,7 +199,7 @@ async fn output_is_kept_byte_for_byte_whatever_it_is() {
         .iter()
         .flat_map(|line| match line {
             Line::Piece { bytes, .. } => bytes.clone(),
-            Line::Cut { .. } => panic!("nothing is dropped"),
+            Line::Cut { .. } | Line::Sealed { .. } => panic!("nothing is dropped, and anybody may read it"),
         })
         .collect();
     assert_eq!(bytes, fs::read(file).unwrap());
@@ -235,7 +236,7 @@ async fn an_agent_that_is_told_to_stop_ends_what_runs_and_says_so() {
     let end = end_of(&made);
     assert_eq!(verdict(&end), (Outcome::Cancelled, "the agent was told to stop"));
     assert_eq!(end.signal.as_deref(), Some("TERM"));
-    assert!(!is_alive(text(&bench.output(&end), Stream::Out).trim()));
+    must_be_gone(text(&bench.output(&end), Stream::Out).trim());
     bench.answer(&made).await;
     bench.life.runs.kept(order, end.output_bytes);
     bench.forgotten(order).await;

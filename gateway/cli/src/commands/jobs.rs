@@ -10,12 +10,14 @@ use crate::{
         job::{Job, Run, State},
         output,
         progress::{Screen, standing},
+        readers,
     },
     screen::{json, note, say, table},
     trusted::Trusted,
 };
-use belay_certs::{DeviceAddress, DeviceName, Id, TenantName};
+use belay_certs::{DeviceAddress, DeviceName, Id, TenantName, recording::blob::Identities};
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// `belay jobs`.
 #[derive(Debug, clap::Args)]
@@ -47,6 +49,10 @@ pub struct Show {
     /// Print what it printed; with --follow what every device printed
     #[arg(long, conflicts_with_all = ["json", "csv"])]
     output: bool,
+    /// The auditor's age identity, where only the auditors read what runs print
+    /// [default: auditor.age among the tenant's keys of the home]
+    #[arg(long, value_name = "FILE", requires = "output")]
+    age_identity: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -130,7 +136,8 @@ pub fn show(home: &Home, args: &Show) -> Outcome {
         return follow::follow(&[Followed { gateway, id: args.id }], screen, outputs)?.verdict();
     }
     if let (Some(device), true) = (&args.device, args.output) {
-        return print(&gateway, &job, device);
+        let keys = readers::keys(home, &job.head.tenant, args.age_identity.as_deref())?;
+        return print(&gateway, &job, device, keys.as_ref());
     }
     let runs: Vec<&Run> =
         job.runs.values().filter(|run| args.device.as_ref().is_none_or(|device| *device == run.device)).collect();
@@ -228,10 +235,10 @@ fn page(job: &Job, runs: &[&Run]) {
     say(table(&["DEVICE", "STATE", "EXIT", "STARTED", "ENDED", "OUTPUT", "REASON"], &rows).trim_end());
 }
 
-fn print(gateway: &Gateway<'_>, job: &Job, device: &DeviceName) -> Outcome {
+fn print(gateway: &Gateway<'_>, job: &Job, device: &DeviceName, keys: Option<&Identities>) -> Outcome {
     let run = job.runs.get(device).ok_or_else(|| no_device(job, device))?;
     let address = DeviceAddress { device: device.clone(), tenant: job.head.tenant.clone() };
-    let printed = output::fetch(gateway, &job.id, &address, run)?;
+    let printed = output::fetch(gateway, &job.id, (&address, run), keys)?;
     printed.lines.iter().for_each(|line| say(line));
     if let Some(warning) = printed.warning(&address) {
         note(&format!("belay: {warning}"));

@@ -1,7 +1,8 @@
-//! `belay recording`: a session's recording as an asciicast file, when every chunk of it is what the device recorded.
+//! `belay recording`: what a session showed or a run printed as an asciicast file, when all of it is what the device recorded.
 
 use super::desk::{
     case::Case,
+    ran::{Ran, What},
     stream,
     taken::{Extent, Taken},
 };
@@ -11,7 +12,7 @@ use crate::{
     screen::note,
     trusted::Trusted,
 };
-use belay_certs::Id;
+use belay_certs::{Id, output::to_cast};
 use std::{
     io::{BufWriter, IsTerminal, Write},
     path::{Path, PathBuf},
@@ -20,8 +21,9 @@ use std::{
 /// `belay recording`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The session, as `belay sessions` names it
-    session: Id,
+    /// The session, as `belay sessions` names it, or JOB/DEVICE for what a run printed
+    #[arg(value_name = "SESSION|JOB/DEVICE")]
+    what: What,
     /// Where to write it: FILE.cast for `asciinema`, or - for standard output
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -39,15 +41,35 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     if to_stdout && std::io::stdout().is_terminal() {
         return Err(usage("what a device recorded is not written to a terminal: see `belay replay`, or give -o FILE"));
     }
-    let case = Case::open(home, &Trusted::load(home)?, &args.session)?;
+    let trusted = Trusted::load(home)?;
+    match &args.what {
+        What::Session(session) => of_session(home, &trusted, args, session),
+        What::Run(job, device) => {
+            let ran = Ran::fetch(home, &trusted, (job, device), args.age_identity.as_deref())?;
+            let text = to_cast(&ran.output, &ran.header)?;
+            write(args, |take| take(text.as_bytes()))
+        }
+    }
+}
+
+fn of_session(home: &Home, trusted: &Trusted, args: &Args, session: &Id) -> Outcome {
+    let case = Case::open(home, trusted, session)?;
     let identities = stream::identities(home, &case.about.tenant, args.age_identity.as_deref())?;
     let taken = Taken::fetch(&case)?;
+    let extent = write(args, |take| taken.text(identities.as_ref(), &mut |_, text| take(text)))?;
+    tell(&case, extent);
+    Ok(())
+}
+
+/// Writes what `of` hands over, whole or not at all.
+fn write<T>(args: &Args, of: impl FnOnce(&mut dyn FnMut(&[u8]) -> Outcome) -> Outcome<T>) -> Outcome<T> {
+    let to_stdout = args.output == Path::new("-");
     let doing = || format!("cannot write {}", args.output.display());
     let dir = args.output.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(if to_stdout { Path::new("/tmp") } else { dir }).during(doing)?;
     let mut writer = BufWriter::new(file.as_file_mut());
     let mut raw = false;
-    let extent = taken.text(identities.as_ref(), &mut |_, text| {
+    let written = of(&mut |text| {
         raw = raw || holds_raw(text);
         writer.write_all(text).during(doing)
     })?;
@@ -65,8 +87,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
             "belay: some of it is no text: asciinema shows it as it was with PYTHONIOENCODING=utf-8:surrogateescape in its environment",
         );
     }
-    tell(&case, extent);
-    Ok(())
+    Ok(written)
 }
 
 /// Whether a string of this JSON has a byte that is no UTF-8: a lone surrogate `\udcXX`, not a backslash and its letters.

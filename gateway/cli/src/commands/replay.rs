@@ -3,29 +3,26 @@
 use super::{
     desk::{
         case::Case,
-        job::{JobCase, Run},
         play,
-        printed::{self, Printed},
+        ran::{Ran, What},
         stream,
         taken::Taken,
     },
-    jobs,
     recording::tell,
 };
 use crate::{
-    failure::{Outcome, refused, usage},
+    failure::{Outcome, usage},
     home::Home,
     interrupt,
-    screen::note,
     trusted::Trusted,
 };
 use belay_certs::{
-    DeviceAddress, DeviceName, Id,
-    output::{Line, read_cut_off},
+    DeviceName, Id,
+    output::Line,
     recording::cast::{EventKind, Reader},
 };
 use play::{Player, Shown};
-use std::{io::IsTerminal, path::PathBuf, str::FromStr, sync::mpsc, time::Duration};
+use std::{io::IsTerminal, path::PathBuf, sync::mpsc, time::Duration};
 
 /// `belay replay`.
 #[derive(Debug, clap::Args)]
@@ -45,26 +42,6 @@ pub struct Args {
     /// The auditor's age identity [default: auditor.age among the tenant's keys of the home]
     #[arg(long, value_name = "FILE")]
     age_identity: Option<PathBuf>,
-}
-
-/// What is replayed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
-    Session(Id),
-    Run(Id, DeviceName),
-}
-
-impl FromStr for What {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let sentence = |invalid: belay_certs::Invalid| invalid.sentence;
-        let Some((job, device)) = text.split_once('/') else {
-            return text.parse().map(Self::Session).map_err(sentence);
-        };
-        let short = device.split_once('.').map_or(device, |(device, _)| device);
-        Ok(Self::Run(job.parse().map_err(sentence)?, short.parse().map_err(sentence)?))
-    }
 }
 
 /// Replays it.
@@ -117,18 +94,15 @@ fn replay_session(home: &Home, trusted: &Trusted, args: &Args, session: &Id) -> 
 }
 
 fn replay_run(home: &Home, trusted: &Trusted, args: &Args, job: &Id, device: &DeviceName) -> Outcome {
-    let case = JobCase::of(home, trusted, jobs::find(home, trusted, job)?, Some(device))?;
-    let address = DeviceAddress { device: device.clone(), tenant: case.ordered.order.tenant.clone() };
-    let run = case.said.runs.get(device);
-    let run = run.ok_or_else(|| refused(format!("{address} has signed nothing about its run: it has none to show")))?;
-    let file = printed_by(&case, &address, run)?;
-    let read = read_cut_off(&file).map_err(|invalid| invalid.of(&address))?;
+    let ran = Ran::fetch(home, trusted, (job, device), args.age_identity.as_deref())?;
     let mut player = player(args)?;
-    for line in read.lines {
+    for line in ran.output.lines {
         let at = Duration::from_millis(line.at());
         let shown = match line {
             Line::Piece { bytes, .. } => player.show(at, Shown::Output(&bytes)),
             Line::Cut { dropped, .. } => player.show(at, Shown::Words(&format!("{dropped} bytes were not kept"))),
+            // It was opened.
+            Line::Sealed { .. } => continue,
         };
         match shown {
             Err(_) if player.was_stopped() => return Ok(()),
@@ -136,37 +110,6 @@ fn replay_run(home: &Home, trusted: &Trusted, args: &Args, job: &Id, device: &De
         }
     }
     Ok(())
-}
-
-/// What a run printed, held against what its device signed; says how much of it that proves.
-fn printed_by(case: &JobCase<'_>, address: &DeviceAddress, run: &Run) -> Outcome<Vec<u8>> {
-    let job = &case.ordered.order.id;
-    if let Some(reason) = &run.refused {
-        return Err(refused(format!("{address} refused the run: {reason}")));
-    }
-    let Some(end) = &run.end else {
-        note(&format!("belay: {address}: this is not proved: the device signs what it printed when the run has ended"));
-        return printed::any(&case.gateway, job, address);
-    };
-    let Some(digest) = end.output else {
-        return Err(refused(format!("{address} signed that the run printed nothing: {}", end.outcome)));
-    };
-    match printed::fetch(&case.gateway, job, address, (end, digest, run.end_index))? {
-        Printed::Proved(file) => {
-            note(&format!(
-                "belay: {address}: all {} bytes of output are what the device signed: {digest}, entry {} of the log",
-                file.len(),
-                run.end_index
-            ));
-            Ok(file)
-        }
-        Printed::Beginning { file, missing } => {
-            note(&format!(
-                "belay: {address}: this is not all, and not proved: {missing} bytes are still with the device"
-            ));
-            Ok(file)
-        }
-    }
 }
 
 /// A player that a Ctrl-C stops. Where nobody looks there are no pauses.
@@ -179,18 +122,8 @@ fn player(args: &Args) -> Outcome<Player<std::io::Stdout>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::{ordered::Ordered, stage::Stage};
 
-    #[test]
-    fn a_session_or_a_run_is_replayed() {
-        let id = "0123456789abcdef0123456789abcdef";
-        assert_eq!(id.parse(), Ok(What::Session(id.parse().unwrap())));
-        for run in ["/web1", "/web1.acme"] {
-            assert_eq!(format!("{id}{run}").parse(), Ok(What::Run(id.parse().unwrap(), "web1".parse().unwrap())));
-        }
-        assert!("web1".parse::<What>().is_err() && format!("{id}/").parse::<What>().is_err());
-    }
     /// Replays what `web1` printed, where the gateway has these bytes; the words behind are `more`.
     fn replayed(printed: &[u8], more: &[&str]) -> Result<(), String> {
         let stage = Stage::new();

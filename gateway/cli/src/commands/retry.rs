@@ -16,6 +16,7 @@ use crate::{
         job::{Job, Run, State},
         library::Library,
         plan::{Plan, Wish},
+        readers,
         told::Told,
     },
     screen::{note, table},
@@ -63,6 +64,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let library = Library { gateway, tenant, policies: &policies, now: now() };
     let runbook = library.version(&old.version)?;
     // They are kept nowhere.
+    wish.output_to = readers::of_order(home, &policies, &[])?;
     wish.secrets = Told::of(args.secrets.iter().cloned())?.again(&old.secrets)?;
     let selectors = again
         .iter()
@@ -142,5 +144,6 @@ fn wish(old: Order) -> Wish {
         timeout: old.timeout,
         arguments: old.arguments,
         secrets: Secrets::default(),
+        output_to: Vec::new(),
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         library::{Library, Wanted},
         plan::{Plan, Wish, check_all},
         progress::Screen,
+        readers,
         submit::Ready,
         told::Told,
     },
@@ -49,6 +50,9 @@ pub struct Args {
     /// For which ticket, where your grant wants one
     #[arg(long)]
     ticket: Option<String>,
+    /// An age recipient that may read what it prints, where the gateway may not; this home's own always may
+    #[arg(long, value_name = "RECIPIENT")]
+    output_to: Vec<String>,
     #[command(flatten)]
     window: Window,
     #[command(flatten)]
@@ -128,6 +132,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let mut plans = Vec::new();
     for tenant in &tenants {
         let policies = trusted.policies(tenant)?;
+        wish.output_to = readers::of_order(home, &policies, &args.output_to)?;
         let gateway = gateway(home, &trusted, tenant)?;
         let library = Library { gateway, tenant, policies: &policies, now: now() };
         let runbook = library.find(&args.runbook).map_err(|failure| failure.of(tenant))?;

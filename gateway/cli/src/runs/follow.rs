@@ -7,6 +7,7 @@ use super::{
     job::{End, Job, Run, State},
     output::{self, Printed},
     progress::Screen,
+    readers,
 };
 use crate::{
     failure::{Failure, Outcome, refused},
@@ -309,16 +310,18 @@ fn fetch(jobs: &[Followed<'_>], wanted: &Receiver<Wanted>, tell: &SyncSender<Eve
 
 /// The end of a run is often known before the last of its output has come.
 fn fetch_whole(job: &Followed<'_>, one: &Wanted, call: &HangUp) -> Outcome<Printed> {
+    let keys = readers::keys(job.gateway.home(), &one.device.tenant, None)?;
+    let fetch = || output::fetch(&job.gateway, &job.id, (&one.device, &one.run), keys.as_ref());
     let mut pause = WATCH_PAUSES.0;
     for _ in 1..OUTPUT_TRIES_MAX {
-        let printed = output::fetch(&job.gateway, &job.id, &one.device, &one.run)?;
+        let printed = fetch()?;
         if printed.missing == 0 || call.is_over() {
             return Ok(printed);
         }
         call.pause(pause);
         pause = (pause * 2).min(WATCH_PAUSES.1);
     }
-    output::fetch(&job.gateway, &job.id, &one.device, &one.run)
+    fetch()
 }
 
 #[cfg(test)]

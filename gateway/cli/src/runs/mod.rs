@@ -8,6 +8,7 @@ pub mod library;
 pub mod output;
 pub mod plan;
 pub mod progress;
+pub mod readers;
 pub mod submit;
 pub mod told;
 

@@ -5,12 +5,13 @@
 use crate::{
     failure::{Outcome, refused},
     gateway::Gateway,
-    runs::job::Run,
+    runs::{job::Run, readers},
     screen::escape_lines,
 };
 use belay_certs::{
     DeviceAddress, Digest, Id,
-    output::{Line, Stream, read_cut_off},
+    output::{Line, Stream},
+    recording::blob::Identities,
 };
 
 /// What a device printed, as far as the gateway has it.
@@ -22,11 +23,16 @@ pub struct Printed {
     pub missing: u64,
 }
 
-/// Fetches a device's output, and holds it against the digest and the length that the device stated, if it did.
+/// Fetches a device's output, opens it with `keys` where it is sealed, and holds it against the digest and the length that the device stated, if it did.
 ///
 /// # Errors
-/// The gateway has none, it does not read, or it is whole and not what the device stated.
-pub fn fetch(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, run: &Run) -> Outcome<Printed> {
+/// The gateway has none, it does not read, no key opens it, or it is whole and not what the device stated.
+pub fn fetch(
+    gateway: &Gateway<'_>,
+    job: &Id,
+    (device, run): (&DeviceAddress, &Run),
+    keys: Option<&Identities>,
+) -> Outcome<Printed> {
     let name = device.device.as_str();
     let file = gateway.run(&["job", &job.to_string(), "--device", name, "--output"], &[])?;
     let missing = run.output_bytes.unwrap_or(0).saturating_sub(file.len() as u64);
@@ -36,7 +42,7 @@ pub fn fetch(gateway: &Gateway<'_>, job: &Id, device: &DeviceAddress, run: &Run)
             Digest::of(&file)
         )));
     }
-    Ok(Printed { lines: lines(device, &file)?, missing })
+    Ok(Printed { lines: lines(device, &file, keys)?, missing })
 }
 
 impl Printed {
@@ -51,9 +57,9 @@ impl Printed {
 /// The lines of an output file, as far as it is there.
 ///
 /// # Errors
-/// It is no output file.
-pub fn lines(device: &DeviceAddress, file: &[u8]) -> Outcome<Vec<String>> {
-    let read = read_cut_off(file).map_err(|invalid| invalid.of(device))?;
+/// It is no output file, or sealed, and no key opens it.
+pub fn lines(device: &DeviceAddress, file: &[u8], keys: Option<&Identities>) -> Outcome<Vec<String>> {
+    let read = readers::read(device, file, keys)?;
     let mut shown = Shown { device, lines: Vec::new(), out: Vec::new(), err: Vec::new() };
     for line in read.lines {
         match line {
@@ -62,6 +68,8 @@ pub fn lines(device: &DeviceAddress, file: &[u8]) -> Outcome<Vec<String>> {
                 shown.end();
                 shown.lines.push(format!("{device} … {dropped} bytes were not kept"));
             }
+            // It was opened.
+            Line::Sealed { .. } => {}
         }
     }
     shown.end();
@@ -125,7 +133,7 @@ mod tests {
             .iter()
             .map(|(stream, bytes)| Line::Piece { at: 1, stream: *stream, bytes: bytes.to_vec() }.to_text())
             .collect();
-        lines(&"web1.acme".parse().unwrap(), file.as_bytes()).unwrap()
+        lines(&"web1.acme".parse().unwrap(), file.as_bytes(), None).unwrap()
     }
 
     #[test]
@@ -145,8 +153,8 @@ mod tests {
     #[test]
     fn what_was_not_kept_is_said_and_rubbish_is_refused() {
         let web1: DeviceAddress = "web1.acme".parse().unwrap();
-        let cut = lines(&web1, b"1 o YQ==\n2 x 700\n3 o Yg==\n4 o Yw").unwrap();
+        let cut = lines(&web1, b"1 o YQ==\n2 x 700\n3 o Yg==\n4 o Yw", None).unwrap();
         assert_eq!(cut, ["web1.acme | a", "web1.acme … 700 bytes were not kept", "web1.acme | b"]);
-        assert!(lines(&web1, b"hello\n").unwrap_err().sentence().contains("web1.acme"));
+        assert!(lines(&web1, b"hello\n", None).unwrap_err().sentence().contains("web1.acme"));
     }
 }

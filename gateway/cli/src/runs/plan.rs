@@ -12,6 +12,7 @@ use belay_certs::{
     device::DeviceRecord,
     order::{Clocks, DeviceLine, DeviceList, Foreseen, Order, Share, Waves},
     policy::{DeviceFacts, Grant, Policies, Risk},
+    recording::blob::Readers,
     runbook::{Arguments, ParameterName, Timeout},
     secrets::Secrets,
 };
@@ -41,6 +42,8 @@ pub struct Wish {
     pub arguments: Arguments,
     /// What only the devices read.
     pub secrets: Secrets,
+    /// Who reads what it prints, beside the policy's auditors.
+    pub output_to: Vec<String>,
 }
 
 /// An order, and what is said of it before it is signed.
@@ -54,6 +57,8 @@ pub struct Plan {
     pub runbook: Verified,
     /// Every device, and what the policy says of this order there.
     pub devices: Vec<(DeviceFacts, Result<Grant, Invalid>)>,
+    /// Who will read what it prints, in words.
+    pub printed: String,
 }
 
 impl Plan {
@@ -102,10 +107,21 @@ impl Plan {
             stop_above: wish.stop_above,
             timeout: wish.timeout,
             secrets: wish.secrets.names(),
+            output_to: wish.output_to,
             arguments: wish.arguments,
         };
         let devices = foresee(policies, &order, &runbook, devices, signer, now)?;
-        Ok(Self { order, list, runbook, devices })
+        let recording = &chain.policy().recording;
+        let printed = match Readers::of_run(recording, &order.output_to)? {
+            Readers::Only(all) => format!(
+                "encrypted to {} keys: {} of auditors in the policy, {} of the order",
+                all.len(),
+                recording.to.len(),
+                order.output_to.len()
+            ),
+            Readers::Anybody => "readable by the gateway".to_owned(),
+        };
+        Ok(Self { order, list, runbook, devices, printed })
     }
 
     /// The devices that would refuse it, each with the reason.
@@ -128,6 +144,7 @@ impl Plan {
             let names: Vec<&str> = order.secrets.iter().map(ParameterName::as_str).collect();
             lines.push(format!("  secrets    {}: encrypted for each device, shown nowhere", names.join(", ")));
         }
+        lines.push(format!("  output     {}", self.printed));
         if runbook.risk == Risk::High {
             lines.push("  risk       high: author and signer of the order are two persons".to_owned());
         }
@@ -207,7 +224,7 @@ impl Plan {
             "tenant": order.tenant, "runbook": order.runbook, "version": order.version, "issued": runbook.issued,
             "arguments": order.arguments.iter().map(|(name, value)| (name.to_string(), json!(value)))
                 .collect::<serde_json::Map<_, _>>(),
-            "secrets": order.secrets, "account": order.account, "ticket": order.ticket,
+            "secrets": order.secrets, "output_to": order.output_to, "account": order.account, "ticket": order.ticket,
             "not_before": order.not_before, "not_after": order.not_after,
             "waves": order.waves.gates(order.devices), "devices": devices,
         })

@@ -134,6 +134,14 @@ impl Ordered {
         self.entries.push(spoken(&statement, signed));
     }
 
+    /// Puts another output in the place of the one that `web1` stated.
+    pub fn printing(mut self, stage: &Stage, output: Vec<u8>) -> Self {
+        self.output = output;
+        self.entries = vec![noise("log.started"), noise("log.started")];
+        self.happen(stage);
+        self
+    }
+
     /// The gateway of the stage hands out everything.
     pub fn on(&self, stage: &Stage) {
         stage.answers("job_ID_--json", self.shown(&DEVICES).to_string());

@@ -1,6 +1,6 @@
 //! Jobs and devices that can start nothing: whoever waits for such a run is told at once why, and what to do.
 //!
-//! What a device out of step says is not recorded, and an agent that is too old for an order's secrets never answers. It is the
+//! What a device out of step says is not recorded, and an agent that is too old for an order never answers. It is the
 //! gateway's word only (`run.declined`). Not here: how a device falls out of step (`quic/statements.rs`).
 
 use super::desk::Desk;
@@ -13,7 +13,7 @@ use belay_rules::Ask;
 pub(super) enum Declined {
     /// What it says does not continue what it said before.
     OutOfStep,
-    /// The order has secrets, and its agent does not know such orders.
+    /// The order has secrets or names readers, and its agent does not know such orders.
     TooOld,
 }
 
@@ -69,7 +69,7 @@ impl Declined {
                  a new token, then `belay approve {device} --replace`"
             ),
             Self::TooOld => format!(
-                "the agent of {device} is too old for secrets, so it was not offered the order: update the agent, then order it again"
+                "the agent of {device} is too old for secrets and for output that only some may read, so it was not offered the order: update the agent, then order it again"
             ),
         }
     }

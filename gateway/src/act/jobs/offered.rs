@@ -27,8 +27,8 @@ pub(crate) struct Prepared {
     places: HashMap<DeviceName, usize>,
     /// What proves each line.
     tree: DeviceTree,
-    /// Whether the runbook names secrets.
-    has_secrets: bool,
+    /// Whether the runbook names secrets, or the order readers.
+    is_private: bool,
     /// The longest secrets of a line and those of all, in bytes as they travel.
     sealed: (usize, usize),
 }
@@ -40,13 +40,14 @@ impl Prepared {
     /// When a document does not parse: the door has checked them, or the database is damaged.
     pub(crate) fn of(order: Signed, runbook: Signed, list: &DeviceList) -> Result<Self, Invalid> {
         let parsed = Runbook::parse(&runbook.bytes)?;
-        let plan = Plan::of(&Order::parse(&order.bytes)?, &parsed);
-        let has_secrets = parsed.secrets().next().is_some();
+        let ordered = Order::parse(&order.bytes)?;
+        let plan = Plan::of(&ordered, &parsed);
+        let is_private = parsed.secrets().next().is_some() || !ordered.output_to.is_empty();
         let lines = list.lines().to_vec();
         let places = (0..).zip(&lines).map(|(place, line)| (line.name.clone(), place)).collect();
         let sealed = list.lines().iter().map(|line| line.sealed.as_ref().map_or(0, |sealed| sealed.as_str().len()));
         let sealed = sealed.fold((0, 0), |(most, all): (usize, usize), one| (most.max(one), all.saturating_add(one)));
-        Ok(Self { order, runbook, plan, lines, places, tree: list.tree(), has_secrets, sealed })
+        Ok(Self { order, runbook, plan, lines, places, tree: list.tree(), is_private, sealed })
     }
 
     /// The same from the tables.
@@ -90,10 +91,10 @@ impl Prepared {
         self.lines.len().saturating_add(self.sealed.1 / LINE_BYTES)
     }
 
-    /// Whether an agent must know secrets: an older one does not read a runbook that names one, whether this order gives it or
-    /// not.
-    pub(super) fn has_secrets(&self) -> bool {
-        self.has_secrets
+    /// Whether an agent must know secrets, or readers of what is printed: an older one does not read a runbook that names the
+    /// first, whether this order gives them or not, nor an order that names the second.
+    pub(super) fn is_private(&self) -> bool {
+        self.is_private
     }
 
     /// What the device at a place is offered.

@@ -3,7 +3,7 @@
 use super::{JobKey, declined::Declined, offered::Prepared};
 use crate::relay::presence::{Presence, Step};
 use belay_certs::{DeviceAddress, DeviceName, PersonRef};
-use belay_protocol::{MINOR_OF_SECRETS, RunCancelled, ToAgent, limits::clip_sentence};
+use belay_protocol::{MINOR_OF_PRIVATE_RUNS, RunCancelled, ToAgent, limits::clip_sentence};
 use belay_rules::job::Job;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,7 +72,7 @@ impl UnderWay {
         let online = presence.find(&self.address(&self.prepared.line(place)?.name))?;
         match online.step {
             Step::Out => Some(Declined::OutOfStep),
-            Step::In if self.prepared.has_secrets() && online.minor < MINOR_OF_SECRETS => Some(Declined::TooOld),
+            Step::In if self.prepared.is_private() && online.minor < MINOR_OF_PRIVATE_RUNS => Some(Declined::TooOld),
             Step::In => None,
         }
     }

@@ -20,7 +20,7 @@ use crate::{
     trusted::Trusted,
 };
 use belay_certs::{
-    DeviceAddress, DeviceName, Digest, Id, Namespace, PersonRef, PublicKey, Signed, TenantName,
+    DeviceAddress, DeviceName, Digest, Id, Namespace, PersonRef, PublicKey, Signed, TenantName, Timestamp,
     order::{DeviceLine, DeviceList, Order},
     sshsig,
     statement::{Body, PolicyUsed, RunEnd, RunIntent, Statement},
@@ -77,6 +77,8 @@ pub struct Run {
     pub intent: Option<RunIntent>,
     /// Whether it was allowed to begin.
     pub has_begun: bool,
+    /// When it announced that, by the device's clock.
+    pub begun: Option<Timestamp>,
     /// Why it would not.
     pub refused: Option<String>,
     /// How it ended.
@@ -169,6 +171,7 @@ impl Said {
                 if !fits {
                     return Err(no_fit());
                 }
+                run.begun = Some(statement.head.issued);
                 run.has_begun = proven.entry.kind == statement_type(&intent);
                 run.intent = Some(intent);
             }

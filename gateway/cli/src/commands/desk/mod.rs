@@ -12,6 +12,7 @@ pub mod pack;
 pub mod play;
 pub mod printed;
 pub mod proofs;
+pub mod ran;
 pub mod records;
 pub mod stream;
 pub mod taken;

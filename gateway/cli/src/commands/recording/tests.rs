@@ -1,8 +1,15 @@
 //! Recordings that are whole, a beginning, encrypted, cut off and altered, from a gateway that is a script.
 
-use crate::testing::{recorded::Recorded, stage::Stage};
+use crate::testing::{ordered::Ordered, recorded::Recorded, stage::Stage};
 use age::secrecy::ExposeSecret;
-use belay_certs::{PrivateKey, recording::blob::Readers};
+use belay_certs::{
+    PrivateKey,
+    output::{Line, Stream, seal},
+    recording::{
+        blob::Readers,
+        cast::{EventKind, Reader},
+    },
+};
 use std::fs;
 
 const OUTPUTS: [&[u8]; 3] = [b"one\r\n", b"two \xff\r\n", b"three\r\n"];
@@ -116,4 +123,50 @@ fn bytes_that_are_no_text_are_told_from_their_letters() {
     ] {
         assert_eq!(super::holds_raw(text.as_bytes()), raw, "{text}");
     }
+}
+
+/// What `belay recording JOB/web1` writes.
+fn run_written(stage: &Stage, job: &Ordered, more: &[&str]) -> Result<String, String> {
+    let file = stage.path().join("run.cast");
+    let what = format!("{}/web1", job.order.id);
+    let words = [&["recording", &what, "-o", file.to_str().unwrap()], more].concat();
+    let done = stage.belay(&words).map_err(|failure| failure.sentence().to_owned());
+    assert_eq!(done.is_ok(), file.exists(), "a file is there only when all of it is proved");
+    done.map(|()| fs::read_to_string(file).unwrap())
+}
+
+#[test]
+fn what_a_run_printed_is_a_recording_too() {
+    let stage = Stage::new();
+    let job = Ordered::new(&stage);
+    job.on(&stage);
+    let text = run_written(&stage, &job, &[]).unwrap();
+    let mut reader = Reader::default();
+    let events = reader.read(text.as_bytes()).unwrap();
+    let about = &reader.header().unwrap().about;
+    assert_eq!((about.session, about.command.as_deref()), (job.order.id, Some("restart-service")));
+    assert!(matches!(&events[0].kind, EventKind::Output(bytes) if bytes == b"restarted\n"), "{text}");
+    // Altered by the gateway: nothing is written.
+    fs::remove_file(stage.path().join("run.cast")).unwrap();
+    stage.answers("job_ID_--device_web1_--output", b"1 o cmVzdGFydGVkCw==\n".as_slice());
+    assert!(run_written(&stage, &job, &[]).unwrap_err().contains("was altered"));
+}
+
+#[test]
+fn what_a_run_printed_for_some_is_opened_with_their_keys_and_no_other() {
+    let stage = Stage::new();
+    let auditor = age::x25519::Identity::generate();
+    let line = Line::Piece { at: 1, stream: Stream::Err, bytes: b"failed: 7\n".to_vec() };
+    let sealed = seal(&line.to_text(), &Readers::Only(vec![auditor.to_public()])).unwrap();
+    let job = Ordered::new(&stage).printing(&stage, sealed.into_bytes());
+    job.on(&stage);
+    let refused = run_written(&stage, &job, &[]).unwrap_err();
+    assert!(refused.starts_with("web1.acme: what it printed is encrypted, and no key here opens it"), "{refused}");
+    let key = stage.path().join("auditor.age");
+    fs::write(&key, auditor.to_string().expose_secret()).unwrap();
+    let given = ["--age-identity", key.to_str().unwrap()];
+    assert!(run_written(&stage, &job, &given).unwrap().contains("failed: 7"));
+    let what = format!("{}/web1", job.order.id);
+    assert!(stage.belay(&["replay", &what]).unwrap_err().sentence().contains("is encrypted"));
+    stage.belay(&[&["replay", &what], given.as_slice()].concat()).unwrap();
 }
