@@ -178,6 +178,9 @@ texts! {
            output_bytes, output_dropped, output_kept, changed, output_us, output_held, output_deleted_us FROM run WHERE tenant = $1 AND job = $2 AND device = $3";
     PIECES = "SELECT at, bytes FROM output WHERE tenant = $1 AND job = $2 AND device = $3 AND at >= $4 ORDER BY at LIMIT $5";
 
+    // What is deleted for good is overwritten; for all else that would be writing for nothing.
+    OVERWRITE = "PRAGMA secure_delete = ON";
+    OVERWRITE_NOT = "PRAGMA secure_delete = OFF";
     OUTPUT_FORGET = "DELETE FROM output WHERE tenant = $1 AND job = $2 AND device = $3";
     // From behind a place on: a moment, a job, a device.
     OUTPUTS_CHANGED = concat!(output_shown!(), "WHERE r.tenant = $1 AND r.output_us >= $2 AND (r.output_us > $2 OR r.job > $3 \

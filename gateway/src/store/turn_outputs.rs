@@ -54,7 +54,11 @@ impl Turn<'_> {
             .bind(name.tenant.as_str())
             .bind(name.job.to_string())
             .bind(name.device.as_str());
-        query.execute(self.transaction.sql().await?).await.map_err(Broken::from)?;
+        let connection = self.transaction.sql().await?;
+        // Cut off in between: a transaction that fails takes the connection with it.
+        sqlx::query(sql::OVERWRITE).execute(&mut *connection).await.map_err(Broken::from)?;
+        query.execute(&mut *connection).await.map_err(Broken::from)?;
+        sqlx::query(sql::OVERWRITE_NOT).execute(connection).await.map_err(Broken::from)?;
         Ok(answer)
     }
 

@@ -125,6 +125,24 @@ async fn what_a_run_printed_is_deleted_with_a_record_unless_it_is_held_and_its_d
 }
 
 #[tokio::test]
+async fn what_was_deleted_is_not_left_in_the_file() {
+    let (world, mut device, join) = World::running().await;
+    let mut long = vec![b'x'; 9_000];
+    long.extend(b"unmistakable");
+    world.store.keep(piece(0, &long)).await.unwrap();
+    world.record(statement(join, device.say(ends()), None)).await;
+    let has = |world: &World| {
+        let bytes = std::fs::read(world.directory.path().join("belay.db")).unwrap();
+        bytes.windows(12).any(|window| window == b"unmistakable".as_slice())
+    };
+    let world = world.reopen().await;
+    assert!(has(&world));
+    world.record(delete()).await;
+    let world = world.reopen().await;
+    assert!(!has(&world), "it is still in the file");
+}
+
+#[tokio::test]
 async fn a_deletion_of_an_output_whose_answer_was_lost_has_happened_and_one_that_failed_has_not() {
     let world = World::printed().await;
     world.faults.lose_answer.store(true, Ordering::SeqCst);
