@@ -63,7 +63,7 @@ pub struct Args {
     /// Only sessions that began then or later: a moment, 24h, 7d
     #[arg(long, value_name = "MOMENT")]
     since: Option<String>,
-    /// Only sessions of this kind: shell, exec, sftp
+    /// Only of this kind: shell, exec, sftp, or run for what runs printed
     #[arg(long)]
     kind: Option<String>,
     /// At most so many lines
@@ -83,6 +83,9 @@ struct Answer {
     found: Vec<Value>,
     /// Recordings that fit, and that only the auditors can read.
     unreadable: u64,
+    /// How many of them are what runs printed.
+    #[serde(default)]
+    unreadable_runs: u64,
     /// Recordings that are not in its index yet.
     #[serde(default)]
     waiting: u64,
@@ -152,7 +155,7 @@ fn of_gateway(
     let limit_word = limit.to_string();
     let words = ["search", text.as_str(), "--limit", limit_word.as_str(), "--json"];
     let words: Vec<&str> = words.into_iter().chain(filter.iter().map(String::as_str)).collect();
-    let Answer { mut found, unreadable, waiting, no_room } = gateway.ask(&words)?;
+    let Answer { mut found, unreadable, unreadable_runs, waiting, no_room } = gateway.ask(&words)?;
     match no_room {
         Some(why) => note(&format!("belay: {}; recordings that are not searched: {waiting}", visible(&why))),
         None if waiting > 0 => {
@@ -160,7 +163,12 @@ fn of_gateway(
         }
         None => {}
     }
-    if unreadable > 0 {
+    if unreadable_runs > 0 {
+        note(&format!(
+            "belay: what {unreadable_runs} runs printed is encrypted, and not searched: `belay replay JOB/DEVICE` opens one"
+        ));
+    }
+    if unreadable > unreadable_runs {
         let rows = sessions(gateway, &filter)?;
         found.extend(here(home, trusted, (args, phrase), gateway, &rows, limit)?);
     }
@@ -321,7 +329,11 @@ fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, chunks: u64) ->
 
 fn cells(found: &Value) -> Vec<String> {
     let at = found.get("at_ms").and_then(Value::as_u64).unwrap_or(0);
-    vec![cell(found, "session"), cell(found, "device"), cell(found, "person"), offset_words(at), cell(found, "line")]
+    let (mut session, device) = (cell(found, "session"), cell(found, "device"));
+    if cell(found, "kind") == "run" {
+        session = format!("{session}/{}", device.split_once('.').map_or(device.as_str(), |(device, _)| device));
+    }
+    vec![session, device, cell(found, "person"), offset_words(at), cell(found, "line")]
 }
 
 #[cfg(test)]

@@ -52,6 +52,8 @@ struct Answer {
     found: Vec<Row>,
     /// Recordings, of sessions and runs, that fit and that only the auditors can read.
     unreadable: u64,
+    /// How many of them are what runs printed.
+    unreadable_runs: u64,
     /// Recordings that are not in the index yet, or more.
     waiting: u64,
     /// Why they wait for the gateway's operator: one sentence. Null when they wait for their turn.
@@ -77,7 +79,7 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought<Kind>, form
         kind: sought.kind,
         limit,
     };
-    let mut answer = Answer { found: Vec::new(), unreadable: 0, waiting: 0, no_room: None };
+    let mut answer = Answer { found: Vec::new(), unreadable: 0, unreadable_runs: 0, waiting: 0, no_room: None };
     let mut looks = Vec::new();
     for place in auditing {
         let Some(store) = call.gateway.store.tenant(&place.tenant) else { continue };
@@ -87,6 +89,7 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought<Kind>, form
         answer.unreadable += store.unreadable(&wanted).await?;
         let (found, sealed) = found(call, &store, &wanted).await?;
         answer.unreadable += sealed;
+        answer.unreadable_runs += sealed;
         answer.found.extend(found.into_iter().map(|found| row(&place.tenant, found)));
         // Never more than one tenant's worth beyond the limit.
         let order = |row: &Row| (row.session, row.device.clone(), row.at_ms);
@@ -156,10 +159,16 @@ fn row(tenant: &TenantName, found: Found) -> Row {
 fn table(answer: Answer) -> String {
     let cells: Vec<_> = answer.found.into_iter().map(cells).collect();
     let mut text = show::table(["SESSION", "STARTED", "AT", "DEVICE", "PERSON", "LINE"], &cells);
-    if answer.unreadable > 0 {
-        let unreadable = answer.unreadable;
+    let sessions = answer.unreadable.saturating_sub(answer.unreadable_runs);
+    if sessions > 0 {
         text.push_str(&format!(
-            "{unreadable} recordings are encrypted to the auditors: `belay search` looks into them on your own machine\n"
+            "{sessions} recordings are encrypted to the auditors: `belay search` looks into them on your own machine\n"
+        ));
+    }
+    if answer.unreadable_runs > 0 {
+        let runs = answer.unreadable_runs;
+        text.push_str(&format!(
+            "what {runs} runs printed is encrypted to the auditors: `belay replay JOB/DEVICE` opens one on your own machine\n"
         ));
     }
     match answer.no_room {
