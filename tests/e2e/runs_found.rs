@@ -29,6 +29,8 @@ struct Bench {
     world: World,
     /// Owner of acme: may everything.
     tech: Person,
+    /// Of the runbooks.
+    author: Person,
 }
 
 impl Bench {
@@ -39,7 +41,7 @@ impl Bench {
         let author = runs::allow(&world, DEVICE);
         runs::push(&world, &author, "print", "", "printf 'a \\033[1mneedle\\033[0m in hay\\n'; echo a thorn >&2");
         let tech = world.person("tech");
-        Self { world, tech }
+        Self { world, tech, author }
     }
 
     /// A job that is over, all of its output at the gateway.
@@ -200,4 +202,40 @@ fn without_room_on_the_disk_no_job_begins_and_what_is_one_already_is_told() {
     bench.world.keep_free(0, 0).unwrap();
     bench.restart();
     bench.ran();
+}
+
+#[test]
+fn what_a_run_prints_on_a_disk_without_room_stays_with_its_machine_and_comes_when_there_is_some() {
+    let bench = Bench::new();
+    let go = bench.world.dir().join("go");
+    let body = format!("while ! test -e {}; do sleep 0.1; done; echo the rest", go.display());
+    runs::push(&bench.world, &bench.author, "late", "", &body);
+    jobs::order(&bench.tech, &["late", "--on", DEVICE, "--detach"]);
+    let job = jobs::newest(&bench.tech);
+    let until_run = |what: &str, fits: fn(&Value) -> bool| {
+        until(what, GENEROUS, || {
+            let run = jobs::job(&bench.tech, &job)["runs"][0].clone();
+            ensure!(fits(&run), "{run:#}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    until_run("the start", |run| run["state"] == "started");
+    bench.world.stop_gateway().unwrap();
+    bench.world.keep_free(1 << 40, 0).unwrap();
+    bench.restart();
+    let mark = bench.world.log("gateway").mark();
+    std::fs::write(&go, "").unwrap();
+    until_run("the end", |run| run["state"] == "succeeded" && run["output_bytes"].as_u64() > Some(0));
+    bench
+        .world
+        .log("gateway")
+        .wait("a word of it", mark, GENEROUS, |line| line.contains("stays with their devices"))
+        .unwrap();
+    until_run("nothing of the output", |run| run["output_kept"] == 0);
+    bench.world.stop_gateway().unwrap();
+    bench.world.keep_free(0, 0).unwrap();
+    bench.restart();
+    until_run("the output", |run| run["output_kept"] == run["output_bytes"]);
+    bench.until_found("rest --kind run", 1);
 }

@@ -4,7 +4,7 @@ use super::jobs::{JOB, offer, piece, refused, starts, submit, web1};
 use super::live::{statement, with_device};
 use super::*;
 use crate::store::{OutputRow, OutputsFrom};
-use belay_certs::order::Outcome as How;
+use belay_certs::order::{DeviceLine, Outcome as How};
 use belay_certs::statement::{Body, RunEnd};
 use belay_certs::{Digest, Timestamp};
 use belay_rules::{OutputName, Refusal};
@@ -94,6 +94,34 @@ async fn an_output_is_found_when_it_changes_and_is_whole_once_the_end_and_all_by
     assert!(
         changed(OutputsFrom::behind(&row)).await.is_empty() && changed(OutputsFrom::since(later())).await.is_empty()
     );
+}
+
+#[tokio::test]
+async fn more_outputs_than_one_read_answers_with_are_gone_through_once_each() {
+    let (world, ..) = with_device().await;
+    world.record(submit()).await;
+    let count = crate::store::limits::OUTPUTS_READ_MAX + 3;
+    let lines: Vec<(u64, DeviceLine)> = (0..u64::try_from(count).unwrap())
+        .map(|place| (place, DeviceLine { name: format!("m{place}").parse().unwrap(), serial: 1, sealed: None }))
+        .collect();
+    for some in lines.chunks(belay_rules::limits::OFFERS_PER_ASK_MAX) {
+        world.record(Ask::OfferRuns { tenant: tenant(), job: JOB, devices: some.to_vec() }).await;
+    }
+    // All at one moment: the place in the list says where to go on.
+    for (_, line) in &lines {
+        world.store.keep(crate::store::Piece { device: line.name.clone(), ..piece(0, b"x") }).await.unwrap();
+    }
+    let store = world.store.tenant(&tenant()).unwrap();
+    let (mut from, mut parts) = (OutputsFrom::since(now()), Vec::new());
+    let mut seen = std::collections::BTreeSet::new();
+    loop {
+        let rows = store.outputs_changed(&from).await.unwrap();
+        let Some(last) = rows.last() else { break };
+        from = OutputsFrom::behind(last);
+        parts.push(rows.len());
+        assert!(rows.iter().all(|row| seen.insert(row.name.clone())));
+    }
+    assert_eq!((parts, seen.len()), (vec![lines.len() - 3, 3], lines.len()));
 }
 
 #[tokio::test]
