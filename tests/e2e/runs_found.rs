@@ -38,6 +38,10 @@ impl Bench {
     fn new() -> Self {
         let world = World::of(Plan::small());
         readable::readable(&world, DEVICE);
+        Self::of(world)
+    }
+
+    fn of(world: World) -> Self {
         let author = runs::allow(&world, DEVICE);
         runs::push(&world, &author, "print", "", "printf 'a \\033[1mneedle\\033[0m in hay\\n'; echo a thorn >&2");
         let tech = world.person("tech");
@@ -129,6 +133,27 @@ fn what_a_run_printed_is_found_by_its_words_and_every_look_is_in_the_log_first()
 }
 
 #[test]
+fn what_only_auditors_can_read_is_counted_and_never_in_the_index() {
+    let bench = Bench::of(World::of(Plan::small()));
+    bench.ran();
+    let counted = |words: &str| bench.tech.gw(&format!("search needle {words} --json")).must().json();
+    until("the sealed output to be counted", GENEROUS, || {
+        let answer = counted("--kind run");
+        ensure!(answer["unreadable_runs"] == 1 && answer["unreadable"] == 1, "{answer:#}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(counted("")["found"], serde_json::json!([]));
+    for options in ["--kind exec", "--person nobody", "--since 2099-01-01T00:00:00Z"] {
+        assert_eq!(counted(options)["unreadable_runs"], 0, "{options}");
+    }
+    let said = bench.tech.gw("search needle").must().out();
+    assert!(said.contains("what 1 runs printed is encrypted to the auditors"), "{said}");
+    let said = bench.tech.belay(["search", "needle", "--kind", "run"]).unwrap().must();
+    assert!(said.out().is_empty() && said.err().contains("what 1 runs printed"), "{}", said.story());
+}
+
+#[test]
 fn what_is_due_is_deleted_with_an_event_a_hold_wins_and_the_digest_stays() {
     let bench = Bench::new();
     let [due, held] = [bench.ran(), bench.ran()];
@@ -186,7 +211,7 @@ fn what_is_due_is_deleted_with_an_event_a_hold_wins_and_the_digest_stays() {
 }
 
 #[test]
-fn without_room_on_the_disk_no_job_begins_and_what_is_one_already_is_told() {
+fn without_room_on_the_disk_no_job_begins_and_the_refusal_says_so() {
     let bench = Bench::new();
     bench.ran();
     bench.world.stop_gateway().unwrap();

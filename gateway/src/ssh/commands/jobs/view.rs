@@ -180,7 +180,10 @@ impl<'a> View<'a> {
                     or_empty(run.exit),
                     or_empty(run.started.map(Timestamp::whole_second)),
                     or_empty(duration.map(|millis| format!("{millis} ms"))),
-                    or_empty(run.output_bytes.filter(|bytes| *bytes > 0)),
+                    match run.output_deleted {
+                        Some(_) => "deleted".to_owned(),
+                        None => or_empty(run.output_bytes.filter(|bytes| *bytes > 0)),
+                    },
                     run.reason.unwrap_or_default(),
                 ]
             })
