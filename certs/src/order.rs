@@ -17,7 +17,7 @@ use crate::{
     AccountName, Digest, Id, RunbookName, TenantName, Timestamp,
     invalid::{Fault, Invalid, malformed},
     limits::{DOCUMENT_BYTES_MAX, ORDER_DEVICES_MAX, OUTPUT_TO_MAX, PARAMETERS_MAX, TICKET_BYTES_MAX, WINDOW_DAYS_MAX},
-    recording::blob::check_recipient,
+    policy::check_recipient,
     runbook::{Arguments, ParameterName, Timeout, check_argument},
     sshsig::document::{self, Document, check_list},
     time::DAY,
@@ -70,7 +70,8 @@ pub struct Order {
     /// Which secrets the line of each device holds for it.
     #[serde(default)]
     pub secrets: Vec<ParameterName>,
-    /// age recipients that can read what it prints, beside those of the policy; without any effect where the gateway may read it.
+    /// age recipients that can read what it prints, beside those of the policy; without any effect where the policy encrypts no
+    /// recordings.
     #[serde(default)]
     pub output_to: Vec<String>,
     /// What the runbook is told in the open.

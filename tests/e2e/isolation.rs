@@ -131,7 +131,8 @@ const RECORDING_COMMANDS: [&str; 5] = [
 const HELP: &str = "help";
 
 /// What to type that names no tenant, with what it may show: the caller's own.
-const OWN: [&str; 14] = [
+const OWN: [&str; 15] = [
+    "log proof 00000000000000000000000000000001",
     "search secret --json",
     "jobs",
     "jobs --json --limit 1000",

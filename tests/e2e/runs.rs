@@ -21,6 +21,8 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+/// The recipient in the README of age.
+const AGE: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
 /// The script of the README, in which a robot writes, signs and submits an order with `ssh` and `ssh-keygen` alone.
 const ROBOT: &str = include_str!("../../certs/src/order/fixtures/order.sh");
 
@@ -226,7 +228,7 @@ fn a_robot_needs_ssh_and_ssh_keygen_and_does_no_more_than_its_grant() {
         script.current_dir(&robot.dir).env("SUBMIT", submit).env("TENANT", "acme").env("RUNBOOK", runbook);
         script.env("VERSION", belay_certs::Digest::of(&fs::read(file).unwrap()).to_string());
         script.env("POLICY", belay_certs::Digest::of(&policy).to_string()).env("POLICY_VERSION", &version);
-        script.env("KEY", robot.key()).env_remove("SSH_AUTH_SOCK");
+        script.env("KEY", robot.key()).env("READER", AGE).env_remove("SSH_AUTH_SOCK");
         run(&mut script, b"").unwrap()
     };
     let submitted = order("cups", "restart-service", &file, &devices[..2]).must().json();
@@ -237,6 +239,8 @@ fn a_robot_needs_ssh_and_ssh_keygen_and_does_no_more_than_its_grant() {
     })
     .unwrap();
     assert_eq!(lines(&mark), ["web1.acme cups", "web2.acme cups"]);
+    let signed = jobs::job(&robot, &id)["order"].as_str().unwrap().to_owned();
+    assert!(signed.contains(&format!("\noutput_to = [\"{AGE}\"]\n")), "{signed}");
     // Beyond its grant: another runbook, more devices, another account; and an argument that the pattern forbids.
     order("cups", "wipe", &other, &devices[..1]).must_refuse(1, &["nothing was started", "wipe"]);
     order("cups", "restart-service", &file, &devices).must_refuse(1, &["nothing was started", "devices"]);

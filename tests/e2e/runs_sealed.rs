@@ -153,7 +153,7 @@ fn who_ordered_and_the_auditors_read_it_and_nobody_else() {
     let said = jobs::order(&scene.tech, &["print", "--on", "web1.acme", "--output"]).must();
     assert!(said.out().contains(&format!("web1.acme | {}", scene.words)), "{}", said.story());
     assert!(said.out().contains(&format!("web1.acme ! bad: {}", scene.words)), "{}", said.story());
-    assert!(said.out().contains("output     encrypted to 2 keys"), "{}", said.story());
+    assert!(said.out().contains("output     encrypted to the policy's 1 auditors and to age1"), "{}", said.story());
     let id = jobs::newest(&scene.tech);
     assert_eq!(jobs::states(&jobs::job(&scene.tech, &id)), [("web1".to_owned(), "succeeded".to_owned())]);
     let (_, file) = scene.over(&id);
@@ -237,6 +237,9 @@ fn what_a_run_printed_before_its_agent_died_is_sealed_signed_and_opens() {
         Ok(())
     })
     .unwrap();
+    // On the machine too, while it runs.
+    assert!(scene.world.agent_dir("web1.acme").join("runs").join(&id).join("output").exists());
+    scene.nowhere_on_disk();
     scene.world.kill_agent("web1.acme");
     scene.world.kill_gateway();
     scene.world.start_gateway().unwrap();

@@ -17,7 +17,7 @@ use belay_agent_rules::{
 };
 use belay_certs::{
     Digest,
-    limits::OUTPUT_PIECE_BYTES_MAX,
+    limits::{OUTPUT_BYTES_MAX, OUTPUT_PIECE_BYTES_MAX},
     output::{Line, Stream, read, seal},
     recording::blob::Readers,
     runbook::OutputLimit,
@@ -45,6 +45,8 @@ pub(super) struct Keeper {
     began: Instant,
     /// Bytes of the file that are written and synced.
     durable: u64,
+    /// Sealed lines from which on the head takes no more, in bytes of the file.
+    head_max: u64,
     /// Bytes of one stream that came one after the other, and when the first came.
     piece: Option<(Stream, Instant, Vec<u8>)>,
     /// Lines that are not written yet.
@@ -90,8 +92,9 @@ impl Keeper {
             Readers::Only(_) => limit.at_most(OUTPUT_INSIDE_BYTES_MAX),
         };
         let (output, began) = (Output::new(limit), Instant::now());
+        let (durable, head_max) = (0, limit.bytes().min(OUTPUT_SEALED_HEAD_BYTES_MAX));
         let (piece, unwritten, due, trouble) = (None, String::new(), None, None);
-        Self { output, masking, readers, file, run, began, durable: 0, piece, unwritten, due, trouble }
+        Self { output, masking, readers, file, run, began, durable, head_max, piece, unwritten, due, trouble }
     }
 
     /// How long what was heard waits for more, and how many bytes of lines wait at most.
@@ -182,6 +185,10 @@ impl Keeper {
         let (file, end, lines, readers) = (self.file.clone(), self.durable, lines.to_owned(), self.readers.clone());
         let written = tokio::task::spawn_blocking(move || {
             let lines = seal(&lines, &readers).map_err(|invalid| invalid.to_string())?;
+            // A longer one the gateway would not take, and the run never be forgotten.
+            if end.saturating_add(lines.len() as u64) > OUTPUT_BYTES_MAX {
+                return Err(format!("encrypted it has more than {OUTPUT_BYTES_MAX} bytes"));
+            }
             file.append(end, lines.as_bytes()).map_err(|error| error.to_string())?;
             Ok(lines.len() as u64)
         });
@@ -194,7 +201,7 @@ impl Keeper {
             }
         };
         self.durable = self.durable.saturating_add(bytes);
-        if matches!(self.readers, Readers::Only(_)) && self.durable > OUTPUT_SEALED_HEAD_BYTES_MAX {
+        if matches!(self.readers, Readers::Only(_)) && self.durable > self.head_max {
             self.output.close_head();
         }
         self.run.progress.grown(&self.file, self.durable);
@@ -241,3 +248,6 @@ fn look(file: &OutputFile, seen: u64, dropped: u64) -> Left {
 fn unread(why: &dyn std::fmt::Display) -> Left {
     Left { trouble: Some(format!("its output cannot be read: {why}")), ..Left::default() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,8 @@
 //! are (`recording::blob::Readers`), keys on disk.
 
 use super::{Line, Read, read};
-use crate::invalid::{Invalid, malformed};
-use crate::limits::RECORDING_CHUNK_TEXT_BYTES;
+use crate::invalid::{Fault, Invalid, malformed};
+use crate::limits::{OUTPUT_BYTES_MAX, RECORDING_CHUNK_TEXT_BYTES};
 use crate::recording::blob::{self, Identities, Readers};
 
 /// Seals whole lines, those of cuts excepted: how much was dropped is said in the open, in the device's statement too. Where
@@ -38,15 +38,25 @@ fn seal_group(lines: &str, readers: &Readers) -> Result<String, Invalid> {
 /// The lines with those that are sealed in their places.
 ///
 /// # Errors
-/// `WrongSigner` when there are sealed ones and none of the identities opens them; else when what is inside is not exactly what
-/// [`seal`] puts there; with the number of the line.
+/// `WrongSigner` when there are sealed ones and none of the identities opens them; `TooLarge` when there is more inside than
+/// [`OUTPUT_BYTES_MAX`]; else when what is inside is not exactly what [`seal`] puts there; with the number of the line.
 pub fn open(file: Read, identities: Option<&Identities>) -> Result<Read, Invalid> {
     let mut lines: Vec<Line> = Vec::with_capacity(file.lines.len());
+    let mut inside_bytes = 0_u64;
     for (number, line) in (1_usize..).zip(file.lines) {
         let wrong = |invalid: Invalid| invalid.of(format!("line {number} of the output"));
         let inside = match line {
             Line::Piece { .. } | Line::Cut { .. } => vec![line],
-            Line::Sealed { at, blob } => opened(at, &blob, identities).map_err(wrong)?,
+            Line::Sealed { at, blob } => {
+                let text = blob::open(&blob, identities).map_err(wrong)?;
+                // A few bytes become a megabyte: a hostile machine has thousands of them.
+                inside_bytes = inside_bytes.saturating_add(text.len() as u64);
+                if inside_bytes > OUTPUT_BYTES_MAX {
+                    let sentence = format!("there is more inside than {OUTPUT_BYTES_MAX} bytes");
+                    return Err(wrong(Invalid::new(Fault::TooLarge, sentence)));
+                }
+                inside(at, &text).map_err(wrong)?
+            }
         };
         let before = lines.last().map_or(0, Line::at);
         if inside.first().is_some_and(|first| first.at() < before) {
@@ -57,8 +67,8 @@ pub fn open(file: Read, identities: Option<&Identities>) -> Result<Read, Invalid
     Ok(Read { lines, whole_bytes: file.whole_bytes })
 }
 
-fn opened(at: u64, blob: &[u8], identities: Option<&Identities>) -> Result<Vec<Line>, Invalid> {
-    let lines = read(&blob::open(blob, identities)?).map_err(|invalid| invalid.of("inside"))?;
+fn inside(at: u64, text: &[u8]) -> Result<Vec<Line>, Invalid> {
+    let lines = read(text).map_err(|invalid| invalid.of("inside"))?;
     if lines.iter().any(|line| !matches!(line, Line::Piece { .. })) {
         return Err(malformed("seals what is no piece of output"));
     }

@@ -33,6 +33,7 @@ pub use policies::Policies;
 pub use reach::{any_grant, in_tenant, may_anywhere, runbook_signer, why_nobody};
 pub use refusal::Refusal;
 pub use ticket::TicketPattern;
+pub(crate) use values::check_recipient;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -5,7 +5,7 @@
 
 use crate::invalid::{Fault, Invalid, malformed};
 use crate::limits::{RECORDING_BLOB_BYTES_MAX, RECORDING_TEXT_BYTES_MAX};
-use crate::policy::Recording;
+use crate::policy::{Recording, check_recipient};
 use std::io::{Read, Write};
 
 /// zstd's fastest ordinary level: terminal output shrinks to a tenth with it, and a busy device has better to do.
@@ -43,12 +43,12 @@ impl Readers {
     }
 
     /// Who reads what a run prints: those that the policy names and those that the order names beside them; anybody where the
-    /// gateway reads recordings, or where neither names somebody.
+    /// gateway reads recordings, or where nothing is recorded. So no order takes anything away from anybody.
     ///
     /// # Errors
     /// When a recipient is none, which no document that was read has.
     pub fn of_run(recording: &Recording, output_to: &[String]) -> Result<Self, Invalid> {
-        if recording.readable_by_gateway || (recording.to.is_empty() && output_to.is_empty()) {
+        if recording.readable_by_gateway || recording.to.is_empty() {
             return Ok(Self::Anybody);
         }
         let more = output_to.iter().filter(|one| !recording.to.contains(*one));
@@ -90,11 +90,9 @@ impl std::fmt::Debug for Readers {
 }
 
 impl Identities {
-    /// These and those of another file.
-    #[must_use]
-    pub fn and(mut self, more: Option<Self>) -> Self {
-        self.0.extend(more.into_iter().flat_map(|more| more.0));
-        self
+    /// The recipient of the first.
+    pub fn public(&self) -> Option<String> {
+        self.0.first().map(|identity| identity.to_public().to_string())
     }
 
     /// Reads an identity file as `age-keygen` writes it: one `AGE-SECRET-KEY-1…` a line, `#` before a comment.
@@ -142,8 +140,11 @@ pub fn open(blob: &[u8], identities: Option<&Identities>) -> Result<Vec<u8>, Inv
         return Err(Invalid::new(Fault::WrongSigner, "it is encrypted: give the auditor's age identity"));
     };
     let cannot = |error: age::DecryptError| {
-        let sentence = format!("it does not open with the identity given: {}", not_opened(&error));
-        Invalid::new(Fault::WrongSigner, sentence)
+        let fault = match error {
+            age::DecryptError::NoMatchingKeys => Fault::WrongSigner,
+            _ => Fault::Malformed,
+        };
+        Invalid::new(fault, format!("it does not open with the identity given: {}", not_opened(&error)))
     };
     let sealed = age::Decryptor::new(blob).map_err(cannot)?;
     let mut reader = sealed.decrypt(identities.0.iter().map(|one| one as &dyn age::Identity)).map_err(cannot)?;
@@ -156,19 +157,10 @@ fn recipients<'t>(texts: impl IntoIterator<Item = &'t String>) -> Result<Vec<age
     texts.into_iter().map(|text| recipient(text)).collect()
 }
 
+/// One of no use to anybody is refused: age gives up in the middle where it is among others.
 fn recipient(text: &str) -> Result<age::x25519::Recipient, Invalid> {
+    check_recipient(text)?;
     text.parse().map_err(|error| malformed(format!("{text:?} is not an age recipient: {error}")))
-}
-
-/// Whether it is an age recipient in its one spelling.
-///
-/// # Errors
-/// When it is not.
-pub(crate) fn check_recipient(text: &str) -> Result<(), Invalid> {
-    match recipient(text)?.to_string() == text {
-        true => Ok(()),
-        false => Err(malformed(format!("{text:?} is not an age recipient as age writes it"))),
-    }
 }
 
 fn encrypt(packed: &[u8], recipients: &[age::x25519::Recipient]) -> Result<Vec<u8>, Invalid> {

@@ -90,11 +90,6 @@ impl<'a> Gateway<'a> {
         Self { home, route }
     }
 
-    /// Whose person asks.
-    pub fn home(&self) -> &'a Home {
-        self.home
-    }
-
     /// Runs one command there and gives back what it printed.
     ///
     /// # Errors

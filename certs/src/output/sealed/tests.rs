@@ -32,7 +32,7 @@ fn file(text: &str) -> Read {
 fn the_policys_and_the_orders_readers_open_it_and_nobody_else() {
     let ((auditor, auditors), (person, persons), (_, others)) = (reader(), reader(), reader());
     let lines = [piece(3, b"secret word\n"), Line::Cut { at: 9, dropped: 7 }, piece(12, b"\xff\n")];
-    let sealed = seal(&text(&lines), &readers(&[auditor.clone()], &[person, auditor])).unwrap();
+    let sealed = seal(&text(&lines), &readers(std::slice::from_ref(&auditor), &[person, auditor.clone()])).unwrap();
     let kinds: Vec<&str> = sealed.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
     assert_eq!(kinds, ["s", "x", "s"], "what is dropped is counted in the open");
     assert!(file(&sealed).is_sealed() && file(&sealed).kept() == 0 && file(&sealed).dropped() == 7);
@@ -50,7 +50,9 @@ fn the_policys_and_the_orders_readers_open_it_and_nobody_else() {
 fn what_anybody_may_read_stays_as_it_is() {
     let lines = [piece(3, b"word\n"), Line::Cut { at: 9, dropped: 7 }];
     let readable = Recording { to: vec![reader().0], readable_by_gateway: true, ..Recording::default() };
-    for readers in [readers(&[], &[]), Readers::of_run(&readable, &[reader().0]).unwrap()] {
+    // An order closes nothing that its tenant leaves open.
+    for readers in [readers(&[], &[]), readers(&[], &[reader().0]), Readers::of_run(&readable, &[reader().0]).unwrap()]
+    {
         assert_eq!(seal(&text(&lines), &readers).unwrap(), text(&lines));
     }
     assert_eq!(open(file(&text(&lines)), None).unwrap().lines, lines);
@@ -83,12 +85,18 @@ fn what_a_hostile_device_seals_is_named_with_its_line() {
         (sealed(5, "5 o YQ==\n4 o YQ==\n"), "is earlier than the one before"),
         (sealed(5, "5 o YQ"), "in the middle of line 1"),
         (sealed(5, "hello\n"), "is not MILLISECONDS"),
-        (Line::Sealed { at: 5, blob: b"age-encryption.org/v1\nrubbish".to_vec() }, "it does not open"),
+        (Line::Sealed { at: 5, blob: b"age-encryption.org/v1\nrubbish".to_vec() }, "a later version of age's format"),
     ] {
         let refused = open(file(&text(&[first.clone(), line])), Some(&identities)).map(drop).unwrap_err();
         assert!(refused.sentence.starts_with("line 2 of the output"), "{refused}");
         assert!(refused.sentence.contains(why), "{refused}");
     }
+    // A little that becomes much.
+    let zeros = text(&vec![piece(5, &[0; OUTPUT_PIECE_BYTES_MAX]); 40]);
+    let bombs: String = (0..6).map(|_| sealed(5, &zeros).to_text()).collect();
+    assert!(bombs.len() < 20_000, "{}", bombs.len());
+    let refused = open(file(&bombs), Some(&identities)).map(drop).unwrap_err();
+    assert!(refused.sentence.contains("line 5 of the output: there is more inside than 4194304"), "{refused}");
     // Two age files whose insides overlap.
     let late = sealed(5, "5 o YQ==\n9 o YQ==\n");
     let refused = open(file(&text(&[late, piece(8, b"b")])), Some(&identities)).map(drop).unwrap_err();

@@ -10,12 +10,12 @@ use crate::{
         job::{Job, Run, State},
         output,
         progress::{Screen, standing},
-        readers,
+        readers::Keys,
     },
     screen::{json, note, say, table},
     trusted::Trusted,
 };
-use belay_certs::{DeviceAddress, DeviceName, Id, TenantName, recording::blob::Identities};
+use belay_certs::{DeviceAddress, DeviceName, Id, TenantName};
 use serde_json::Value;
 use std::path::PathBuf;
 
@@ -130,14 +130,14 @@ pub fn show(home: &Home, args: &Show) -> Outcome {
     }
     let trusted = Trusted::load(home)?;
     let (gateway, job) = find(home, &trusted, &args.id)?;
+    let keys = Keys::of(home, args.age_identity.clone());
     if args.follow {
         let screen = if args.json { Screen::Json } else { Screen::for_people() };
-        let outputs = if args.output { Outputs::Shown } else { Outputs::Left };
-        return follow::follow(&[Followed { gateway, id: args.id }], screen, outputs)?.verdict();
+        let outputs = if args.output { Outputs::Shown(keys) } else { Outputs::Left };
+        return follow::follow(&[Followed { gateway, id: args.id }], screen, &outputs)?.verdict();
     }
     if let (Some(device), true) = (&args.device, args.output) {
-        let keys = readers::keys(home, &job.head.tenant, args.age_identity.as_deref())?;
-        return print(&gateway, &job, device, keys.as_ref());
+        return print(&gateway, &job, device, &keys);
     }
     let runs: Vec<&Run> =
         job.runs.values().filter(|run| args.device.as_ref().is_none_or(|device| *device == run.device)).collect();
@@ -235,7 +235,7 @@ fn page(job: &Job, runs: &[&Run]) {
     say(table(&["DEVICE", "STATE", "EXIT", "STARTED", "ENDED", "OUTPUT", "REASON"], &rows).trim_end());
 }
 
-fn print(gateway: &Gateway<'_>, job: &Job, device: &DeviceName, keys: Option<&Identities>) -> Outcome {
+fn print(gateway: &Gateway<'_>, job: &Job, device: &DeviceName, keys: &Keys<'_>) -> Outcome {
     let run = job.runs.get(device).ok_or_else(|| no_device(job, device))?;
     let address = DeviceAddress { device: device.clone(), tenant: job.head.tenant.clone() };
     let printed = output::fetch(gateway, &job.id, (&address, run), keys)?;

@@ -7,7 +7,7 @@ use super::desk::{
     taken::{Extent, Taken},
 };
 use crate::{
-    failure::{Outcome, While, usage},
+    failure::{Outcome, While, refused, usage},
     home::Home,
     screen::note,
     trusted::Trusted,
@@ -46,6 +46,9 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         What::Session(session) => of_session(home, &trusted, args, session),
         What::Run(job, device) => {
             let ran = Ran::fetch(home, &trusted, (job, device), args.age_identity.as_deref())?;
+            if let Some(why) = ran.unproved {
+                return Err(refused(format!("{why}; nothing was written (`belay replay` shows what there is)")));
+            }
             let text = to_cast(&ran.output, &ran.header)?;
             write(args, |take| take(text.as_bytes()))
         }

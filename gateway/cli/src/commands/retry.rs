@@ -40,6 +40,9 @@ pub struct Args {
     /// Its secrets, as NAME=@FILE: they were not kept [default: ask]
     #[arg(value_name = "NAME=@FILE", value_parser = argument)]
     secrets: Vec<(ParameterName, String)>,
+    /// A further age recipient that may read what it prints: those of the old order and this home's own may
+    #[arg(long, value_name = "RECIPIENT")]
+    output_to: Vec<String>,
     #[command(flatten)]
     window: Window,
     #[command(flatten)]
@@ -64,7 +67,9 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let library = Library { gateway, tenant, policies: &policies, now: now() };
     let runbook = library.version(&old.version)?;
     // They are kept nowhere.
-    wish.output_to = readers::of_order(home, &policies, &[])?;
+    readers::check_wanted(&policies, &args.output_to)?;
+    let readers: Vec<String> = old.output_to.iter().chain(&args.output_to).cloned().collect();
+    wish.output_to = readers::of_order(home, &policies, &readers, args.how.make())?;
     wish.secrets = Told::of(args.secrets.iter().cloned())?.again(&old.secrets)?;
     let selectors = again
         .iter()

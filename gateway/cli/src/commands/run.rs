@@ -17,7 +17,7 @@ use crate::{
         library::{Library, Wanted},
         plan::{Plan, Wish, check_all},
         progress::Screen,
-        readers,
+        readers::{self, Keys, Make},
         submit::Ready,
         told::Told,
     },
@@ -99,6 +99,13 @@ pub struct How {
     json: bool,
 }
 
+impl How {
+    /// Whether a key of the home's own is made.
+    pub fn make(&self) -> Make {
+        if self.dry_run { Make::Nothing } else { Make::Missing }
+    }
+}
+
 impl Window {
     /// Puts what was given into a wish.
     pub fn put_into(&self, wish: &mut Wish) {
@@ -132,7 +139,8 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     let mut plans = Vec::new();
     for tenant in &tenants {
         let policies = trusted.policies(tenant)?;
-        wish.output_to = readers::of_order(home, &policies, &args.output_to)?;
+        readers::check_wanted(&policies, &args.output_to)?;
+        wish.output_to = readers::of_order(home, &policies, &args.output_to, args.how.make())?;
         let gateway = gateway(home, &trusted, tenant)?;
         let library = Library { gateway, tenant, policies: &policies, now: now() };
         let runbook = library.find(&args.runbook).map_err(|failure| failure.of(tenant))?;
@@ -187,7 +195,7 @@ pub fn order(home: &Home, trusted: &Trusted, plans: &[Plan], how: &How) -> Outco
     if let Some(why) = failure.take_if(|_| jobs.is_empty()) {
         return Err(why);
     }
-    settle(&jobs, how, failure)
+    settle(home, &jobs, how, failure)
 }
 
 fn question(plans: &[Plan]) -> String {
@@ -198,7 +206,7 @@ fn question(plans: &[Plan]) -> String {
     format!("Sign the order for {what}{until}?")
 }
 
-fn settle(jobs: &[Followed<'_>], how: &How, failure: Option<Failure>) -> Outcome {
+fn settle(home: &Home, jobs: &[Followed<'_>], how: &How, failure: Option<Failure>) -> Outcome {
     for job in jobs {
         note(&format!("job {}", job.id));
     }
@@ -206,7 +214,8 @@ fn settle(jobs: &[Followed<'_>], how: &How, failure: Option<Failure>) -> Outcome
         (true, _) => End::Open,
         (false, json) => {
             let screen = if json { Screen::Json } else { Screen::for_people() };
-            follow(jobs, screen, if how.output { Outputs::Shown } else { Outputs::Left })?
+            let outputs = if how.output { Outputs::Shown(Keys::of(home, None)) } else { Outputs::Left };
+            follow(jobs, screen, &outputs)?
         }
     };
     match failure {

@@ -7,7 +7,7 @@ use super::{
     job::{End, Job, Run, State},
     output::{self, Printed},
     progress::Screen,
-    readers,
+    readers::Keys,
 };
 use crate::{
     failure::{Failure, Outcome, refused},
@@ -37,12 +37,12 @@ pub struct Followed<'a> {
 }
 
 /// How it is followed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outputs {
+#[derive(Debug, Clone)]
+pub enum Outputs<'k> {
     /// Only how it goes.
     Left,
-    /// What every device printed too, when its part is over.
-    Shown,
+    /// What every device printed too, when its part is over, opened with these.
+    Shown(Keys<'k>),
 }
 
 /// What somebody told.
@@ -72,7 +72,7 @@ struct Wanted {
 ///
 /// # Errors
 /// A gateway tells what cannot be, or does not come back: with the status of a job that goes on.
-pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: Outputs) -> Outcome<End> {
+pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: &Outputs<'_>) -> Outcome<End> {
     let (tell, events) = sync_channel(EVENTS_MAX);
     let told = tell.clone();
     interrupt::listen(move || drop(told.send(Event::Interrupt)))?;
@@ -89,12 +89,15 @@ pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: Outputs) -> Ou
         let (want, wanted) = sync_channel(jobs.len().saturating_mul(ORDER_DEVICES_MAX));
         let teller = tell.clone();
         let fetching = &fetching;
-        scope.spawn(move || fetch(jobs, &wanted, &teller, fetching));
+        if let Outputs::Shown(keys) = &outputs {
+            let keys = keys.clone();
+            scope.spawn(move || fetch(jobs, &wanted, &teller, (&keys, fetching)));
+        }
         let mut state = Following {
             jobs,
             known: jobs.iter().map(|_| None).collect(),
             open: jobs.len(),
-            outputs,
+            outputs: matches!(outputs, Outputs::Shown(_)),
             fetching: 0,
             want,
             tell,
@@ -116,7 +119,8 @@ struct Following<'a> {
     known: Vec<Option<Job>>,
     /// Jobs about which something may still come.
     open: usize,
-    outputs: Outputs,
+    /// Whether what devices print is wanted.
+    outputs: bool,
     /// Outputs that are asked for and have not come.
     fetching: usize,
     want: SyncSender<Wanted>,
@@ -173,7 +177,7 @@ impl Following<'_> {
         let Some(job) = known else { return Ok(()) };
         let raw = serde_json::from_slice(line).unwrap_or_default();
         screen.show(place, job, &changed, &raw)?;
-        if self.outputs == Outputs::Left {
+        if !self.outputs {
             return Ok(());
         }
         for run in changed.iter().filter(|run| matches!(run.state, State::Ended(outcome) if outcome.has_begun())) {
@@ -293,11 +297,16 @@ struct Over {
 }
 
 /// Fetches outputs, some at once, until nobody wants any.
-fn fetch(jobs: &[Followed<'_>], wanted: &Receiver<Wanted>, tell: &SyncSender<Event>, call: &HangUp) {
+fn fetch(
+    jobs: &[Followed<'_>],
+    wanted: &Receiver<Wanted>,
+    tell: &SyncSender<Event>,
+    (keys, call): (&Keys<'_>, &HangUp),
+) {
     while let Ok(first) = wanted.recv() {
         let some: Vec<Wanted> = std::iter::once(first).chain(wanted.try_iter()).take(OUTPUTS_AT_ONCE).collect();
         let printed = at_once(&some, |one| match jobs.get(one.place) {
-            Some(job) => fetch_whole(job, one, call),
+            Some(job) => fetch_whole(job, one, keys, call),
             None => Err(refused("there is no such job")),
         });
         for (one, printed) in some.into_iter().zip(printed) {
@@ -309,9 +318,8 @@ fn fetch(jobs: &[Followed<'_>], wanted: &Receiver<Wanted>, tell: &SyncSender<Eve
 }
 
 /// The end of a run is often known before the last of its output has come.
-fn fetch_whole(job: &Followed<'_>, one: &Wanted, call: &HangUp) -> Outcome<Printed> {
-    let keys = readers::keys(job.gateway.home(), &one.device.tenant, None)?;
-    let fetch = || output::fetch(&job.gateway, &job.id, (&one.device, &one.run), keys.as_ref());
+fn fetch_whole(job: &Followed<'_>, one: &Wanted, keys: &Keys<'_>, call: &HangUp) -> Outcome<Printed> {
+    let fetch = || output::fetch(&job.gateway, &job.id, (&one.device, &one.run), keys);
     let mut pause = WATCH_PAUSES.0;
     for _ in 1..OUTPUT_TRIES_MAX {
         let printed = fetch()?;
@@ -349,7 +357,7 @@ mod tests {
         let (tell, events) = sync_channel(EVENTS_MAX);
         let (want, _wanted) = sync_channel(1);
         told.into_iter().for_each(|event| tell.send(event).unwrap());
-        let (known, open, outputs, fetching) = (vec![None], 1, Outputs::Left, 0);
+        let (known, open, outputs, fetching) = (vec![None], 1, false, 0);
         let (cancelled, failure) = (false, None);
         let mut state =
             Following { jobs: &jobs, known, open, outputs, fetching, want, tell, asked, cancelled, failure };

@@ -57,8 +57,8 @@ pub struct Plan {
     pub runbook: Verified,
     /// Every device, and what the policy says of this order there.
     pub devices: Vec<(DeviceFacts, Result<Grant, Invalid>)>,
-    /// Who will read what it prints, in words.
-    pub printed: String,
+    /// How many keys of the policy read what it prints beside those of the order; none: the gateway does too.
+    pub readers: Option<usize>,
 }
 
 impl Plan {
@@ -111,17 +111,11 @@ impl Plan {
             arguments: wish.arguments,
         };
         let devices = foresee(policies, &order, &runbook, devices, signer, now)?;
-        let recording = &chain.policy().recording;
-        let printed = match Readers::of_run(recording, &order.output_to)? {
-            Readers::Only(all) => format!(
-                "encrypted to {} keys: {} of auditors in the policy, {} of the order",
-                all.len(),
-                recording.to.len(),
-                order.output_to.len()
-            ),
-            Readers::Anybody => "readable by the gateway".to_owned(),
+        let readers = match Readers::of_run(&chain.policy().recording, &order.output_to)? {
+            Readers::Only(_) => Some(chain.policy().recording.to.len()),
+            Readers::Anybody => None,
         };
-        Ok(Self { order, list, runbook, devices, printed })
+        Ok(Self { order, list, runbook, devices, readers })
     }
 
     /// The devices that would refuse it, each with the reason.
@@ -144,7 +138,13 @@ impl Plan {
             let names: Vec<&str> = order.secrets.iter().map(ParameterName::as_str).collect();
             lines.push(format!("  secrets    {}: encrypted for each device, shown nowhere", names.join(", ")));
         }
-        lines.push(format!("  output     {}", self.printed));
+        lines.push(match self.readers {
+            Some(auditors) => {
+                let own: String = order.output_to.iter().map(|one| format!(" and to {one}")).collect();
+                format!("  output     encrypted to the policy's {auditors} auditors{own}")
+            }
+            None => "  output     readable by the gateway".to_owned(),
+        });
         if runbook.risk == Risk::High {
             lines.push("  risk       high: author and signer of the order are two persons".to_owned());
         }
@@ -224,7 +224,7 @@ impl Plan {
             "tenant": order.tenant, "runbook": order.runbook, "version": order.version, "issued": runbook.issued,
             "arguments": order.arguments.iter().map(|(name, value)| (name.to_string(), json!(value)))
                 .collect::<serde_json::Map<_, _>>(),
-            "secrets": order.secrets, "output_to": order.output_to, "account": order.account, "ticket": order.ticket,
+            "secrets": order.secrets, "output_to": order.output_to, "output_encrypted": self.readers.is_some(), "account": order.account, "ticket": order.ticket,
             "not_before": order.not_before, "not_after": order.not_after,
             "waves": order.waves.gates(order.devices), "devices": devices,
         })

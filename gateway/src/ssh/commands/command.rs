@@ -11,12 +11,12 @@ mod stops;
 use super::{
     jobs::Wanted,
     log::{Begin, Until},
-    proof::{Approvals, Proved},
+    proof::{Approvals, Proved, Which},
     recording::Hold,
     show::Form,
 };
 use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, TAIL_MAX};
-use belay_certs::{DeviceAddress, DeviceName, Digest, Id, RunbookName, TenantName, recording::cast::Kind};
+use belay_certs::{DeviceAddress, DeviceName, Digest, Id, Invalid, RunbookName, TenantName, recording::cast::Kind};
 use belay_rules::{
     Frozen,
     review::{Opinion, State},
@@ -70,8 +70,8 @@ Commands of this gateway, as `ssh gw COMMAND`:
   log tail TENANT [--from N] [--follow] [--json]             entries from N on as JSON Lines (OCSF), as they come
   log export TENANT                                          the whole log as a tar
   log checkpoint TENANT                                      the log's signed head
-  log proof TENANT ENTRY|EVENT|SESSION|JOB [--device D] [--records]
-                                                             entries with the proof that they are in the log (JSON), and
+  log proof [TENANT] EVENT|SESSION|JOB [--device D] [--records]
+  log proof TENANT ENTRY                                     entries with the proof that they are in the log (JSON), and
                                                              those that approved the devices that speak in them
 A device's shell: `ssh ACCOUNT@DEVICE.TENANT`. On your own machine `belay` does all this, checks it and signs.
 ";
@@ -156,8 +156,8 @@ pub(super) enum Command {
     LogStream { tenant: TenantName, begin: Begin, until: Until, form: Form },
     /// A whole log, or an earlier life of it.
     LogExport { tenant: TenantName, life: Option<u32> },
-    /// Entries of a log with their proofs.
-    LogProof { tenant: TenantName, wanted: Proved },
+    /// Entries of a log with their proofs; without a tenant, of the first that has them.
+    LogProof { tenant: Option<TenantName>, wanted: Proved },
     /// A log's head.
     LogCheckpoint { tenant: TenantName },
 }
@@ -303,13 +303,19 @@ fn log_export(mut rest: Rest<'_>) -> Result<Command, String> {
 }
 
 fn log_proof(rest: Rest<'_>) -> Result<Command, String> {
-    let usage = "log proof TENANT ENTRY|EVENT|SESSION|JOB [--device D] [--records] [--json]";
+    let usage = "log proof [TENANT] ENTRY|EVENT|SESSION|JOB [--device D] [--records] [--json]";
     let mut said = rest.read(usage, 2, &["--device", "--records", "--json"])?;
-    let which = said.plain.pop().filter(|_| !said.plain.is_empty());
-    let which = which.ok_or_else(|| format!("which entry? write `{usage}`"))?.parse()?;
+    let which: Result<Which, String> = said.plain.pop().map_or(Err(String::new()), |word| word.parse());
+    let tenant = said.plain.pop().map(|name| name.parse().map_err(|invalid: Invalid| invalid.sentence)).transpose()?;
+    let which = match (which, &tenant) {
+        (Ok(Which::Index(index)), None) => return Err(format!("entry {index} of which log? write `{usage}`")),
+        (Ok(which), _) => which,
+        (Err(_), None) => return Err(format!("which entry? write `{usage}`")),
+        (Err(why), Some(_)) => return Err(why),
+    };
     let approvals = if said.flags.contains(&"--records") { Approvals::Shown } else { Approvals::Left };
     let wanted = Proved { which, device: said.device.take(), approvals };
-    Ok(Command::LogProof { tenant: said.one_tenant(usage)?, wanted })
+    Ok(Command::LogProof { tenant, wanted })
 }
 
 /// A command that takes a tenant and nothing else.

@@ -196,7 +196,7 @@ impl Call<'_> {
                 String::new()
             }
             Command::LogExport { tenant, life } => log::export(self, &tenant, life, stdout).await?,
-            Command::LogProof { tenant, wanted } => proof::run(self, &tenant, &wanted).await?,
+            Command::LogProof { tenant, wanted } => proof::run(self, tenant.as_ref(), &wanted).await?,
             Command::LogCheckpoint { tenant } => log::checkpoint(self, &tenant).await?,
         };
         stdout.write_all(text.as_bytes()).await?;

@@ -4,7 +4,7 @@
 
 mod approvals;
 
-use super::{Call, Failure, show};
+use super::{Call, Failure, Place, show};
 use crate::{
     limits::{PROOF_SCAN_MAX, PROOFS_MAX},
     store::{Broken, limits::ENTRIES_READ_MAX},
@@ -79,31 +79,56 @@ struct Proof {
     inclusion: Vec<String>,
 }
 
-pub(super) async fn run(call: &Call<'_>, tenant: &TenantName, wanted: &Proved) -> Result<String, Failure> {
-    let log = LogName::Tenant(call.holding(tenant, ActionKind::Audit).await?.tenant);
-    let size = call.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);
-    let device = wanted.device.as_ref().map(|device| &device.device);
-    let found = match wanted.which {
-        Which::Index(index) if index < size => vec![Found { index, serial: None, is_look: false }],
-        Which::Index(index) => {
-            return Err(Failure::Refused(format!("the log of {tenant} has {size} entries: there is no entry {index}")));
+/// Of the named tenant, or of the first whose log has it among all whose auditor the caller is.
+pub(super) async fn run(call: &Call<'_>, tenant: Option<&TenantName>, wanted: &Proved) -> Result<String, Failure> {
+    let places = match tenant {
+        Some(tenant) => vec![call.holding(tenant, ActionKind::Audit).await?],
+        None => {
+            let places = call.granted(None).await?;
+            places.into_iter().filter(|place| call.holds(place, ActionKind::Audit)).collect()
         }
-        Which::Id(id) => find(call, &log, size, id, device).await?,
     };
-    if found.is_empty() {
-        return Err(Failure::Refused(format!(
-            "nothing among the newest {PROOF_SCAN_MAX} entries of the log of {tenant} has this id: give the entry's number"
-        )));
+    if places.is_empty() {
+        return Err(call.lacks(None, ActionKind::Audit));
     }
+    for Place { tenant, .. } in &places {
+        let log = LogName::Tenant(tenant.clone());
+        let size = call.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);
+        let device = wanted.device.as_ref().map(|device| &device.device);
+        let found = match wanted.which {
+            Which::Index(index) if index < size => vec![Found { index, serial: None, is_look: false }],
+            Which::Index(index) => {
+                let sentence = format!("the log of {tenant} has {size} entries: there is no entry {index}");
+                return Err(Failure::Refused(sentence));
+            }
+            Which::Id(id) => find(call, &log, size, id, device).await?,
+        };
+        if !found.is_empty() {
+            return prove(call, tenant, &log, wanted, &found).await;
+        }
+    }
+    let logs = tenant.map_or("any log that you audit".to_owned(), |tenant| format!("the log of {tenant}"));
+    Err(Failure::Refused(format!(
+        "nothing among the newest {PROOF_SCAN_MAX} entries of {logs} has this id: give the tenant and the entry's number"
+    )))
+}
+
+async fn prove(
+    call: &Call<'_>,
+    tenant: &TenantName,
+    log: &LogName,
+    wanted: &Proved,
+    found: &[Found],
+) -> Result<String, Failure> {
     let mut indices: BTreeSet<u64> = found.iter().map(|found| found.index).collect();
     if wanted.approvals == Approvals::Shown {
         let serials = found.iter().filter_map(|found| found.serial).collect();
-        indices.extend(approvals::entries(call, &log, tenant, serials).await?);
+        indices.extend(approvals::entries(call, log, tenant, serials).await?);
     }
     let indices: Vec<u64> = indices.into_iter().collect();
-    let receipts = call.gateway.store.receipts(&log, &indices).await?;
+    let receipts = call.gateway.store.receipts(log, &indices).await?;
     let objects = match wanted.approvals {
-        Approvals::Shown => approvals::objects(call, &log, &receipts).await?,
+        Approvals::Shown => approvals::objects(call, log, &receipts).await?,
         Approvals::Left => Vec::new(),
     };
     let checkpoint = receipts.first().map(|receipt| receipt.checkpoint.clone()).unwrap_or_default();

@@ -1,15 +1,24 @@
-//! The tour's auditors: what was shown is found, seen again, proved, and stopped.
+//! The tour's auditors: what was shown is found and seen again, and taken along.
 //!
-//! One customer lets the gateway read its recordings, the other lets only its auditor.
+//! One customer lets the gateway read its recordings, the other lets only its auditor. What is proved, handed over and judged
+//! of it: `prove.rs`; what is stopped: `stop.rs`.
 
-use super::tour::{ssh, typed};
+use super::{
+    prove, stop,
+    tour::{ssh, typed},
+};
 use anyhow::{Context, Result, ensure};
 use belay_tests::{
-    Daemon, Person, World,
-    log::Log,
+    Person, World,
+    call::is_there,
     wait::{GENEROUS, until},
 };
 use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// What stands in a policy in place of the recipients.
 const READABLE: &str = r#"sed -i 's/^to = \["age1.*/readable_by_gateway = true/'"#;
@@ -32,13 +41,15 @@ pub fn walk(world: &World) -> Result<()> {
     world
         .log("web1.acme")
         .wait("the new policy", mark, GENEROUS, |line| line.contains("policy") && line.contains("version="))?;
+    let mut shown = Vec::new();
     for device in ["web1.acme", "till1.globex"] {
         let said = typed(&mut ssh(world, "ssh_config", &[device, &said(device)]))?;
         ensure!(said.status.success(), "{}", said.story());
+        shown.push(said.stdout);
     }
     let (auditor, other) = (world.person("auditor"), world.person("other"));
-    let session = recorded(&auditor, "web1.acme")?;
-    recorded(&other, "till1.globex")?;
+    let session = session(&auditor, "web1.acme", &said("web1.acme"))?;
+    self::session(&other, "till1.globex", &said("till1.globex"))?;
     until("the line in the gateway's index", GENEROUS, || {
         let found = serde_json::from_slice::<Value>(&auditor.gw("search 'is full' --tenant acme --json").stdout)?;
         ensure!(found["found"].as_array().is_some_and(|found| !found.is_empty()), "{found}");
@@ -53,51 +64,46 @@ pub fn walk(world: &World) -> Result<()> {
     let said = typed(search.arg(world.tenant_dir("globex").join("auditor.age")))?;
     ensure!(said.out().contains("the disk of till1 is full"), "{}", said.story());
 
-    println!("\n10. The auditor sees a session again, and packs what proves it for somebody who knows none of us.");
+    println!("\n10. The auditor sees a session again, and takes along what the technician saw, byte for byte.");
     let said = typed(auditor.belay_command()?.args(["replay", &session]))?;
     ensure!(said.out().contains("the disk of web1 is full"), "{}", said.story());
-    let pack = world.dir().join("pack.tar");
-    let said = typed(auditor.belay_command()?.args(["evidence", &session, "-o"]).arg(&pack))?;
-    ensure!(said.status.success(), "{}", said.story());
-    let said = typed(auditor.belay_command()?.args(["evidence", "verify"]).arg(&pack))?;
-    ensure!(said.status.success(), "{}", said.story());
-    stop(world)
+    let file = world.dir().join("session.cast");
+    let said = typed(auditor.belay_command()?.args(["recording", &session, "-o"]).arg(&file))?;
+    ensure!(said.status.success() && said.err().contains("the recording is whole"), "{}", said.story());
+    let again = played(&file)?;
+    ensure!(Some(&again) == shown.first(), "{:?} was seen, and {again:?} recorded", shown.first());
+    prove::walk(world, &auditor, &session)?;
+    stop::walk(world)
 }
 
-/// A session is ended, and its person kept out until somebody lifts it.
-fn stop(world: &World) -> Result<()> {
-    println!("\n11. A customer ends a session that goes on, and freezes the technician whose laptop was stolen.");
-    let owner = world.person("ana");
-    let shell = ssh(world, "ssh_config", &["web1.acme", "exec sleep 300"]);
-    let mut live = Daemon::start("session", shell, Log::default(), &world.dir().join("session.log"))?;
-    let id = until("the session", GENEROUS, || {
-        let sessions = owner.gw("sessions --device web1.acme --json").must().json();
-        let row = sessions.as_array().into_iter().flatten().find(|row| row["command"] == "exec sleep 300");
-        Ok(row.and_then(|row| row["id"].as_str()).context("it has not begun")?.to_owned())
-    })?;
-    let said = typed(owner.belay_command()?.args(["kill", &id]))?;
-    ensure!(said.status.success(), "{}", said.story());
-    until("the end of the session", GENEROUS, || {
-        ensure!(!live.is_running(), "it goes on");
-        Ok(())
-    })?;
-    let mut freeze = owner.belay_command()?;
-    let said = typed(freeze.args(["freeze", "acme/msp:tech", "--reason", "laptop stolen"]))?;
-    ensure!(said.status.success(), "{}", said.story());
-    let said = typed(&mut ssh(world, "ssh_config", &["web1.acme", "true"]))?;
-    ensure!(!said.status.success() && said.err().contains("laptop stolen"), "{}", said.story());
-    let said = typed(owner.belay_command()?.args(["thaw", "acme/msp:tech"]))?;
-    ensure!(said.status.success(), "{}", said.story());
-    let said = typed(&mut ssh(world, "ssh_config", &["web1.acme", "true"]))?;
-    ensure!(said.status.success(), "{}", said.story());
-    Ok(())
+/// What the file shows: by `asciinema cat` where there is one, else its outputs one behind the other, which is the same.
+fn played(file: &Path) -> Result<Vec<u8>> {
+    let tools = std::env::var_os("BELAY_TOOLS").map(|folder| PathBuf::from(folder).join("asciinema"));
+    let program = match tools.filter(|program| program.exists()) {
+        Some(program) => program,
+        None if is_there("asciinema") => PathBuf::from("asciinema"),
+        None => {
+            println!("     (with asciinema here: `asciinema cat {}`; its outputs are read without it)", file.display());
+            let text = fs::read_to_string(file)?;
+            let events = text.lines().skip(1).map(serde_json::from_str::<(f64, String, String)>);
+            let mut played = Vec::new();
+            for event in events {
+                let (_, kind, data) = event?;
+                played.extend((kind == "o").then_some(data).into_iter().flat_map(String::into_bytes));
+            }
+            return Ok(played);
+        }
+    };
+    let mut cat = Command::new(program);
+    cat.env("LC_ALL", "C.UTF-8").env("PYTHONIOENCODING", "utf-8:surrogateescape");
+    Ok(typed(cat.arg("cat").arg(file))?.succeeded()?.stdout)
 }
 
-/// The session on this device that said it, once its recording is whole.
-fn recorded(person: &Person, device: &str) -> Result<String> {
+/// The session on this device with this command, once its recording is whole.
+pub fn session(person: &Person, device: &str, command: &str) -> Result<String> {
     until(&format!("the recording of {device}"), GENEROUS, || {
         let sessions = person.gw(&format!("sessions --device {device} --json")).must().json();
-        let row = sessions.as_array().into_iter().flatten().find(|row| row["command"] == said(device));
+        let row = sessions.as_array().into_iter().flatten().find(|row| row["command"] == command);
         let row = row.with_context(|| format!("no such session: {sessions:#}"))?;
         ensure!(row["recording"]["state"] == "whole", "{row:#}");
         Ok(row["id"].as_str().context("a session without an id")?.to_owned())

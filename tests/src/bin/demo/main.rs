@@ -5,7 +5,9 @@
 
 mod desk;
 mod place;
+mod prove;
 mod repair;
+mod stop;
 mod tour;
 
 use anyhow::{Context, Result, bail};

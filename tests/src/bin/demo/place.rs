@@ -12,12 +12,16 @@ use std::{
 /// Says that a directory is a demo's; locked while that demo runs.
 const MARK: &str = "demo.lock";
 /// Everything a demo makes at the top of its directory, but the mark.
-const MADE: [&str; 10] = [
+const MADE: [&str; 14] = [
+    "acme.cursor",
+    "acme.jsonl",
     "agents",
     "gateway",
     "logs",
     "people",
     "ports.json",
+    "proofs",
+    "session.cast",
     "ssh_config",
     "ssh_config.auditor",
     "ssh_config.leaver",

@@ -6,7 +6,7 @@
 use super::tour::typed;
 use anyhow::{Result, ensure};
 use belay_tests::{
-    World,
+    Person, World,
     wait::{GENEROUS, until},
 };
 use std::{
@@ -18,6 +18,8 @@ use std::{
 const SPOOL_MAX: usize = 100;
 /// Files that it holds when it is full.
 const SPOOL_FULL: usize = 250;
+/// `age-encryption.org/v1`, as base64 has it.
+const AGE_FILE: &str = "YWdlLWVuY3J5cHRpb24ub3JnL3Yx";
 /// The exit status of `belay run --detach` while a machine is still to come.
 const GOES_ON: i32 = 4;
 
@@ -104,8 +106,26 @@ pub fn walk(world: &World) -> Result<()> {
         let id = job["job"].as_str().unwrap_or_default();
         let said = typed(tech.belay_command()?.args(["job", id, "--follow", "--output"]))?;
         ensure!(said.status.success(), "{}", said.story());
+        let tenant = job["tenant"].as_str().unwrap_or_default();
+        let device = if tenant == "acme" { "db1" } else { "till1" };
+        ensure!(said.out().contains("keeping the newest"), "{}", said.story());
+        sealed_at_the_gateway(&tech, id, device)?;
     }
     ensure!(spooled(&machines.join("till1.globex"))? == SPOOL_MAX, "the spool is full");
+    Ok(())
+}
+
+/// Both customers encrypt what is recorded, so the gateway has an age file where `belay` has just shown words.
+fn sealed_at_the_gateway(tech: &Person, job: &str, device: &str) -> Result<()> {
+    let file = tech.gw(&format!("job {job} --device {device} --output")).must();
+    let text = file.out();
+    ensure!(!text.is_empty(), "the gateway has nothing of it");
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let is_sealed = words.get(1) == Some(&"s") && words.get(2).is_some_and(|blob| blob.starts_with(AGE_FILE));
+        ensure!(is_sealed, "the gateway has some of it in the open: {line}");
+    }
+    println!("     (what the gateway has of it: {} bytes, `0 s {AGE_FILE}…`: age files)", text.len());
     Ok(())
 }
 

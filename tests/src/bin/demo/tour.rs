@@ -1,4 +1,4 @@
-//! The tour: six steps with the real `ssh`, each shown as it would be typed, each checked.
+//! The tour: its first six steps with the real `ssh`, each shown as it would be typed, each checked.
 
 use anyhow::{Result, bail, ensure};
 use belay_tests::{
@@ -10,6 +10,8 @@ use std::process::Command;
 
 /// What the technician does on web1, told apart from everything else in the log.
 const COMMAND: &str = "echo \"this is $(uname -n), $BELAY_PERSON is here as $(id -un)\"";
+/// Of a line so much is shown: an event is longer than anybody reads.
+const SHOWN_CHARS_MAX: usize = 240;
 /// What everybody without a grant is told.
 const NOTHING_GRANTED: &str = "nothing there is granted to you";
 
@@ -82,7 +84,8 @@ pub fn typed(command: &mut Command) -> Result<Said> {
     match run(command, b"") {
         Ok(said) => {
             for line in said.out().lines().chain(said.err().lines()) {
-                println!("     {line}");
+                let shown: String = line.chars().take(SHOWN_CHARS_MAX).collect();
+                println!("     {shown}{}", if shown.len() < line.len() { " …" } else { "" });
             }
             Ok(said)
         }

@@ -59,6 +59,13 @@ pub struct Proofs {
     pub objects: BTreeMap<Digest, Vec<u8>>,
 }
 
+impl Answer {
+    /// Of whose log it says it is; nothing of it is believed before [`Proofs::check`].
+    pub fn tenant(&self) -> &TenantName {
+        &self.tenant
+    }
+}
+
 impl Proofs {
     /// Checks an answer against the log that the policy names.
     ///

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     failure::{Outcome, refused},
     home::Home,
-    runs::readers,
+    runs::readers::Keys,
     screen::note,
     trusted::Trusted,
 };
@@ -50,10 +50,12 @@ pub struct Ran {
     pub header: Header,
     /// What was printed, open.
     pub output: Read,
+    /// Why nothing proves that the machine printed it, if nothing does.
+    pub unproved: Option<String>,
 }
 
 impl Ran {
-    /// Fetches it, and says how much of it is proved.
+    /// Fetches it, and says what proves it, or that nothing does.
     ///
     /// # Errors
     /// It cannot be had, is altered, or no key here opens it: then nothing of it was shown.
@@ -65,14 +67,14 @@ impl Ran {
     ) -> Outcome<Self> {
         let case = JobCase::of(home, trusted, jobs::find(home, trusted, job)?, Some(device))?;
         let tenant = case.ordered.order.tenant.clone();
-        let keys = readers::keys(home, &tenant, age_identity)?;
         let address = DeviceAddress { device: device.clone(), tenant };
         let run = case.said.runs.get(device);
         let run =
             run.ok_or_else(|| refused(format!("{address} has signed nothing about its run: it has none to show")))?;
-        let file = printed_by(&case, &address, run)?;
-        let output = readers::read(&address, &file, keys.as_ref())?;
-        Ok(Self { header: header(&case, address, run.begun), output })
+        let (file, unproved) = printed_by(&case, &address, run)?;
+        let keys = Keys::of(home, age_identity.map(Path::to_owned));
+        let output = keys.read(&address, &file)?;
+        Ok(Self { header: header(&case, address, run.begun), output, unproved })
     }
 }
 
@@ -91,15 +93,16 @@ fn header(case: &JobCase<'_>, device: DeviceAddress, begun: Option<Timestamp>) -
     Header::new(about, begun.unwrap_or(order.issued).seconds())
 }
 
-/// What a run printed, held against what its device signed; says how much of it that proves.
-fn printed_by(case: &JobCase<'_>, address: &DeviceAddress, run: &Run) -> Outcome<Vec<u8>> {
+/// What a run printed, held against what its device signed; and why that proves nothing, if so.
+fn printed_by(case: &JobCase<'_>, address: &DeviceAddress, run: &Run) -> Outcome<(Vec<u8>, Option<String>)> {
     let job = &case.ordered.order.id;
     if let Some(reason) = &run.refused {
         return Err(refused(format!("{address} refused the run: {reason}")));
     }
     let Some(end) = &run.end else {
-        note(&format!("belay: {address}: this is not proved: the device signs what it printed when the run has ended"));
-        return printed::any(&case.gateway, job, address);
+        let why = format!("{address}: this is not proved: the device signs what it printed when the run has ended");
+        note(&format!("belay: {why}"));
+        return Ok((printed::any(&case.gateway, job, address)?, Some(why)));
     };
     let Some(digest) = end.output else {
         return Err(refused(format!("{address} signed that the run printed nothing: {}", end.outcome)));
@@ -111,13 +114,12 @@ fn printed_by(case: &JobCase<'_>, address: &DeviceAddress, run: &Run) -> Outcome
                 file.len(),
                 run.end_index
             ));
-            Ok(file)
+            Ok((file, None))
         }
         Printed::Beginning { file, missing } => {
-            note(&format!(
-                "belay: {address}: this is not all, and not proved: {missing} bytes are still with the device"
-            ));
-            Ok(file)
+            let why = format!("{address}: this is not all, and not proved: {missing} bytes are still with the device");
+            note(&format!("belay: {why}"));
+            Ok((file, Some(why)))
         }
     }
 }

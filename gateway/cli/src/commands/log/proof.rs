@@ -1,25 +1,29 @@
 //! `belay log proof`: entries of a log, shown when they are proved to be in it with the log's key from the pinned policy.
 
-use super::super::desk::{case, proofs::Proofs};
+use super::super::desk::{
+    case,
+    proofs::{Answer, Proofs, Proven},
+};
 use crate::{
-    failure::Outcome,
+    failure::{Outcome, refused, usage},
+    gateway,
     home::{Home, write_whole},
     screen::{json, say},
     trusted::Trusted,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use belay_certs::TenantName;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+
+/// Digits of an id; an entry's number has fewer, for no log is so long.
+const ID_DIGITS: usize = 32;
 
 /// `belay log proof`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The tenant
-    tenant: TenantName,
-    /// An entry's number, an event's id, or a session or job: all entries that name it
-    #[arg(value_name = "ENTRY|EVENT|SESSION|JOB")]
-    which: String,
+    /// An event's id, or a session or job: all entries that name it; or a tenant and its entry's number
+    #[arg(value_name = "[TENANT] ENTRY|EVENT|SESSION|JOB", required = true, num_args = 1..=2)]
+    words: Vec<String>,
     /// Also write each entry as N.json and its proof as N.proof (c2sp.org/tlog-proof) into this directory
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -33,7 +37,13 @@ pub struct Args {
 /// # Errors
 /// The gateway does not give them, or one does not verify.
 pub fn run(home: &Home, args: &Args) -> Outcome {
-    let proofs = case::proofs(home, &Trusted::load(home)?, &args.tenant, &args.which)?;
+    let trusted = Trusted::load(home)?;
+    let (proofs, which) = match args.words.as_slice() {
+        [tenant, which] => (case::proofs(home, &trusted, &tenant.parse()?, which)?, which),
+        [which] => (anywhere(home, &trusted, which)?, which),
+        _ => return Err(usage("which entry? give an event's id, a session or a job")),
+    };
+    about(&proofs, which)?;
     if let Some(dir) = &args.output {
         write(dir, &proofs)?;
     }
@@ -50,6 +60,34 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     }
     say(proofs.checkpoint.trim_end());
     Ok(())
+}
+
+/// Asks each gateway, which looks in every log that this person audits.
+fn anywhere(home: &Home, trusted: &Trusted, which: &str) -> Outcome<Proofs> {
+    if which.len() < ID_DIGITS && which.chars().all(|digit| digit.is_ascii_digit()) {
+        return Err(usage(format!("entry {which} of which log? write `belay log proof TENANT {which}`")));
+    }
+    let gateways = trusted.gateways(home)?;
+    gateway::first(gateway::at_once(&gateways, |gateway| {
+        let answer: Answer = gateway.ask(&["log", "proof", which])?;
+        let policy = trusted.tenant(answer.tenant())?.policy();
+        let tenant = policy.tenant.clone();
+        let log = policy.gateway.logs.last().ok_or_else(|| refused(format!("the policy of {tenant} names no log")))?;
+        Proofs::check(answer, &tenant, log)
+    }))
+}
+
+/// Whether these entries are what was asked for: each is the one of this number, or has this id somewhere.
+fn about(proofs: &Proofs, which: &str) -> Outcome {
+    let is_it = |proven: &Proven| match which.len() < ID_DIGITS {
+        true => proven.index.to_string() == which,
+        false => proven.text.contains(which),
+    };
+    match proofs.entries.iter().find(|proven| !is_it(proven)) {
+        Some(other) => Err(refused(format!("the gateway proves entry {} where {which} was asked for", other.index))),
+        None if proofs.entries.is_empty() => Err(refused(format!("the gateway proves nothing about {which}"))),
+        None => Ok(()),
+    }
 }
 
 fn write(dir: &Path, proofs: &Proofs) -> Outcome {

@@ -150,6 +150,10 @@ fn what_a_run_printed_is_a_recording_too() {
     fs::remove_file(stage.path().join("run.cast")).unwrap();
     stage.answers("job_ID_--device_web1_--output", b"1 o cmVzdGFydGVkCw==\n".as_slice());
     assert!(run_written(&stage, &job, &[]).unwrap_err().contains("was altered"));
+    // Shorter than what the machine signed: whatever it is, it is not proved.
+    stage.answers("job_ID_--device_web1_--output", b"1 o Zm9v\n".as_slice());
+    let beginning = run_written(&stage, &job, &[]).unwrap_err();
+    assert!(beginning.contains("not proved: 12 bytes are still with the device; nothing was written"), "{beginning}");
 }
 
 #[test]

@@ -138,7 +138,17 @@ async fn an_entry_is_proved_by_its_number_its_id_and_what_it_is_about() {
         assert_eq!(again["proofs"][0]["entry"], opened["proofs"][0]["entry"], "{which}");
         assert!(again["checkpoint"].as_str().unwrap().starts_with("gw.example/acme\n"), "{again}");
     }
-    for (line, why) in [("log proof acme 100000", "there is no entry"), ("log proof acme", "which entry")] {
+    let event = entry["id"].as_str().unwrap();
+    let anywhere = world.run(&world.audit, &format!("log proof {event}")).await.json();
+    assert_eq!((&anywhere["tenant"], &anywhere["proofs"][0]["entry"]), (&"acme".into(), &opened["proofs"][0]["entry"]));
+    // Whoever audits another log finds there what stands there, and this does not.
+    let other = world.run(&world.other, &format!("log proof {event}")).await;
+    assert!(other.status == 1 && other.err.contains("any log that you audit"), "{other:?}");
+    for (line, why) in [
+        ("log proof acme 100000", "there is no entry"),
+        ("log proof acme", "which entry"),
+        ("log proof 0", "of which log"),
+    ] {
         assert!(world.run(&world.audit, line).await.err.contains(why), "{line}");
     }
     let unknown = world.run(&world.audit, &format!("log proof acme {}", "0".repeat(32))).await;

@@ -38,6 +38,7 @@ const COMMANDS: [(&str, &[&str]); 31] = [
     ("log export acme", &["acme"]),
     ("log checkpoint acme", &["acme"]),
     ("log proof acme 0", &["acme"]),
+    ("log proof 00000000000000000000000000000001", &["acme", "globex"]),
 ];
 
 /// The words of the `command.ran` entries, with who ran them.
