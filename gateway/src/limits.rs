@@ -230,6 +230,9 @@ pub(crate) const OFFERS_TOGETHER: usize = 64;
 pub(crate) const OFFERS_BYTES_PER_TENANT_MAX: usize = 32 << 20;
 /// How long what could not be recorded or sent waits for its next try.
 pub(crate) const JOBS_RETRY: Duration = Duration::from_millis(200);
+/// How long what a run printed waits at its device for room on the disk before it is looked again: whoever makes some does not
+/// do it in less.
+pub(crate) const OUTPUT_ROOM_RETRY: Duration = Duration::from_secs(2);
 /// The longest it sleeps: a clock that was set must not move the end of a window by more.
 pub(crate) const JOBS_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Outputs that a device may send at once before it has sent any: strangers get none, and an idle device costs no more.
@@ -260,6 +263,12 @@ pub(crate) const RETENTION_EVERY: Duration = Duration::from_secs(600);
 pub(crate) const AGING_BEHIND: Duration = Duration::from_secs(3_600);
 /// A reason for a hold or its end, in bytes: a few sentences.
 pub(crate) const HOLD_REASON_BYTES_MAX: usize = 1_024;
+/// The kind of a run in the index and in what a search answers.
+pub(crate) const INDEXED_RUN: &str = "run";
+/// Columns and rows by which what a run printed becomes lines: those of a terminal that nobody has.
+pub(crate) const INDEXED_RUN_COLUMNS: usize = 80;
+/// As [`INDEXED_RUN_COLUMNS`].
+pub(crate) const INDEXED_RUN_ROWS: usize = 24;
 /// How often recordings of sessions that are over are added to the index.
 pub(crate) const INDEX_EVERY: Duration = Duration::from_secs(2);
 /// How long one pass adds recordings of one tenant, before the next tenant's turn.

@@ -101,7 +101,7 @@ use Leaves::{Answered, Deed, Refused};
 /// The gateway's commands, each as it is listed in `help`, as it is typed here, and what it leaves besides `command.ran` with its
 /// words in the log of the tenant, which it leaves whether it is answered or refused. SESSION, LIVE, JOB and VERSION stand for one
 /// that there is: a session of somebody else's that is over, one that goes on, a job that is over.
-const COMMANDS: [(&str, &str, Leaves); 37] = [
+const COMMANDS: [(&str, &str, Leaves); 40] = [
     ("devices", "devices --tenant acme", Answered),
     ("pending", "pending --tenant acme --json", Answered),
     ("token", "token acme", Refused),
@@ -125,6 +125,9 @@ const COMMANDS: [(&str, &str, Leaves); 37] = [
     ("search", "search needle --tenant acme", Deed("recording.read", "SESSION \"search\"")),
     ("hold", "hold SESSION --reason case", Deed("recording.held", "SESSION case")),
     ("release", "release SESSION --reason over", Deed("recording.released", "SESSION over")),
+    ("search", "search done --kind run", Deed("output.read", "JOB \"search\"")),
+    ("hold", "hold JOB/web1 --reason case", Deed("output.held", "JOB web1 case")),
+    ("release", "release JOB/web1 --reason over", Deed("output.released", "JOB web1 over")),
     ("kill", "kill LIVE", Deed("session.killed", "LIVE mate")),
     ("freeze", "freeze acme/auditor", Deed("freeze.begun", "acme/auditor")),
     ("freezes", "freezes --tenant acme", Answered),

@@ -108,8 +108,15 @@ const COMMANDS: [(&str, Fed); 60] = [
     ("log proof TENANT 00000000000000000000000000000001", Fed::Nothing),
 ];
 /// Every command that names a job, which JOB stands for: it is looked for among the caller's own tenants.
-const JOB_COMMANDS: [&str; 5] =
-    ["job JOB", "job JOB --json", "job JOB --device web1 --output", "job JOB --follow --json", "cancel JOB"];
+const JOB_COMMANDS: [&str; 7] = [
+    "job JOB",
+    "job JOB --json",
+    "job JOB --device web1 --output",
+    "job JOB --follow --json",
+    "cancel JOB",
+    "hold JOB/web1 --reason case",
+    "release JOB/web1 --reason case",
+];
 /// Every command that names a session, which SESSION stands for: it is looked for among the caller's own tenants.
 const SESSION_COMMANDS: [&str; 3] =
     ["kill SESSION", "review approve SESSION --note well", "review flag SESSION --note odd --device web1.acme"];

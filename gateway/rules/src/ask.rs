@@ -7,7 +7,8 @@ use crate::draft::Draft;
 use crate::freeze::Frozen;
 use crate::job::Missed;
 use crate::library::Pushed;
-use crate::limits::ALONE_WEIGHT;
+use crate::limits::{ALONE_WEIGHT, OUTPUT_DELETED_WEIGHT};
+use crate::output::OutputName;
 use crate::recording::RecordingName;
 use crate::refusal::Refusal;
 use crate::review::Opinion;
@@ -197,6 +198,33 @@ pub enum Ask {
         /// Why.
         reason: String,
     },
+    /// The time of what a run printed is over.
+    DeleteOutput {
+        /// Which.
+        name: OutputName,
+        /// Whatever came of it came before this moment, its end too.
+        before: Timestamp,
+        /// Which rule says so.
+        why: String,
+    },
+    /// Nothing may delete what a run printed until it is let go.
+    HoldOutput {
+        /// Which.
+        name: OutputName,
+        /// Who wants it.
+        by: PersonRef,
+        /// Why.
+        reason: String,
+    },
+    /// What a run printed and was held is let go.
+    ReleaseOutput {
+        /// Which.
+        name: OutputName,
+        /// Who lets it go.
+        by: PersonRef,
+        /// Why.
+        reason: String,
+    },
     /// A person freezes a tenant, a device or a person.
     Freeze {
         /// What.
@@ -258,6 +286,7 @@ impl Ask {
         match self {
             Self::Approve { approvals, .. } => approvals.len().max(1),
             Self::RestartLog { .. } => ALONE_WEIGHT,
+            Self::DeleteOutput { .. } => OUTPUT_DELETED_WEIGHT,
             Self::Recertify { certificates, .. } => certificates.len().max(1),
             // Rows beside one entry, a quarter of an entry's work each.
             Self::OfferRuns { devices, .. } => devices.len().div_ceil(4).max(1),
@@ -272,6 +301,8 @@ impl Ask {
             | Self::GiveUpRecording { .. }
             | Self::HoldRecording { .. }
             | Self::ReleaseRecording { .. }
+            | Self::HoldOutput { .. }
+            | Self::ReleaseOutput { .. }
             | Self::Freeze { .. }
             | Self::Thaw { .. }
             | Self::Review(_)

@@ -12,12 +12,14 @@ use serde_json::Value;
 pub mod freezes;
 mod intents;
 mod jobs;
+mod outputs;
 mod recordings;
 pub mod reviews;
 
 pub use freezes::{FreezeBegun, FreezeLifted, SessionKilled};
 pub use intents::{Run, Session};
 pub use jobs::{JobEnded, JobOffered, JobStopped, JobSubmitted, RunbookPushed};
+pub use outputs::{OutputDeleted, OutputHold, OutputRead};
 pub use recordings::{Look, RecordingCut, RecordingDeleted, RecordingHold, RecordingRead};
 pub use reviews::ReviewGiven;
 
@@ -444,6 +446,18 @@ pub enum What {
     /// A recording is held no more.
     #[serde(rename = "recording.released")]
     RecordingReleased(RecordingHold),
+    /// Somebody is about to see lines that a run printed.
+    #[serde(rename = "output.read")]
+    OutputRead(OutputRead),
+    /// What a run printed is removed; its digest stays.
+    #[serde(rename = "output.deleted")]
+    OutputDeleted(OutputDeleted),
+    /// What a run printed is held: nothing deletes it.
+    #[serde(rename = "output.held")]
+    OutputHeld(OutputHold),
+    /// What a run printed is held no more.
+    #[serde(rename = "output.released")]
+    OutputReleased(OutputHold),
     /// A person ran a `belay` command on the gateway.
     #[serde(rename = "command.ran")]
     CommandRan {
@@ -503,6 +517,10 @@ impl What {
             Self::RecordingDeleted(_) => "recording.deleted",
             Self::RecordingHeld(_) => "recording.held",
             Self::RecordingReleased(_) => "recording.released",
+            Self::OutputRead(_) => "output.read",
+            Self::OutputDeleted(_) => "output.deleted",
+            Self::OutputHeld(_) => "output.held",
+            Self::OutputReleased(_) => "output.released",
             Self::CommandRan { .. } => "command.ran",
         }
     }

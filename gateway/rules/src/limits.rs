@@ -7,6 +7,8 @@ pub const TENANTS_MAX: usize = 4_096;
 /// Approvals in one ask: they are judged in one transaction, and everybody else waits for it. A door cuts a larger
 /// batch into slices of this size; the batch's one signature covers them all.
 pub const APPROVALS_PER_ASK_MAX: usize = 256;
+/// The weight of an ask that deletes up to 4 MiB of output: a few of them and everybody else's asks share a transaction.
+pub const OUTPUT_DELETED_WEIGHT: usize = 128;
 /// The weight of an ask that has a transaction for itself: more than any transaction takes.
 pub const ALONE_WEIGHT: usize = 1 << 20;
 /// How long a pending device holds its name, in microseconds: as long as any token lives, so that a request that

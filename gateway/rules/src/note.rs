@@ -16,14 +16,20 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::DeviceRefused { .. }
         | What::AccessRefused { .. }
         | What::CommandRan { .. } => Ok(()),
-        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_) | What::SessionKilled(_)
+        What::AccessOpened { .. }
+        | What::AccessEnded { .. }
+        | What::RecordingRead(_)
+        | What::OutputRead(_)
+        | What::SessionKilled(_)
             if draft.device.is_some() && draft.person.is_some() =>
         {
             Ok(())
         }
-        What::AccessOpened { .. } | What::AccessEnded { .. } | What::RecordingRead(_) | What::SessionKilled(_) => {
-            Err(refused(draft, "names a device and a person"))
-        }
+        What::AccessOpened { .. }
+        | What::AccessEnded { .. }
+        | What::RecordingRead(_)
+        | What::OutputRead(_)
+        | What::SessionKilled(_) => Err(refused(draft, "names a device and a person")),
         What::LogStarted { .. }
         | What::LogRestarted { .. }
         | What::GatewayStarted { .. }
@@ -61,6 +67,9 @@ pub fn check(draft: &Draft) -> Result<(), Refusal> {
         | What::RecordingDeleted(_)
         | What::RecordingHeld(_)
         | What::RecordingReleased(_)
+        | What::OutputDeleted(_)
+        | What::OutputHeld(_)
+        | What::OutputReleased(_)
         | What::StatementRejected { .. } => {
             Err(refused(draft, "is judged before it is recorded, and never just noted"))
         }

@@ -351,6 +351,26 @@ pub enum Refusal {
     /// More comes although its session is over, and its signed end named nothing.
     #[error("session {0} is over and its end named no recording, so nothing more of it is kept")]
     RecordingOver(Id),
+    /// There is no such run.
+    #[error("there is no run {0} here; `belay job JOB` lists a job's runs")]
+    OutputUnknown(String),
+    /// It was removed.
+    #[error("the output of {name} was deleted at {at}; its digest is left")]
+    OutputGone {
+        /// `JOB/DEVICE`.
+        name: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Its run goes on, or did a moment ago.
+    #[error("the run {0} goes on, or more of it has just come, so its output stays")]
+    OutputLive(String),
+    /// Somebody holds it.
+    #[error("the output of {0} is held; `belay release {0}` lets it go")]
+    OutputHeld(String),
+    /// Nobody holds it.
+    #[error("the output of {0} is not held; nothing was changed")]
+    OutputNotHeld(String),
     /// The outer connection is somebody else's.
     #[error("the access belongs to {outer}, the session was asked for by {said}; use the same key on both hops")]
     PersonMismatch {

@@ -1,11 +1,13 @@
-//! What sessions showed and were told, as lines that can be found: recordings that the gateway can read, once their session is
-//! over.
+//! What sessions showed and were told and what runs printed, as lines that can be found: recordings that the gateway can read,
+//! once their session or run is over.
 //!
-//! Not here: the index itself (`store/index.rs`), and who may search it (the doors).
+//! Not here: the index itself (`store/index.rs`), how outputs are read (`printed`), and who may search it (the doors).
+
+mod printed;
 
 use crate::{
     Gateway, limits,
-    store::{Broken, Index, IndexError, Indexed, IndexedSession, RecordingRow, TenantStore},
+    store::{Broken, Index, IndexError, Indexed, IndexedSession, OutputRow, RecordingRow, Source, TenantStore},
 };
 use belay_certs::{
     Id, Invalid, TenantName, Timestamp,
@@ -41,7 +43,7 @@ pub(crate) struct Indexes {
 /// What is not in an index yet.
 #[derive(Debug, Default)]
 pub(crate) struct Behind {
-    /// Recordings that wait, or more.
+    /// Recordings, of sessions and of runs, that wait; or more.
     pub(crate) recordings: u64,
     /// Why they wait for the operator: one sentence. None when they wait for their turn.
     pub(crate) no_room: Option<String>,
@@ -129,35 +131,21 @@ async fn pass(
     // A little before, for clocks of one gateway that were set meanwhile, and commits under way.
     let until = gateway.now().plus(-limits::INDEX_OVERLAP_MICROS);
     let over = store.recordings_changed(known.unwrap_or(Timestamp::from_micros(0))).await?;
-    if over.is_empty() && known.is_some() {
+    let mut outputs = printed::Changed::since(store, known.unwrap_or(Timestamp::from_micros(0))).await?;
+    if over.is_empty() && outputs.is_empty() && known.is_some() {
         return Ok((Behind::default(), Some(until)));
     }
-    let mut index = gateway.store.index(store.name()).await?;
-    let mut seen = index.seen().await?;
-    let mut behind = Behind::default();
-    let mut there = HashSet::new();
+    let index = gateway.store.index(store.name()).await?;
+    let (behind, there) = (Behind::default(), HashSet::new());
+    let mut pass = Pass { gateway, store, index, seen: HashMap::new(), there, behind, began, within };
+    pass.seen = pass.index.seen().await?;
     for recording in over {
-        let key: Indexed = (recording.name.device.clone(), recording.name.session);
-        if recording.state() == RecordingState::Deleted {
-            if seen.remove(&key).is_some() {
-                index.forget(&key).await?;
-            }
-            continue;
-        }
-        there.insert(key.clone());
-        if !recording.kept.is_readable || seen.get(&key) == Some(&recording.kept.chunks) {
-            continue;
-        }
-        if behind.no_room.is_some() || began.elapsed() > within {
-            behind.recordings += 1;
-            continue;
-        }
-        behind.no_room = match room(gateway) {
-            Ok(()) => add(gateway, store, &mut index, &recording).await?.err(),
-            Err(why) => Some(why),
-        };
-        behind.recordings += u64::from(behind.no_room.is_some());
+        pass.recording(recording).await?;
     }
+    while let Some(output) = outputs.next().await? {
+        pass.output(output).await?;
+    }
+    let Pass { mut index, seen, there, behind, .. } = pass;
     if known.is_none() {
         // Of recordings that no row knows, as after a restore of an older database.
         for gone in seen.keys().filter(|key| !there.contains(*key)) {
@@ -168,6 +156,77 @@ async fn pass(
     index.close().await;
     let until = if behind.recordings == 0 { Some(until) } else { known };
     Ok((behind, until))
+}
+
+/// One pass under way.
+struct Pass<'a> {
+    gateway: &'a Gateway,
+    store: &'a TenantStore,
+    index: Index,
+    /// What was in the index before it, and was not removed.
+    seen: HashMap<Indexed, u64>,
+    /// What the tables know of.
+    there: HashSet<Indexed>,
+    behind: Behind,
+    began: Instant,
+    within: std::time::Duration,
+}
+
+impl Pass<'_> {
+    async fn recording(&mut self, recording: RecordingRow) -> Result<(), IndexError> {
+        let key: Indexed = (recording.name.device.clone(), recording.name.session, Source::Session);
+        if recording.state() == RecordingState::Deleted {
+            return self.forget(&key).await;
+        }
+        self.there.insert(key.clone());
+        if !recording.kept.is_readable || self.seen.get(&key) == Some(&recording.kept.chunks) || self.waits() {
+            return Ok(());
+        }
+        let added = match room(self.gateway) {
+            Ok(()) => add(self.gateway, self.store, &mut self.index, &recording).await?,
+            Err(why) => Err(why),
+        };
+        self.count(added);
+        Ok(())
+    }
+
+    async fn output(&mut self, output: OutputRow) -> Result<(), IndexError> {
+        let key = printed::key(&output);
+        if output.deleted.is_some() {
+            return self.forget(&key).await;
+        }
+        let Some(digest) = output.whole() else { return Ok(()) };
+        self.there.insert(key.clone());
+        if self.seen.get(&key) == Some(&output.kept) || self.waits() {
+            return Ok(());
+        }
+        let left = room(self.gateway);
+        if left.is_ok() {
+            printed::add(self.store, &mut self.index, &output, digest).await?;
+        }
+        self.count(left);
+        Ok(())
+    }
+
+    async fn forget(&mut self, key: &Indexed) -> Result<(), IndexError> {
+        match self.seen.remove(key) {
+            Some(_) => self.index.forget(key).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Whether another one must wait for its turn or for room: then it is counted.
+    fn waits(&mut self) -> bool {
+        let waits = self.behind.no_room.is_some() || self.began.elapsed() > self.within;
+        self.behind.recordings += u64::from(waits);
+        waits
+    }
+
+    /// One was added, or there was no room.
+    fn count(&mut self, added: Result<(), String>) {
+        self.behind.recordings += u64::from(added.is_err());
+        self.behind.no_room = added.err();
+    }
 }
 
 /// Adds one recording. One that is altered or does not read is in the index as far as it does; one for which the disk has no
@@ -183,11 +242,12 @@ async fn add(
         return Ok(Ok(()));
     };
     let indexed = IndexedSession {
-        session: (name.device.clone(), name.session),
+        session: (name.device.clone(), name.session, Source::Session),
         person: session.person,
         kind: session.kind,
         started: session.started,
         chunks: recording.kept.chunks,
+        is_sealed: false,
     };
     // What was added before this one is kept if this one cannot be read.
     let mut first = match read(gateway, store, recording, Shown::begin(recording)).await {

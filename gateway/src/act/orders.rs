@@ -27,7 +27,7 @@ pub(crate) struct Submitted {
 /// A person brings a signed order with the list of its devices.
 ///
 /// # Errors
-/// When it does not count, its runbook is not in the library, the list is another one, or some device would refuse it; the
+/// When the disk has no room for what its runs print. When it does not count, its runbook is not in the library, the list is another one, or some device would refuse it; the
 /// sentence says which and why. When it could not be recorded.
 pub(crate) async fn submit(
     gateway: &Gateway,
@@ -44,6 +44,7 @@ pub(crate) async fn submit(
     if known {
         return Ok(Submitted { order: parsed, again: true });
     }
+    gateway.room.begin_job().map_err(|sentence| Invalid::new(Fault::TooLarge, sentence))?;
     let held = devices::listed(gateway, tenant).await.map_err(|why| crate::broken(&why))?;
     let facts = held.into_iter().map(|row| (row.facts.address.device.clone(), row.facts)).collect();
     let runbooks = runbooks(gateway, tenant, &parsed).await?;

@@ -1,11 +1,12 @@
-//! Recordings that were kept for as long as their tenant's policy says are deleted: recorded first, then removed.
+//! Recordings, and what runs printed, that were kept for as long as their tenant's policy says are deleted: recorded first, then
+//! removed.
 //!
 //! Time is the wall clock's only as far as it was seen to pass: a clock that jumps ahead deletes nothing (`aging.rs`).
 //! A hold wins: the store judges that in the same transaction. The notes stay, so that whoever has a copy can still prove it.
 
 use crate::{
     Gateway, limits,
-    store::{Broken, RecordError, RecordingRow},
+    store::{Broken, OutputRow, RecordError, RecordingRow, TenantStore},
 };
 use aging::Aging;
 use belay_certs::{TenantName, Timestamp, time::DAY};
@@ -42,12 +43,12 @@ pub(crate) async fn keep_to_it(gateway: Arc<Gateway>) {
 async fn of_all(gateway: &Gateway, moment: Timestamp) {
     for tenant in gateway.book.tenants() {
         if let Err(error) = of_tenant(gateway, &tenant, moment).await {
-            tracing::error!(%tenant, "recordings that are due were not deleted: {error}");
+            tracing::error!(%tenant, "recordings that are due were not all deleted: {error}");
         }
     }
 }
 
-/// What of one tenant is due at a moment; how many recordings were deleted.
+/// What of one tenant is due at a moment; how many recordings and outputs were deleted.
 async fn of_tenant(gateway: &Gateway, tenant: &TenantName, moment: Timestamp) -> Result<u64, Broken> {
     let Some(days) = gateway.book.chain(tenant).and_then(|chain| chain.policy().recording.keep_days) else {
         return Ok(0);
@@ -55,7 +56,8 @@ async fn of_tenant(gateway: &Gateway, tenant: &TenantName, moment: Timestamp) ->
     let Some(store) = gateway.store.tenant(tenant) else { return Ok(0) };
     let before = Timestamp::from_micros(moment.micros().saturating_sub(DAY.saturating_mul(i64::from(days))));
     let why = format!("the policy says `keep = \"{days}d\"`");
-    let mut deleted = 0;
+    let outputs = outputs_of(gateway, &store, before, &why).await?;
+    let mut deleted = outputs;
     loop {
         let due = store.recordings_due(before).await?;
         let mut now = 0;
@@ -67,6 +69,35 @@ async fn of_tenant(gateway: &Gateway, tenant: &TenantName, moment: Timestamp) ->
         if now == 0 {
             return Ok(deleted);
         }
+    }
+}
+
+/// What runs printed that is due; how many were deleted.
+async fn outputs_of(gateway: &Gateway, store: &TenantStore, before: Timestamp, why: &str) -> Result<u64, Broken> {
+    let mut deleted = 0;
+    loop {
+        let due = store.outputs_due(before).await?;
+        let mut now = 0;
+        for output in &due {
+            now += u64::from(delete_output(gateway, output, before, why).await?);
+        }
+        deleted += now;
+        if now == 0 {
+            return Ok(deleted);
+        }
+    }
+}
+
+/// Whether it was deleted, with its bytes; one that was held, or grew, a moment ago is not.
+async fn delete_output(gateway: &Gateway, output: &OutputRow, before: Timestamp, why: &str) -> Result<bool, Broken> {
+    let ask = Ask::DeleteOutput { name: output.name.clone(), before, why: why.to_owned() };
+    match gateway.record(ask).await {
+        Ok(_) => Ok(true),
+        Err(RecordError::Refused(refusal)) => {
+            tracing::info!(run = %output.name, "the output of a run stays: {refusal}");
+            Ok(false)
+        }
+        Err(RecordError::Broken(broken)) => Err(broken),
     }
 }
 

@@ -40,6 +40,22 @@ impl Room {
         self.check(1, "no session that is recorded begins here")
     }
 
+    /// May a job begin? What its runs print comes here too.
+    ///
+    /// # Errors
+    /// As [`Room::begin`].
+    pub(crate) fn begin_job(&self) -> Result<(), String> {
+        self.check(1, "no job begins here")
+    }
+
+    /// May what runs print come here? Half of what a new job needs is enough; their devices have it until then.
+    ///
+    /// # Errors
+    /// As [`Room::begin`].
+    pub(crate) fn take_output(&self) -> Result<(), String> {
+        self.check(2, "what runs print stays with their devices")
+    }
+
     /// May a recording that has begun go on? Half of what a new one needs is enough.
     ///
     /// # Errors
@@ -107,6 +123,7 @@ mod tests {
         let enough = room(|_| Ok(left(1_024, 20_000)));
         assert_eq!((enough.begin(), enough.go_on()), (Ok(()), Ok(())));
         assert_eq!((enough.begin_index(), enough.go_on_index()), (Ok(()), Ok(())));
+        assert_eq!((enough.begin_job(), enough.take_output()), (Ok(()), Ok(())));
         let few_bytes = room(|_| Ok(left(1_023, 2_000)));
         let refused = few_bytes.begin().unwrap_err();
         assert!(refused.contains("1023 MiB left") && refused.contains("operator"), "{refused}");
@@ -115,6 +132,8 @@ mod tests {
         assert!(small_part.begin().is_err() && small_part.go_on().is_ok());
         let hardly_any = room(|_| Ok(left(511, 2_000)));
         assert!(hardly_any.go_on().is_err());
+        assert!(few_bytes.begin_job().unwrap_err().starts_with("no job begins here: "));
+        assert!(few_bytes.take_output().is_ok() && hardly_any.take_output().is_err());
         assert!(
             small_part.begin_index().is_err() && small_part.go_on_index().is_ok() && hardly_any.go_on_index().is_err()
         );

@@ -91,8 +91,10 @@ impl Shares {
             | Ask::StopJob { .. }
             | Ask::EndJob { .. }
             | Ask::DeleteRecording { .. }
-            | Ask::GiveUpRecording { .. } => return,
+            | Ask::GiveUpRecording { .. }
+            | Ask::DeleteOutput { .. } => return,
             Ask::HoldRecording { name, .. } | Ask::ReleaseRecording { name, .. } => &name.tenant,
+            Ask::HoldOutput { name, .. } | Ask::ReleaseOutput { name, .. } => &name.tenant,
             Ask::IssueToken { token, .. } => &token.tenant,
             Ask::Redeem { request, .. } => &request.tenant,
             Ask::AddTenant { .. }

@@ -79,12 +79,28 @@ async fn take(link: &Link, stream: RecvStream) -> Result<(), Ending> {
     }
 }
 
-/// How much of the output is durable with this piece; `None` when it is not wanted. While the store fails it is tried again:
-/// the device waits meanwhile, held by flow control.
+/// How much of the output is durable with this piece; `None` when it is not wanted. While the store fails, or the disk has no
+/// room for more, it is tried again: the device waits meanwhile, held by flow control, and has all of it (P5).
 async fn keep(link: &Link, job: Id, offset: u64, bytes: &[u8]) -> Option<u64> {
+    let mut told = false;
     loop {
+        // With nothing in it it takes no room, and what is here is said.
+        if let (false, Err(why)) = (bytes.is_empty(), link.gateway.room.take_output()) {
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(join = %link.join, %job, "{why}");
+            }
+            tokio::time::sleep(limits::OUTPUT_ROOM_RETRY).await;
+            continue;
+        }
         let address = link.gateway.presence.called(link.join).unwrap_or_else(|| link.address.clone());
-        let piece = Piece { tenant: address.tenant, device: address.device, job, offset, bytes: bytes.to_vec() };
+        let piece = Piece {
+            tenant: address.tenant,
+            device: address.device,
+            job,
+            offset,
+            bytes: bytes.to_vec(),
+            at: link.gateway.now(),
+        };
         match link.gateway.store.keep(piece).await {
             Ok(kept) => return Some(kept),
             Err(RecordError::Refused(refusal)) => {

@@ -1,4 +1,4 @@
-//! The index of what sessions showed: for each tenant a database of its own, `index/TENANT.db`, so that the words of one cost
+//! The index of what sessions showed and runs printed: for each tenant a database of its own, `index/TENANT.db`, so that the words of one cost
 //! no search of another any time (P3). With its SQL, for its tables are nobody else's.
 //!
 //! Nothing here is believed or needed: a database that is missing or damaged is made anew from the recordings. Not here: how
@@ -9,13 +9,14 @@ use super::broken::Broken;
 use super::database::{BEGIN, connect};
 use super::heads::{signed, unsigned};
 use super::limits::{INDEX_BATCH_BYTES, INDEXED_PAGES_MAX, INDEXED_READ_MAX};
+use belay_certs::recording::cast::Kind;
 use belay_certs::screen::Line;
 use belay_certs::screen::pages::{Page, Phrase, words_of};
 use belay_certs::{DeviceName, Id, PersonRef, TenantName, Timestamp};
 use futures_util::TryStreamExt;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection, Executor, Row};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,13 @@ use std::path::{Path, PathBuf};
 /// The directory in the gateway's own.
 const DIRECTORY: &str = "index";
 /// Changes whenever the tables do, or what a word is: an index of another number is made anew.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 /// Its tables. A page's number is its recording's times 2^24 and on; so the newest recordings' pages are walked first, and a
 /// walk ends when enough is found. The words of a page stand nowhere but in the full-text table's own lists.
 const TABLES: [&str; 5] = [
     "CREATE TABLE seen (id INTEGER PRIMARY KEY, device TEXT NOT NULL, session TEXT NOT NULL, person TEXT NOT NULL, \
-     kind TEXT NOT NULL, started_us BIGINT NOT NULL, chunks BIGINT NOT NULL, UNIQUE (device, session))",
+     kind TEXT NOT NULL, started_us BIGINT NOT NULL, chunks BIGINT NOT NULL, source BIGINT NOT NULL, sealed BIGINT NOT NULL, \
+     UNIQUE (device, session, source))",
     "CREATE TABLE page (id INTEGER PRIMARY KEY, lines BLOB NOT NULL)",
     "CREATE VIRTUAL TABLE word USING fts5 (words, content = '', columnsize = 0, tokenize = 'ascii')",
     // What is deleted leaves the lists at once.
@@ -38,13 +40,12 @@ const TABLES: [&str; 5] = [
 ];
 const PAGES_BITS: u32 = 24;
 const FORMAT_READ: &str = "PRAGMA user_version";
-const FORMAT_WRITE: &str = "PRAGMA user_version = 2";
+const FORMAT_WRITE: &str = "PRAGMA user_version = 3";
 const TABLES_COUNT: &str = "SELECT COUNT(*) FROM sqlite_master";
-const SEEN: &str = "SELECT device, session, chunks FROM seen ORDER BY id LIMIT $1";
-const SEEN_ID: &str = "SELECT id FROM seen WHERE device = $1 AND session = $2";
+const SEEN: &str = "SELECT device, session, source, chunks FROM seen ORDER BY id LIMIT $1";
+const SEEN_ID: &str = "SELECT id FROM seen WHERE device = $1 AND session = $2 AND source = $3";
 const SEEN_NEXT: &str = "SELECT COALESCE(MAX(id), 0) + 1 FROM seen";
-const SEEN_ADD: &str =
-    "INSERT INTO seen (id, device, session, person, kind, started_us, chunks) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const SEEN_ADD: &str = "INSERT INTO seen (id, device, session, person, kind, started_us, chunks, source, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 const SEEN_FORGET: &str = "DELETE FROM seen WHERE id = $1";
 const SEEN_FOUND: &str = "SELECT session, device, person, kind, started_us FROM seen WHERE id = $1";
 const PAGE_ADD: &str = "INSERT INTO page (id, lines) VALUES ($1, $2)";
@@ -60,6 +61,9 @@ macro_rules! meant {
     };
 }
 const MEANT: &str = concat!("SELECT MIN(id), MAX(id), COUNT(*), (SELECT COUNT(*) FROM seen) ", meant!());
+/// Those of them of which nothing is in it, for only auditors can read them.
+const SEALED_RUNS: &str = "SELECT device, session FROM seen WHERE sealed = 1 LIMIT $1";
+const SEALED: &str = concat!("SELECT COUNT(*) ", meant!(), " AND sealed = 1");
 /// `CROSS JOIN` has SQLite begin with the words; the bounds let it skip what is newer or older than all that is meant.
 const SEARCH: &str = concat!(
     "SELECT p.id, p.lines FROM word w CROSS JOIN page p ON p.id = w.rowid WHERE w.word MATCH $5 AND w.rowid >= $6 AND w.rowid < $7 \
@@ -112,22 +116,46 @@ impl From<IndexError> for Broken {
     }
 }
 
-/// A recording, as the index knows it.
-pub type Indexed = (DeviceName, Id);
+/// A recording, as the index knows it: of a session, or of a device's run of the job of that id.
+pub type Indexed = (DeviceName, Id, Source);
+
+/// What was recorded. A device chooses its sessions' ids: one that chooses a job's must not hide what its run printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A session.
+    Session,
+    /// A run.
+    Run,
+}
+
+impl Source {
+    fn number(self) -> i64 {
+        match self {
+            Self::Session => 0,
+            Self::Run => 1,
+        }
+    }
+
+    fn of(number: i64) -> Self {
+        if number == Self::Run.number() { Self::Run } else { Self::Session }
+    }
+}
 
 /// Whose lines are added.
 #[derive(Debug, Clone)]
 pub struct IndexedSession {
-    /// The device and the session.
+    /// The device, and the session or the run's job.
     pub session: Indexed,
-    /// Whose session.
+    /// Whose session, or who ordered the run.
     pub person: PersonRef,
-    /// `shell`, `exec`, `sftp` or `forward`.
+    /// `shell`, `exec`, `sftp` or `run`.
     pub kind: String,
     /// When it began.
     pub started: Timestamp,
-    /// Chunks that the lines are of.
+    /// Chunks, or bytes of an output, that the lines are of.
     pub chunks: u64,
+    /// Whether only auditors can read it: then it has no lines here, and is only counted.
+    pub is_sealed: bool,
 }
 
 /// What is searched for.
@@ -142,21 +170,34 @@ pub struct Wanted {
     /// Only in sessions begun from this moment on.
     pub since: Timestamp,
     /// Only in sessions of this kind.
-    pub kind: Option<belay_certs::statement::SessionKind>,
+    pub kind: Option<Kind>,
     /// At most so many lines.
     pub limit: u32,
+}
+
+impl Wanted {
+    /// The kind as the tables have it; empty for any.
+    pub(super) fn kind_word(&self) -> &'static str {
+        match self.kind {
+            None => "",
+            Some(Kind::Shell) => "shell",
+            Some(Kind::Exec) => "exec",
+            Some(Kind::Sftp) => "sftp",
+            Some(Kind::Run) => "run",
+        }
+    }
 }
 
 /// A line that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// The session.
+    /// The session, or the run's job.
     pub session: Id,
     /// The device.
     pub device: DeviceName,
     /// Who.
     pub person: PersonRef,
-    /// `shell`, `exec`, `sftp` or `forward`.
+    /// `shell`, `exec`, `sftp` or `run`.
     pub kind: String,
     /// When it began.
     pub started: Timestamp,
@@ -235,8 +276,9 @@ impl Index {
         let mut all = HashMap::new();
         let rows = sqlx::query(SEEN).bind(INDEXED_READ_MAX).fetch_all(&mut self.connection).await?;
         for row in &rows {
-            let session = (row.try_get::<&str, _>(0)?.parse()?, row.try_get::<&str, _>(1)?.parse()?);
-            all.insert(session, unsigned(row.try_get(2)?)?);
+            let source = Source::of(row.try_get(2)?);
+            let session = (row.try_get::<&str, _>(0)?.parse()?, row.try_get::<&str, _>(1)?.parse()?, source);
+            all.insert(session, unsigned(row.try_get(3)?)?);
         }
         Ok(all)
     }
@@ -252,9 +294,9 @@ impl Index {
     }
 
     /// Removes a recording; it is there until [`Index::keep`].
-    pub async fn forget(&mut self, (device, session): &Indexed) -> Result<(), IndexError> {
+    pub async fn forget(&mut self, (device, session, source): &Indexed) -> Result<(), IndexError> {
         self.begin().await?;
-        let query = sqlx::query(SEEN_ID).bind(device.as_str()).bind(session.to_string());
+        let query = sqlx::query(SEEN_ID).bind(device.as_str()).bind(session.to_string()).bind(source.number());
         let Some(row) = query.fetch_optional(&mut self.connection).await? else { return Ok(()) };
         let id: i64 = row.try_get(0)?;
         let (from, end) = (id << PAGES_BITS, (id + 1) << PAGES_BITS);
@@ -292,7 +334,7 @@ impl Index {
     pub async fn search(&mut self, wanted: &Wanted) -> Result<Vec<Found>, IndexError> {
         let person = wanted.person.as_ref().map(ToString::to_string).unwrap_or_default();
         let device = wanted.device.as_ref().map_or("", DeviceName::as_str);
-        let (since, kind) = (wanted.since.micros(), wanted.kind.map_or("", super::rows::kind_word));
+        let (since, kind) = (wanted.since.micros(), wanted.kind_word());
         let meant = sqlx::query(MEANT).bind(person.as_str()).bind(device).bind(since).bind(kind);
         let meant = meant.fetch_one(&mut self.connection).await?;
         let (Some(oldest), Some(newest)) = (meant.try_get::<Option<i64>, _>(0)?, meant.try_get::<Option<i64>, _>(1)?)
@@ -326,6 +368,25 @@ impl Index {
             found.push(Found { at_ms: line.at_ms, line: line.text, ..known.clone() });
         }
         Ok(found)
+    }
+
+    /// How many a search would look into that only auditors can read.
+    pub async fn sealed(&mut self, wanted: &Wanted) -> Result<u64, IndexError> {
+        let query = sqlx::query(SEALED)
+            .bind(wanted.person.as_ref().map(ToString::to_string).unwrap_or_default())
+            .bind(wanted.device.as_ref().map_or("", DeviceName::as_str))
+            .bind(wanted.since.micros())
+            .bind(wanted.kind_word());
+        Ok(unsigned(query.fetch_one(&mut self.connection).await?.try_get(0)?)?)
+    }
+
+    /// The runs whose output only auditors can read.
+    pub async fn sealed_runs(&mut self) -> Result<HashSet<(DeviceName, Id)>, IndexError> {
+        let rows = sqlx::query(SEALED_RUNS).bind(INDEXED_READ_MAX).fetch_all(&mut self.connection).await?;
+        let run = |row: &AnyRow| -> Result<(DeviceName, Id), IndexError> {
+            Ok((row.try_get::<&str, _>(0)?.parse()?, row.try_get::<&str, _>(1)?.parse()?))
+        };
+        rows.iter().map(run).collect()
     }
 
     /// Ends its use.
@@ -385,7 +446,9 @@ impl Adding<'_> {
             .bind(session.person.to_string())
             .bind(session.kind.as_str())
             .bind(session.started.micros())
-            .bind(signed(session.chunks)?);
+            .bind(signed(session.chunks)?)
+            .bind(session.session.2.number())
+            .bind(i64::from(session.is_sealed));
         query.execute(&mut index.connection).await?;
         if index.added.is_some_and(|bytes| bytes >= INDEX_BATCH_BYTES) { index.keep().await } else { Ok(()) }
     }

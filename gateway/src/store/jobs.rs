@@ -39,6 +39,12 @@ pub struct RunRow {
     pub ended: Option<RunEnded>,
     /// Bytes of its output that are here.
     pub output_kept: u64,
+    /// When its output last changed here: something of it came, its end was said, or it was deleted. None while there is none.
+    pub output_changed: Option<Timestamp>,
+    /// Why nothing may delete its output, if so.
+    pub output_hold: Option<String>,
+    /// When its output was deleted, if it was.
+    pub output_deleted: Option<Timestamp>,
     /// The entry that changed it last.
     pub changed: u64,
 }
@@ -189,6 +195,9 @@ pub(super) fn run(row: &AnyRow) -> Result<RunRow, Broken> {
         ended: ended(row)?,
         output_kept: unsigned(row.try_get(14)?)?,
         changed: unsigned(row.try_get(15)?)?,
+        output_changed: row.try_get::<Option<i64>, _>(16)?.map(Timestamp::from_micros),
+        output_hold: row.try_get(17)?,
+        output_deleted: row.try_get::<Option<i64>, _>(18)?.map(Timestamp::from_micros),
     })
 }
 
@@ -218,7 +227,8 @@ pub(super) struct RunWritten {
 
 impl Bound for RunWritten {
     fn bind<'q>(&self, query: Binding<'q>) -> Binding<'q> {
-        let RunRow { device, place, serial, state, offered, started, ended, output_kept, changed } = &self.run;
+        let RunRow { device, place, serial, state, offered, started, ended, output_kept, .. } = &self.run;
+        let RunRow { output_changed, output_hold, output_deleted, changed, .. } = &self.run;
         let number = |of: fn(&RunEnded) -> u64| ended.as_ref().map(|ended| saturated(of(ended)));
         query
             .bind(self.tenant.as_str())
@@ -239,6 +249,9 @@ impl Bound for RunWritten {
             .bind(number(|ended| ended.output_dropped))
             .bind(saturated(*output_kept))
             .bind(saturated(*changed))
+            .bind(output_changed.map(Timestamp::micros))
+            .bind(output_hold.as_deref())
+            .bind(output_deleted.map(Timestamp::micros))
     }
 }
 

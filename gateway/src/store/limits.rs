@@ -54,6 +54,8 @@ pub(super) const MOMENT_BYTES_MAX: u64 = 64;
 pub const CHUNKS_READ_MAX: i64 = 256;
 /// Recordings whose time is over that are read at once; whoever deletes them asks again.
 pub(super) const RECORDINGS_DUE_MAX: i64 = 256;
+/// Outputs of runs that are read at once; whoever goes through them asks again from the last one.
+pub(super) const OUTPUTS_READ_MAX: i64 = 1_024;
 /// Recordings of one tenant that its index holds: the rest is not found until some are deleted.
 pub(super) const INDEXED_READ_MAX: i64 = 1_000_000;
 /// Pages of one recording that its index holds: a gigabyte of text. Below 2^24, for they are numbered so.

@@ -11,7 +11,6 @@ use super::limits::{CHUNKS_READ_MAX, INDEXED_READ_MAX, RECORDINGS_DUE_MAX};
 use super::objects::{ChunkName, Newest};
 use super::read::{TenantStore, rows_max};
 use super::record::Work;
-use super::rows::kind_word;
 use super::sessions::{self, SessionRow};
 use super::sql;
 use super::transaction::{Binding, Bound};
@@ -345,7 +344,7 @@ impl TenantStore {
             .bind(wanted.device.as_ref().map_or("", DeviceName::as_str))
             .bind(wanted.person.as_ref().map(ToString::to_string).unwrap_or_default())
             .bind(wanted.since.micros())
-            .bind(wanted.kind.map_or("", kind_word));
+            .bind(wanted.kind_word());
         unsigned(query.fetch_one(self.store().readers()).await?.try_get(0)?)
     }
 }

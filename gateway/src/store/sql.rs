@@ -60,6 +60,14 @@ macro_rules! session_shown {
     };
 }
 
+/// Columns of a run's output with whose it is, in the order of `outputs::output`.
+macro_rules! output_shown {
+    () => {
+        "SELECT r.job, r.device, j.person, COALESCE(r.started_us, r.offered_us), r.output_us, r.output_kept, r.ended_us, \
+         r.output_bytes, r.output, r.output_deleted_us FROM run r JOIN job j ON j.tenant = r.tenant AND j.id = r.job "
+    };
+}
+
 /// Columns of a job in a list, in the order of `library::job`.
 macro_rules! job_shown {
     () => {
@@ -164,11 +172,24 @@ texts! {
     JOB_DOCUMENTS = "SELECT bytes, signature, list, author_key FROM job WHERE tenant = $1 AND id = $2";
     JOB_COUNTS = "SELECT state, COUNT(*) FROM run WHERE tenant = $1 AND job = $2 GROUP BY state";
     RUNS = "SELECT device, place, serial, state, offered_us, started_us, ended_us, exit, signal, reason, duration_ms, output, \
-            output_bytes, output_dropped, output_kept, changed FROM run \
+            output_bytes, output_dropped, output_kept, changed, output_us, output_held, output_deleted_us FROM run \
             WHERE tenant = $1 AND job = $2 AND changed > $3 ORDER BY changed, place LIMIT $4";
     RUN = "SELECT device, place, serial, state, offered_us, started_us, ended_us, exit, signal, reason, duration_ms, output, \
-           output_bytes, output_dropped, output_kept, changed FROM run WHERE tenant = $1 AND job = $2 AND device = $3";
+           output_bytes, output_dropped, output_kept, changed, output_us, output_held, output_deleted_us FROM run WHERE tenant = $1 AND job = $2 AND device = $3";
     PIECES = "SELECT at, bytes FROM output WHERE tenant = $1 AND job = $2 AND device = $3 AND at >= $4 ORDER BY at LIMIT $5";
+
+    // What is deleted for good is overwritten; for all else that would be writing for nothing.
+    OVERWRITE = "PRAGMA secure_delete = ON";
+    OVERWRITE_NOT = "PRAGMA secure_delete = OFF";
+    OUTPUT_FORGET = "DELETE FROM output WHERE tenant = $1 AND job = $2 AND device = $3";
+    // From behind a place on: a moment, a job, a device.
+    OUTPUTS_CHANGED = concat!(output_shown!(), "WHERE r.tenant = $1 AND r.output_us >= $2 AND (r.output_us > $2 OR r.job > $3 \
+        OR r.job = $3 AND r.device > $4) ORDER BY r.output_us, r.job, r.device LIMIT $5");
+    // Of a run that nobody said to have ended its job is over: nothing of it is waited for.
+    OUTPUTS_DUE = concat!(output_shown!(), "WHERE r.tenant = $1 AND r.output_us < $2 AND r.output_deleted_us IS NULL \
+        AND r.output_held IS NULL AND r.output_kept > 0 AND (r.ended_us < $2 OR r.ended_us IS NULL AND j.over_us < $2) \
+        ORDER BY r.output_us LIMIT $3");
+    JOB_OVER_AT = "SELECT over_us FROM job WHERE tenant = $1 AND id = $2";
 
     // Freezes.
     FREEZES = "SELECT f.frozen, f.since_us, f.by_person, f.reason, f.host_key, d.name FROM freeze f LEFT JOIN device d \
@@ -329,12 +350,13 @@ pub(super) static SESSION_ROWS: Insert = Insert::new(
 
 pub(super) static RUN_ROWS: Insert = Insert::new(
     "INSERT INTO run (tenant, job, device, place, serial, state, offered_us, started_us, ended_us, exit, signal, reason, \
-     duration_ms, output, output_bytes, output_dropped, output_kept, changed) VALUES",
-    18,
+     duration_ms, output, output_bytes, output_dropped, output_kept, changed, output_us, output_held, output_deleted_us) VALUES",
+    21,
     "ON CONFLICT (tenant, job, device) DO UPDATE SET state = excluded.state, started_us = excluded.started_us, \
      ended_us = excluded.ended_us, exit = excluded.exit, signal = excluded.signal, reason = excluded.reason, \
      duration_ms = excluded.duration_ms, output = excluded.output, output_bytes = excluded.output_bytes, \
-     output_dropped = excluded.output_dropped, output_kept = excluded.output_kept, changed = excluded.changed",
+     output_dropped = excluded.output_dropped, output_kept = excluded.output_kept, changed = excluded.changed, \
+     output_us = excluded.output_us, output_held = excluded.output_held, output_deleted_us = excluded.output_deleted_us",
 );
 pub(super) static RECORDING_ROWS: Insert = Insert::new(
     "INSERT INTO recording (tenant, device, session, begun_us, kept_us, chunks, bytes, head, is_last, readable, cut, held, \

@@ -167,6 +167,11 @@ impl Stage {
         !self.recordings.is_empty()
     }
 
+    /// Whether pieces of output wait to be written.
+    pub(super) fn has_pieces(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
     /// A recording as this transaction has left it so far.
     pub(super) fn recording_staged(&self, name: &RecordingName) -> Option<&RecordingWritten> {
         self.recordings.get(name)
@@ -253,6 +258,10 @@ impl Stage {
             | What::RecordingDeleted(_)
             | What::RecordingHeld(_)
             | What::RecordingReleased(_)
+            | What::OutputRead(_)
+            | What::OutputDeleted(_)
+            | What::OutputHeld(_)
+            | What::OutputReleased(_)
             | What::CommandRan { .. } => {}
         }
     }

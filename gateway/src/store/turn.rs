@@ -106,6 +106,13 @@ impl Turn<'_> {
             Ask::ReleaseRecording { name, by, reason } => {
                 self.release_recording(&name, Said { by: &by, reason: &reason }, now).await
             }
+            Ask::DeleteOutput { name, before, why } => self.delete_output(&name, (before, &why), now).await,
+            Ask::HoldOutput { name, by, reason } => {
+                self.hold_output(&name, Said { by: &by, reason: &reason }, now).await
+            }
+            Ask::ReleaseOutput { name, by, reason } => {
+                self.release_output(&name, Said { by: &by, reason: &reason }, now).await
+            }
             Ask::Freeze { frozen, reason, by } => self.freeze(frozen, (&by, reason.as_deref()), now).await,
             Ask::Thaw { frozen, by } => self.thaw(frozen, &by, now).await,
             Ask::Review(said) => self.give_review(&said, now).await,

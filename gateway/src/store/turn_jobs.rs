@@ -29,6 +29,8 @@ pub struct Piece {
     pub offset: u64,
     /// The bytes.
     pub bytes: Vec<u8>,
+    /// When it came.
+    pub at: Timestamp,
 }
 
 fn check_frozen<const PEOPLE: usize>(
@@ -157,6 +159,9 @@ impl Turn<'_> {
                 started: None,
                 ended: None,
                 output_kept: 0,
+                output_changed: None,
+                output_hold: None,
+                output_deleted: None,
                 changed: entered.index,
             });
             written.push(run.clone());
@@ -267,6 +272,9 @@ impl Turn<'_> {
         }
         run.state = state;
         run.started = run.started.or((state == RunState::Started).then_some(now));
+        if run.output_kept > 0 || ended.as_ref().is_some_and(|ended| ended.output_bytes > 0) {
+            run.output_changed = Some(now);
+        }
         (run.ended, run.changed) = (ended, index);
         let run = run.clone();
         self.stage.run(RunWritten { tenant: tenant.clone(), job: id, run });
@@ -275,13 +283,18 @@ impl Turn<'_> {
 
     /// Keeps a piece of output that continues what is there, and says how much is there then. Nothing else is kept.
     pub(super) async fn keep(&mut self, piece: Piece) -> Result<u64, RecordError> {
-        let Piece { tenant, device, job: id, offset, mut bytes } = piece;
+        let Piece { tenant, device, job: id, offset, mut bytes, at: came } = piece;
         let log = LogName::Tenant(tenant.clone());
         if self.shared.heads.get(&log).is_none() {
             return Err(Refusal::TenantUnknown(tenant).into());
         }
         let job = self.job(&tenant, id).await?;
         let Some(run) = job.runs.get_mut(&device) else { return Err(Refusal::RunUnknown(id).into()) };
+        if run.output_deleted.is_some() {
+            // Nothing of it is kept any more: its device hears that all of it was, and forgets it too.
+            let sent = offset.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
+            return Ok(sent.max(run.ended.as_ref().map_or(0, |ended| ended.output_bytes)));
+        }
         let kept = run.output_kept;
         // What came before, sent again, is left out.
         let known = usize::try_from(kept.saturating_sub(offset)).unwrap_or(usize::MAX).min(bytes.len());
@@ -294,6 +307,7 @@ impl Turn<'_> {
             return Err(Refusal::OutputTooLong(id).into());
         }
         run.output_kept = kept.saturating_add(length);
+        run.output_changed = Some(came);
         let (run, at) = (run.clone(), signed(kept)?);
         let kept = run.output_kept;
         self.stage.run(RunWritten { tenant: tenant.clone(), job: id, run });

@@ -236,7 +236,11 @@ fn show_job(job: &evidence::job::Proved) {
             (None, None) if run.has_begun => "began, and has not said how it ended".to_owned(),
             (None, None) => "was not allowed to begin".to_owned(),
         };
-        let missing = if job.missing.contains(name) { "; its output is not here" } else { "" };
+        let missing = match job.said.deleted.get(name) {
+            _ if !job.missing.contains(name) => String::new(),
+            Some(at) => format!("; its output was deleted at {at}"),
+            None => "; its output is not here".to_owned(),
+        };
         say(&format!("{name}.{}: {how}{missing}", order.tenant));
     }
     let silent = if job.only.is_some() { 0 } else { job.ordered.list.lines().len() - job.said.runs.len() };

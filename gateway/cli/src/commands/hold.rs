@@ -1,5 +1,6 @@
 //! `belay hold` and `belay release`: a recording stays whatever the policy's `keep` says, or goes by it again.
 
+use super::desk::ran::What;
 use crate::{
     failure::{Failure, Outcome, refused},
     gateway,
@@ -7,14 +8,13 @@ use crate::{
     screen::say,
     trusted::Trusted,
 };
-use belay_certs::Id;
 
 /// `belay hold` and `belay release`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The session's id, as `belay sessions` shows it
-    #[arg(value_name = "SESSION")]
-    session: Id,
+    /// A session, as `belay sessions` shows it, or JOB/DEVICE for what a run printed
+    #[arg(value_name = "SESSION|JOB/DEVICE")]
+    what: What,
     /// Why: it stands in the tenant's log
     #[arg(long, value_name = "TEXT")]
     reason: String,
@@ -40,9 +40,13 @@ pub fn release(home: &Home, args: &Args) -> Outcome {
 fn tell(home: &Home, word: &str, args: &Args) -> Outcome {
     let trusted = Trusted::load(home)?;
     let gateways = trusted.gateways(home)?;
-    let (session, reason) = (args.session.to_string(), gateway::quoted(&args.reason)?);
+    let reason = gateway::quoted(&args.reason)?;
+    let what = match &args.what {
+        What::Session(session) => session.to_string(),
+        What::Run(job, device) => format!("{job}/{device}"),
+    };
     let mut why = None;
-    for answer in gateway::at_once(&gateways, |gateway| gateway.run(&[word, &session, "--reason", &reason], &[])) {
+    for answer in gateway::at_once(&gateways, |gateway| gateway.run(&[word, &what, "--reason", &reason], &[])) {
         match answer {
             Ok(said) => {
                 say(String::from_utf8_lossy(&said).trim_end());

@@ -57,7 +57,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
         What::Session(session) => of_session(home, &trusted, (args, output), session),
         What::Run(job, device) => {
             let ran = Ran::fetch(home, &trusted, (job, device), args.age_identity.as_deref())?;
-            if let Some(why) = ran.unproved {
+            if let Err(why) = ran.proof {
                 return Err(refused(format!("{why}; nothing was written (`belay replay` shows what there is)")));
             }
             let text = to_cast(&ran.output, &ran.header)?;

@@ -47,7 +47,7 @@ pub struct Args {
     /// Only sessions that began then or later: a moment, 24h, 7d
     #[arg(long, value_name = "MOMENT")]
     since: Option<String>,
-    /// Only sessions of this kind: shell, exec, sftp
+    /// Only of this kind: shell, exec, sftp, or run for what runs printed
     #[arg(long)]
     kind: Option<String>,
     /// At most so many lines
@@ -67,6 +67,9 @@ struct Answer {
     found: Vec<Value>,
     /// Recordings that fit, and that only the auditors can read; here: that nobody here could read either.
     unreadable: u64,
+    /// How many of them are what runs printed.
+    #[serde(default)]
+    unreadable_runs: u64,
     /// Recordings that are not in the gateway's index yet.
     #[serde(default)]
     waiting: u64,
@@ -139,6 +142,7 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
             Ok(answer) => {
                 all.found.extend(answer.found);
                 all.unreadable += answer.unreadable;
+                all.unreadable_runs += answer.unreadable_runs;
                 all.waiting += answer.waiting;
                 all.no_room = all.no_room.or(answer.no_room);
             }
@@ -150,8 +154,11 @@ pub fn run(home: &Home, args: &Args) -> Outcome {
     all.found.sort_by_cached_key(|row| (Reverse(cell(row, "started").parse::<Timestamp>().ok()), place(row)));
     all.found.truncate(asked.limit);
     if args.json {
-        let Answer { found, unreadable, waiting, no_room, sealed: _ } = all;
-        json(&json!({"found": found, "unreadable": unreadable, "waiting": waiting, "no_room": no_room}));
+        let Answer { found, unreadable, unreadable_runs, waiting, no_room, sealed: _ } = all;
+        json(&json!({
+            "found": found, "unreadable": unreadable, "unreadable_runs": unreadable_runs, "waiting": waiting,
+            "no_room": no_room,
+        }));
     } else if !all.found.is_empty() {
         let rows: Vec<Vec<String>> = all.found.iter().map(cells).collect();
         say(table(&["SESSION", "DEVICE", "PERSON", "AT", "LINE"], &rows).trim_end());
@@ -198,7 +205,11 @@ fn moment(text: &str, now: Timestamp) -> Outcome<Timestamp> {
 
 fn cells(found: &Value) -> Vec<String> {
     let at = found.get("at_ms").and_then(Value::as_u64).unwrap_or(0);
-    vec![cell(found, "session"), cell(found, "device"), cell(found, "person"), offset_words(at), cell(found, "line")]
+    let (mut session, device) = (cell(found, "session"), cell(found, "device"));
+    if cell(found, "kind") == "run" {
+        session = format!("{session}/{}", device.split_once('.').map_or(device.as_str(), |(device, _)| device));
+    }
+    vec![session, device, cell(found, "person"), offset_words(at), cell(found, "line")]
 }
 
 #[cfg(test)]

@@ -125,14 +125,24 @@ fn every_event() -> Vec<What> {
         What::CommandRan { words: vec![text()] },
     ];
     all.extend(device_events());
-    all.extend([
+    all.extend(recording_events());
+    all
+}
+
+/// One of every kind about what was recorded, of sessions and of runs.
+fn recording_events() -> Vec<What> {
+    let (digest, text) = (Digest::of(b"x"), || "x".to_owned());
+    vec![
         What::RecordingRead(RecordingRead { session: ID, kind: Look::Search }),
         What::RecordingCut(RecordingCut { session: ID, chunks: 2, head: digest }),
         What::RecordingDeleted(RecordingDeleted { session: ID, chunks: 2, bytes: 3, head: digest, why: text() }),
         What::RecordingHeld(RecordingHold { session: ID, reason: text() }),
         What::RecordingReleased(RecordingHold { session: ID, reason: text() }),
-    ]);
-    all
+        What::OutputRead(OutputRead { job: ID, kind: Look::Search }),
+        What::OutputDeleted(OutputDeleted { job: ID, bytes: 3, digest: Some(digest), why: text() }),
+        What::OutputHeld(OutputHold { job: ID, reason: text() }),
+        What::OutputReleased(OutputHold { job: ID, reason: text() }),
+    ]
 }
 
 /// One of every kind about a device's coming and going.
@@ -210,7 +220,7 @@ fn every_type_is_dotted_past_tense_and_its_own() {
     let count = names.len();
     names.sort_unstable();
     names.dedup();
-    assert_eq!((names.len(), count), (41, 41));
+    assert_eq!((names.len(), count), (45, 45));
 }
 
 #[test]

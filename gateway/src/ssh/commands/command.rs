@@ -16,12 +16,12 @@ use super::{
     show::Form,
 };
 use crate::limits::{PENDING_WAIT_SECONDS_MAX, RECORDS_MAX, TAIL_MAX};
-use belay_certs::{DeviceAddress, DeviceName, Digest, Id, Invalid, RunbookName, TenantName};
+use belay_certs::{DeviceAddress, DeviceName, Digest, Id, Invalid, RunbookName, TenantName, recording::cast::Kind};
 use belay_rules::{
     Frozen,
     review::{Opinion, State},
 };
-pub(super) use recordings::Sought;
+pub(super) use recordings::{Held, Sought};
 use said::Rest;
 
 /// Entries shown when nobody says how many.
@@ -57,10 +57,10 @@ Commands of this gateway, as `ssh gw COMMAND`:
   recording SESSION [--from N]                               what a session showed, with its notes, as a tar
   recording SESSION --json                                   what there is of it
   search TEXT [--tenant T] [--person P] [--device D] [--since M] [--kind K] [--limit N] [--json [--sealed M]]
-                                                             lines that sessions showed; and which recordings, new since
-                                                             M, only auditors can read
-  hold SESSION --reason TEXT                                 keep a recording whatever the policy says
-  release SESSION --reason TEXT                              let it go again
+                                                             lines that sessions showed and runs printed; and which
+                                                             recordings, new since M, only auditors can read
+  hold SESSION|JOB/DEVICE --reason TEXT                      keep a recording whatever the policy says
+  release SESSION|JOB/DEVICE --reason TEXT                   let it go again
   kill SESSION                                               end a session, with the connection that carries it
   freeze TENANT|DEVICE.TENANT|TENANT/PERSON [--reason TEXT]  let nothing start there, and end what goes on
   thaw TENANT|DEVICE.TENANT|TENANT/PERSON                    lift a freeze
@@ -135,10 +135,10 @@ pub(super) enum Command {
     Sessions { sought: Sought, form: Form },
     /// What a session showed.
     Recording { id: Id, from: u64, form: Form },
-    /// Lines that sessions showed.
-    Search { text: String, sought: Sought, form: Form },
+    /// Lines that sessions showed and runs printed.
+    Search { text: String, sought: Sought<Kind>, form: Form },
     /// A recording is held, or let go.
-    Hold { id: Id, reason: String, wanted: Hold },
+    Hold { held: Held, reason: String, wanted: Hold },
     /// A session is ended.
     Kill { id: Id },
     /// A tenant, a device or a person is frozen.

@@ -1,9 +1,12 @@
-//! `jobs` and `job JOB`: orders under way and over, run by run, followed as they change, and what runs wrote.
+//! `jobs` and `job JOB`: orders under way and over, run by run, followed as they change.
+//!
+//! Not here: what runs wrote (`output`).
 
 mod view;
 
 use super::{
     Call, Failure, Output, Place,
+    output::output,
     show::{self, Form},
 };
 use crate::store::{JobRow, TenantStore};
@@ -11,7 +14,6 @@ use belay_certs::{AccountName, DeviceName, Digest, Id, PersonRef, RunbookName, T
 use belay_rules::{job::Phase, submission::RunState};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use tokio::io::AsyncWriteExt;
 use view::{Shown, View, csv};
 
 /// How a job is wanted.
@@ -132,30 +134,6 @@ pub(super) async fn one(
     match wanted.form {
         Form::Json => Ok(show::json(&view.whole(runs, call.now()))?),
         Form::Table => Ok(view.table(runs)),
-    }
-}
-
-/// What one run wrote, as far as it is here: the file's own bytes.
-async fn output(
-    store: &TenantStore,
-    id: Id,
-    device: Option<&DeviceName>,
-    stdout: &mut Output<'_>,
-) -> Result<String, Failure> {
-    let Some(device) = device else {
-        return Err(Failure::Usage("say whose: write `job JOB --device DEVICE --output`".to_owned()));
-    };
-    if store.run(id, device).await?.is_none() {
-        return Err(Failure::Refused(format!("{device} was not offered job {id}, so there is no output")));
-    }
-    let mut at = 0_u64;
-    loop {
-        let bytes = store.output(id, device, at).await?;
-        if bytes.is_empty() {
-            return Ok(String::new());
-        }
-        stdout.write_all(&bytes).await?;
-        at = at.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
     }
 }
 

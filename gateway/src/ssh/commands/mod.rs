@@ -14,6 +14,7 @@ mod input;
 mod jobs;
 mod kill;
 mod log;
+mod output;
 mod pending;
 mod policy;
 mod proof;
@@ -39,7 +40,7 @@ use belay_rules::{
     event::What,
     {Draft, LogName},
 };
-use command::Command;
+use command::{Command, Held};
 use std::{sync::Arc, time::Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
@@ -174,7 +175,12 @@ impl Call<'_> {
             Command::Sessions { sought, form } => sessions::run(self, &sought, form).await?,
             Command::Recording { id, from, form } => recording::run(self, id, from, form, stdout).await?,
             Command::Search { text, sought, form } => search::run(self, &text, &sought, form).await?,
-            Command::Hold { id, reason, wanted } => recording::hold(self, id, reason, wanted).await?,
+            Command::Hold { held: Held::Session(id), reason, wanted } => {
+                recording::hold(self, id, reason, wanted).await?
+            }
+            Command::Hold { held: Held::Run(id, device), reason, wanted } => {
+                output::hold(self, (id, device), reason, wanted).await?
+            }
             Command::Kill { id } => kill::run(self, id).await?,
             Command::Freeze { frozen, reason } => freezes::freeze(self, frozen, reason).await?,
             Command::Thaw { frozen } => freezes::thaw(self, frozen).await?,

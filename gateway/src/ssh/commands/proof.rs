@@ -177,7 +177,7 @@ async fn find(
             let one = Found {
                 index: from + place as u64,
                 serial: approvals::serial(&entry),
-                is_look: entry.kind == "recording.read",
+                is_look: matches!(entry.kind.as_str(), "recording.read" | "output.read"),
             };
             if entry.id == id {
                 return Ok(vec![one]);

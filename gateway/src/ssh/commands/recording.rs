@@ -103,7 +103,8 @@ pub(super) async fn run(
     if form == Form::Json {
         return Ok(show::json(&about)?);
     }
-    note_looks(call, &found.place, Look::Read, [(found.name.device.clone(), id)]).await?;
+    let look = What::RecordingRead(RecordingRead { session: id, kind: Look::Read });
+    note_looks(call, &found.place, [(found.name.device.clone(), look)]).await?;
     append(stdout, "recording.json", show::json(&about)?.as_bytes()).await?;
     let mut next = from;
     let mut chain = before(&found, from).await?;
@@ -194,22 +195,20 @@ async fn bytes_of(call: &Call<'_>, found: &Found, number: u64) -> Result<(String
     Err(Failure::Refused(format!("chunk {number} of the recording is not here any more: somebody removed its file")))
 }
 
-/// Records every look before the first byte of it is shown.
+/// Records every look at what a device recorded, before the first byte of it is shown.
 pub(super) async fn note_looks(
     call: &Call<'_>,
     place: &Place,
-    kind: Look,
-    sessions: impl IntoIterator<Item = (belay_certs::DeviceName, Id)>,
+    looks: impl IntoIterator<Item = (belay_certs::DeviceName, What)>,
 ) -> Result<(), Failure> {
-    let notes = sessions.into_iter().map(|(device, session)| {
-        let what = What::RecordingRead(RecordingRead { session, kind });
+    let notes = looks.into_iter().map(|(device, what)| {
         let draft = Draft::new(LogName::Tenant(place.tenant.clone()), what).on(device).by(place.person.clone());
         call.gateway.record(Ask::Note(draft))
     });
     recorded(futures_util::future::try_join_all(notes).await.map(|_| ()))
 }
 
-fn recorded(answer: Result<(), RecordError>) -> Result<(), Failure> {
+pub(super) fn recorded(answer: Result<(), RecordError>) -> Result<(), Failure> {
     match answer {
         Ok(()) => Ok(()),
         Err(RecordError::Refused(refusal)) => Err(Failure::Refused(refusal.to_string())),

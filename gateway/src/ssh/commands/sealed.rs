@@ -5,8 +5,8 @@
 
 use super::{Call, Failure, Place};
 use crate::{
-    limits::{INDEX_OVERLAP_MICROS, SESSIONS_MAX},
-    store::SessionRow,
+    limits::{INDEX_OVERLAP_MICROS, INDEXED_RUN, SESSIONS_MAX},
+    store::{Broken, OutputRow, OutputsFrom, SessionRow, TenantStore},
 };
 use belay_certs::{Id, PersonRef, TenantName, Timestamp};
 use serde::Serialize;
@@ -24,15 +24,17 @@ pub(super) struct Sealed {
     recordings: Vec<Row>,
 }
 
-/// One recording, as JSON: of a session that `recording` gives.
+/// One recording, as JSON: of a session that `recording` gives, or of a run whose output `job` gives.
 #[derive(Serialize)]
 struct Row {
+    /// Of a run the job.
     session: Id,
     /// `web1.acme`.
     device: String,
     person: PersonRef,
     kind: String,
     started: Timestamp,
+    /// Of a run the bytes of its output.
     chunks: u64,
     /// Its chunks are gone, and nothing of it is to be found any more.
     deleted: bool,
@@ -52,8 +54,49 @@ pub(super) async fn of(call: &Call<'_>, places: &[Place], since: Timestamp) -> R
         let Some(store) = call.gateway.store.tenant(tenant) else { continue };
         let rows = store.sealed_changed(since, limit).await?;
         recordings.extend(rows.into_iter().filter_map(|session| row(tenant, session)));
+        recordings.extend(runs(call, &store, since, limit as usize).await?);
     }
     Ok(cut(places.iter().map(|place| place.tenant.clone()).collect(), recordings, now, SESSIONS_MAX as usize))
+}
+
+/// What of one tenant's runs changed, as many as there are or `limit`. One that is sealed and not in the index yet is listed when
+/// the count of them shows that it is missing.
+async fn runs(call: &Call<'_>, store: &TenantStore, since: Timestamp, limit: usize) -> Result<Vec<Row>, Failure> {
+    let mut index = match call.gateway.store.index(store.name()).await {
+        Ok(index) => index,
+        Err(error) => return Err(Broken::from(error).into()),
+    };
+    let sealed = index.sealed_runs().await;
+    index.close().await;
+    let sealed = sealed.map_err(Broken::from)?;
+    let (mut from, mut listed) = (OutputsFrom::since(since), Vec::new());
+    loop {
+        let rows = store.outputs_changed(&from).await?;
+        let Some(last) = rows.last() else { return Ok(listed) };
+        from = OutputsFrom::behind(last);
+        for row in rows {
+            let key = (row.name.device.clone(), row.name.job);
+            if row.deleted.is_some() || sealed.contains(&key) {
+                listed.push(of_run(row));
+            }
+            if listed.len() >= limit {
+                return Ok(listed);
+            }
+        }
+    }
+}
+
+fn of_run(row: OutputRow) -> Row {
+    Row {
+        session: row.name.job,
+        device: format!("{}.{}", row.name.device, row.name.tenant),
+        person: row.person,
+        kind: INDEXED_RUN.to_owned(),
+        started: row.started,
+        chunks: row.kept,
+        deleted: row.deleted.is_some(),
+        changed: row.changed,
+    }
 }
 
 /// The first `most` of them; what goes beyond is the next list's, from the moment of the last one on.

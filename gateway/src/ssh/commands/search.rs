@@ -1,4 +1,5 @@
-//! `search`: the lines that sessions showed or were told, in recordings that the gateway can read. For auditors only.
+//! `search`: the lines that sessions showed or were told and that runs printed, in recordings that the gateway can read. For
+//! auditors only.
 
 use super::{
     Call, Failure, Place,
@@ -9,13 +10,19 @@ use super::{
 };
 use crate::{
     act::index::catch_up,
-    limits,
+    limits::{self, INDEXED_RUN},
     store::{Found, IndexError, TenantStore, Wanted},
 };
 use belay_certs::{
-    Id, PersonRef, TenantName, Timestamp, policy::ActionKind, recording::offset_words, screen::pages::Phrase,
+    Id, PersonRef, TenantName, Timestamp,
+    policy::ActionKind,
+    recording::{cast::Kind, offset_words},
+    screen::pages::Phrase,
 };
-use belay_rules::event::Look;
+use belay_rules::{
+    What,
+    event::{Look, OutputRead, RecordingRead},
+};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -23,6 +30,7 @@ use std::collections::BTreeSet;
 #[derive(Serialize)]
 struct Row {
     tenant: TenantName,
+    /// Of a run: its job.
     session: Id,
     /// `web1.acme`.
     device: String,
@@ -33,12 +41,20 @@ struct Row {
     line: String,
 }
 
+impl Row {
+    fn is_run(&self) -> bool {
+        self.kind == INDEXED_RUN
+    }
+}
+
 /// The whole answer, as JSON.
 #[derive(Serialize)]
 struct Answer {
     found: Vec<Row>,
-    /// Recordings that fit, and that only the auditors can read.
+    /// Recordings, of sessions and runs, that fit and that only the auditors can read.
     unreadable: u64,
+    /// How many of them are what runs printed.
+    unreadable_runs: u64,
     /// Recordings that are not in the index yet, or more.
     waiting: u64,
     /// Why they wait for the gateway's operator: one sentence. Null when they wait for their turn.
@@ -48,7 +64,7 @@ struct Answer {
     sealed: Option<Sealed>,
 }
 
-pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form) -> Result<String, Failure> {
+pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought<Kind>, form: Form) -> Result<String, Failure> {
     let tenant = sought.tenant.as_ref().or(sought.device.as_ref().map(|device| &device.tenant));
     let places = call.granted(tenant).await?;
     let auditing: Vec<Place> = places.into_iter().filter(|place| call.holds(place, ActionKind::Audit)).collect();
@@ -67,7 +83,8 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
         kind: sought.kind,
         limit,
     };
-    let mut answer = Answer { found: Vec::new(), unreadable: 0, waiting: 0, no_room: None, sealed: None };
+    let mut answer =
+        Answer { found: Vec::new(), unreadable: 0, unreadable_runs: 0, waiting: 0, no_room: None, sealed: None };
     let mut looks = Vec::new();
     for place in auditing {
         let Some(store) = call.gateway.store.tenant(&place.tenant) else { continue };
@@ -75,12 +92,13 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
         answer.waiting += behind.recordings;
         answer.no_room = answer.no_room.or(behind.no_room);
         answer.unreadable += store.unreadable(&wanted).await?;
-        let found = found(call, &store, &wanted).await?;
+        let (found, sealed) = found(call, &store, &wanted).await?;
+        answer.unreadable += sealed;
+        answer.unreadable_runs += sealed;
         answer.found.extend(found.into_iter().map(|found| row(&place.tenant, found)));
         // Never more than one tenant's worth beyond the limit.
-        answer
-            .found
-            .sort_by(|a, b| b.started.cmp(&a.started).then_with(|| (a.session, a.at_ms).cmp(&(b.session, b.at_ms))));
+        let order = |row: &Row| (row.session, row.device.clone(), row.at_ms);
+        answer.found.sort_by(|a, b| b.started.cmp(&a.started).then_with(|| order(a).cmp(&order(b))));
         answer.found.truncate(limit as usize);
         looks.push(place);
     }
@@ -89,12 +107,16 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
     }
     for place in &looks {
         let shown = answer.found.iter().filter(|row| row.tenant == place.tenant);
-        let sessions: BTreeSet<_> = shown.map(|row| (row.device.clone(), row.session)).collect();
-        let named = sessions.into_iter().filter_map(|(device, session)| {
+        let recordings: BTreeSet<_> = shown.map(|row| (row.device.clone(), row.session, row.is_run())).collect();
+        let looks = recordings.into_iter().filter_map(|(device, id, is_run)| {
             let (device, _) = device.split_once('.')?;
-            Some((device.parse().ok()?, session))
+            let look = match is_run {
+                true => What::OutputRead(OutputRead { job: id, kind: Look::Search }),
+                false => What::RecordingRead(RecordingRead { session: id, kind: Look::Search }),
+            };
+            Some((device.parse().ok()?, look))
         });
-        note_looks(call, place, Look::Search, named).await?;
+        note_looks(call, place, looks).await?;
     }
     match form {
         Form::Json => Ok(show::json(&answer)?),
@@ -102,12 +124,15 @@ pub(super) async fn run(call: &Call<'_>, text: &str, sought: &Sought, form: Form
     }
 }
 
-/// What the index of one tenant says. One that is found damaged here is made anew behind this.
-async fn found(call: &Call<'_>, store: &TenantStore, wanted: &Wanted) -> Result<Vec<Found>, Failure> {
+/// What the index of one tenant says, and how many recordings in it only auditors can read. One that is found damaged here is made anew behind this.
+async fn found(call: &Call<'_>, store: &TenantStore, wanted: &Wanted) -> Result<(Vec<Found>, u64), Failure> {
     for _ in 0..2 {
         let searched = match call.gateway.store.index(store.name()).await {
             Ok(mut index) => {
-                let searched = index.search(wanted).await;
+                let searched = match index.sealed(wanted).await {
+                    Ok(sealed) => index.search(wanted).await.map(|found| (found, sealed)),
+                    Err(error) => Err(error),
+                };
                 index.close().await;
                 searched
             }
@@ -142,10 +167,16 @@ fn row(tenant: &TenantName, found: Found) -> Row {
 fn table(answer: Answer) -> String {
     let cells: Vec<_> = answer.found.into_iter().map(cells).collect();
     let mut text = show::table(["SESSION", "STARTED", "AT", "DEVICE", "PERSON", "LINE"], &cells);
-    if answer.unreadable > 0 {
-        let unreadable = answer.unreadable;
+    let sessions = answer.unreadable.saturating_sub(answer.unreadable_runs);
+    if sessions > 0 {
         text.push_str(&format!(
-            "{unreadable} recordings are encrypted to the auditors: `belay search` looks into them on your own machine\n"
+            "{sessions} recordings are encrypted to the auditors: `belay search` looks into them on your own machine\n"
+        ));
+    }
+    if answer.unreadable_runs > 0 {
+        let runs = answer.unreadable_runs;
+        text.push_str(&format!(
+            "what {runs} runs printed is encrypted to the auditors: `belay replay JOB/DEVICE` opens one on your own machine\n"
         ));
     }
     match answer.no_room {
@@ -160,5 +191,9 @@ fn table(answer: Answer) -> String {
 
 fn cells(row: Row) -> [String; 6] {
     let started = row.started.whole_second().to_string();
-    [row.session.to_string(), started, offset_words(row.at_ms), row.device, row.person.to_string(), row.line]
+    let session = match row.device.split_once('.') {
+        Some((device, _)) if row.is_run() => format!("{}/{device}", row.session),
+        _ => row.session.to_string(),
+    };
+    [session, started, offset_words(row.at_ms), row.device, row.person.to_string(), row.line]
 }

@@ -4,9 +4,17 @@ use super::*;
 use belay_certs::screen::pages::Pages;
 
 fn session(number: u8, kind: &str) -> IndexedSession {
-    let session = ("web1".parse().unwrap(), Id([number; 16]));
+    let source = if kind == "run" { Source::Run } else { Source::Session };
+    let session = ("web1".parse().unwrap(), Id([number; 16]), source);
     let started = Timestamp::from_seconds(i64::from(number));
-    IndexedSession { session, person: "ann".parse().unwrap(), kind: kind.to_owned(), started, chunks: 2 }
+    IndexedSession {
+        session,
+        person: "ann".parse().unwrap(),
+        kind: kind.to_owned(),
+        started,
+        chunks: 2,
+        is_sealed: false,
+    }
 }
 
 fn wanted(text: &str) -> Wanted {
@@ -51,7 +59,7 @@ async fn words_are_found_newest_first_with_every_filter_and_forgotten() {
     for nothing in ["' OR 1=1 --", "words:x", "x*"] {
         assert_eq!(lines(&mut index, &wanted(nothing)).await, [], "{nothing:?}");
     }
-    let exec = Wanted { kind: Some(belay_certs::statement::SessionKind::Exec), ..wanted("cache") };
+    let exec = Wanted { kind: Some(Kind::Exec), ..wanted("cache") };
     assert_eq!(lines(&mut index, &exec).await.len(), 1);
     let later = Wanted { since: Timestamp::from_seconds(2), ..wanted("cache") };
     assert_eq!(lines(&mut index, &later).await.len(), 1);
@@ -63,6 +71,35 @@ async fn words_are_found_newest_first_with_every_filter_and_forgotten() {
     index.keep().await.unwrap();
     assert_eq!(lines(&mut index, &wanted("cache")).await, []);
     assert_eq!(index.seen().await.unwrap(), [(session(1, "shell").session, 2)].into());
+}
+
+#[tokio::test]
+async fn a_run_is_found_as_one_beside_a_session_of_the_same_id_and_a_sealed_one_is_only_counted() {
+    sqlx::any::install_default_drivers();
+    let directory = tempfile::tempdir().unwrap();
+    let mut index = Index::open(&directory.path().join("acme.db")).await.unwrap();
+    add(&mut index, 1, "exec", &["cache of a session"]).await;
+    add(&mut index, 1, "run", &["cache of a run"]).await;
+    let sealed = IndexedSession { is_sealed: true, ..session(2, "run") };
+    index.add(sealed).await.unwrap().finish().await.unwrap();
+    index.keep().await.unwrap();
+    assert_eq!(index.seen().await.unwrap().len(), 3);
+    assert_eq!(lines(&mut index, &wanted("cache")).await.len(), 2);
+    let runs = Wanted { kind: Some(Kind::Run), ..wanted("cache") };
+    let found = index.search(&runs).await.unwrap();
+    assert_eq!(found.iter().map(|found| (&*found.kind, &*found.line)).collect::<Vec<_>>(), [("run", "cache of a run")]);
+    for (wanted, count) in [
+        (wanted("cache"), 1),
+        (runs.clone(), 1),
+        (Wanted { kind: Some(Kind::Exec), ..wanted("cache") }, 0),
+        (Wanted { person: Some("bob".parse().unwrap()), ..wanted("cache") }, 0),
+        (Wanted { since: Timestamp::from_seconds(3), ..wanted("cache") }, 0),
+    ] {
+        assert_eq!(index.sealed(&wanted).await.unwrap(), count, "{wanted:?}");
+    }
+    index.forget(&session(1, "run").session).await.unwrap();
+    index.keep().await.unwrap();
+    assert_eq!(lines(&mut index, &wanted("cache")).await, [(1, "cache of a session".to_owned())]);
 }
 
 #[tokio::test]
@@ -83,7 +120,7 @@ async fn an_index_of_an_earlier_version_is_made_anew() {
     connection.execute("CREATE TABLE seen (id INTEGER PRIMARY KEY)").await.unwrap();
     connection.close().await.unwrap();
     let Err(IndexError::Damaged(why)) = Index::open(&path).await else { panic!("it was opened") };
-    assert_eq!(why, "it is of format 0, and this version writes 2");
+    assert_eq!(why, "it is of format 0, and this version writes 3");
 }
 
 #[tokio::test]

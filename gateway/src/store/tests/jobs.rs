@@ -11,10 +11,10 @@ use belay_rules::Refusal;
 use belay_rules::job::{Missed, Withheld};
 use belay_rules::submission::{RunState, Submission};
 
-const JOB: Id = Id([0x0b; 16]);
+pub(super) const JOB: Id = Id([0x0b; 16]);
 const LIST: &str = "web1 1\n";
 
-fn web1() -> DeviceName {
+pub(super) fn web1() -> DeviceName {
     "web1".parse().unwrap()
 }
 
@@ -31,11 +31,11 @@ fn submission() -> Submission {
     }
 }
 
-fn submit() -> Ask {
+pub(super) fn submit() -> Ask {
     Ask::SubmitJob(Box::new(submission()))
 }
 
-fn offer() -> Ask {
+pub(super) fn offer() -> Ask {
     let line = DeviceLine { name: web1(), serial: 1, sealed: None };
     Ask::OfferRuns { tenant: tenant(), job: JOB, devices: vec![(0, line)] }
 }
@@ -44,7 +44,7 @@ fn cancel() -> Ask {
     Ask::CancelJob { tenant: tenant(), job: JOB, by: ann() }
 }
 
-fn starts() -> Body {
+pub(super) fn starts() -> Body {
     Body::RunStarted(run_intent(JOB, LIST))
 }
 
@@ -63,15 +63,15 @@ fn ends(outcome: How) -> Body {
     })
 }
 
-fn piece(offset: u64, bytes: &[u8]) -> Piece {
-    Piece { tenant: tenant(), device: web1(), job: JOB, offset, bytes: bytes.to_vec() }
+pub(super) fn piece(offset: u64, bytes: &[u8]) -> Piece {
+    Piece { tenant: tenant(), device: web1(), job: JOB, offset, bytes: bytes.to_vec(), at: now() }
 }
 
 async fn state(world: &World) -> Option<RunState> {
     world.store.tenant(&tenant()).unwrap().run(JOB, &web1()).await.unwrap().map(|run| run.state)
 }
 
-async fn refused(world: &World, ask: Ask) -> Refusal {
+pub(super) async fn refused(world: &World, ask: Ask) -> Refusal {
     match world.store.record(ask, now()).await.unwrap_err() {
         RecordError::Refused(refusal) => refusal,
         RecordError::Broken(broken) => panic!("{broken}"),

@@ -8,6 +8,7 @@ mod freezes;
 mod jobs;
 mod live;
 mod log;
+mod outputs;
 mod recordings;
 mod restart;
 

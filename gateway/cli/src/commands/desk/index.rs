@@ -5,18 +5,15 @@
 
 mod known;
 
-pub use known::{Filter, Known, Listed, Recording};
+pub use known::{Filter, Known, Listed, Recording, kind_word};
 
 use crate::{
     failure::{Outcome, While},
     home::Home,
 };
-use belay_certs::{
-    screen::{
-        Line,
-        pages::{Page, Pages, Phrase, words_of},
-    },
-    statement::SessionKind,
+use belay_certs::screen::{
+    Line,
+    pages::{Page, Pages, Phrase, words_of},
 };
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior, params};
 use std::{cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
@@ -142,14 +139,14 @@ impl Index {
     pub fn put(
         &mut self,
         known: &Known,
-        (person, kind): (&str, SessionKind),
+        (person, kind): (&str, &str),
         lines: impl FnOnce(&mut dyn FnMut(Line) -> Outcome) -> Outcome,
     ) -> Outcome {
         let change = self.change()?;
         self.remove_text(known.n)?;
         let next = "UPDATE recording SET text = (SELECT COALESCE(MAX(text), 0) + 1 FROM recording), text_chunks = ?2, person = ?3, \
                     kind = ?4 WHERE n = ?1 RETURNING text";
-        let row = params![known.n, known.chunks.cast_signed(), person, known::kind_word(kind)];
+        let row = params![known.n, known.chunks.cast_signed(), person, kind];
         let text: i64 = self.said(change.query_row(next, row, |row| row.get(0)), unwritten)?;
         let (mut pages, mut count) = (Pages::default(), 0);
         let mut keep = |page: Page| -> Outcome {

@@ -98,6 +98,8 @@ pub struct Said {
     pub host_keys: BTreeMap<DeviceName, PublicKey>,
     /// The serials under which they did.
     pub serials: BTreeSet<u64>,
+    /// Whose output the gateway says to have deleted, and when.
+    pub deleted: BTreeMap<DeviceName, Timestamp>,
     /// How the gateway says that it went on: `job.stopped`, `job.cancelled`, `job.ended`.
     pub ends: Vec<String>,
 }
@@ -132,6 +134,9 @@ impl Said {
                 ("job.stopped" | "job.cancelled" | "job.ended", Some(said)) if names_job => {
                     said.ends.push(entry.kind.clone());
                 }
+                ("output.deleted", Some(said)) if names_job => {
+                    said.deleted.extend(entry.device.clone().map(|device| (device, entry.at)));
+                }
                 (_, said) => {
                     if !is_about(proven, &job) {
                         continue;
@@ -146,7 +151,7 @@ impl Said {
 
     fn begun(person: PersonRef) -> Self {
         let (runs, host_keys, serials) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { person, runs, host_keys, serials, ends: Vec::new() }
+        Self { person, runs, host_keys, serials, deleted: BTreeMap::new(), ends: Vec::new() }
     }
 
     fn take(&mut self, proven: &Proven, ordered: &Ordered, records: &Records) -> Outcome {

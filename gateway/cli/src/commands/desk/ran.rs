@@ -9,8 +9,9 @@ use super::{
 };
 use crate::{
     failure::{Outcome, refused},
+    gateway::Gateway,
     home::Home,
-    runs::readers::Keys,
+    runs::{job::Job, readers::Keys},
     screen::note,
     trusted::Trusted,
 };
@@ -50,12 +51,12 @@ pub struct Ran {
     pub header: Header,
     /// What was printed, open.
     pub output: Read,
-    /// Why nothing proves that the machine printed it, if nothing does.
-    pub unproved: Option<String>,
+    /// What proves that the machine printed it; or why nothing does.
+    pub proof: Result<String, String>,
 }
 
 impl Ran {
-    /// Fetches it, and says what proves it, or that nothing does.
+    /// Fetches it, and tells what proves it, or that nothing does.
     ///
     /// # Errors
     /// It cannot be had, is altered, or no key here opens it: then nothing of it was shown.
@@ -65,16 +66,33 @@ impl Ran {
         (job, device): (&Id, &DeviceName),
         age_identity: Option<&Path>,
     ) -> Outcome<Self> {
-        let case = JobCase::of(home, trusted, jobs::find(home, trusted, job)?, Some(device))?;
+        let ran = Self::of(home, trusted, jobs::find(home, trusted, job)?, device, age_identity)?;
+        let (Ok(told) | Err(told)) = &ran.proof;
+        note(&format!("belay: {told}"));
+        Ok(ran)
+    }
+
+    /// The same of a job that its gateway has shown, without a word.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub fn of(
+        home: &Home,
+        trusted: &Trusted,
+        shown: (Gateway<'_>, Job),
+        device: &DeviceName,
+        age_identity: Option<&Path>,
+    ) -> Outcome<Self> {
+        let case = JobCase::of(home, trusted, shown, Some(device))?;
         let tenant = case.ordered.order.tenant.clone();
         let address = DeviceAddress { device: device.clone(), tenant };
         let run = case.said.runs.get(device);
         let run =
             run.ok_or_else(|| refused(format!("{address} has signed nothing about its run: it has none to show")))?;
-        let (file, unproved) = printed_by(&case, &address, run)?;
+        let (file, proof) = printed_by(&case, &address, run)?;
         let keys = Keys::of(home, age_identity.map(Path::to_owned));
         let output = keys.read(&address, &file)?;
-        Ok(Self { header: header(&case, address, run.begun), output, unproved })
+        Ok(Self { header: header(&case, address, run.begun), output, proof })
     }
 }
 
@@ -93,33 +111,31 @@ fn header(case: &JobCase<'_>, device: DeviceAddress, begun: Option<Timestamp>) -
     Header::new(about, begun.unwrap_or(order.issued).seconds())
 }
 
-/// What a run printed, held against what its device signed; and why that proves nothing, if so.
-fn printed_by(case: &JobCase<'_>, address: &DeviceAddress, run: &Run) -> Outcome<(Vec<u8>, Option<String>)> {
+/// What a run printed, held against what its device signed; and what that proves.
+fn printed_by(case: &JobCase<'_>, address: &DeviceAddress, run: &Run) -> Outcome<(Vec<u8>, Result<String, String>)> {
     let job = &case.ordered.order.id;
     if let Some(reason) = &run.refused {
         return Err(refused(format!("{address} refused the run: {reason}")));
     }
     let Some(end) = &run.end else {
         let why = format!("{address}: this is not proved: the device signs what it printed when the run has ended");
-        note(&format!("belay: {why}"));
-        return Ok((printed::any(&case.gateway, job, address)?, Some(why)));
+        return Ok((printed::any(&case.gateway, job, address)?, Err(why)));
     };
     let Some(digest) = end.output else {
         return Err(refused(format!("{address} signed that the run printed nothing: {}", end.outcome)));
     };
     match printed::fetch(&case.gateway, job, address, (end, digest, run.end_index))? {
         Printed::Proved(file) => {
-            note(&format!(
-                "belay: {address}: all {} bytes of output are what the device signed: {digest}, entry {} of the log",
+            let told = format!(
+                "{address}: all {} bytes of output are what the device signed: {digest}, entry {} of the log",
                 file.len(),
                 run.end_index
-            ));
-            Ok((file, None))
+            );
+            Ok((file, Ok(told)))
         }
         Printed::Beginning { file, missing } => {
             let why = format!("{address}: this is not all, and not proved: {missing} bytes are still with the device");
-            note(&format!("belay: {why}"));
-            Ok((file, Some(why)))
+            Ok((file, Err(why)))
         }
     }
 }

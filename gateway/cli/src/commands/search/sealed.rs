@@ -7,7 +7,8 @@ use super::{Answer, Asked};
 use crate::{
     commands::desk::{
         case::{About, Case},
-        index::{Filter, Index, Known, Listed},
+        index::{Filter, Index, Known, Listed, kind_word},
+        ran::Ran,
         stream,
         taken::{Extent, Taken},
     },
@@ -15,11 +16,13 @@ use crate::{
     gateway::{Gateway, Route},
     home::Home,
     limits::{SEALED_KNOWN_MAX, SEALED_LISTS_MAX},
+    runs::job::Job,
     screen::note,
     trusted::Trusted,
 };
 use belay_certs::{
-    TenantName, Timestamp,
+    Id, TenantName, Timestamp,
+    output::Line as Printed,
     recording::{
         blob::Identities,
         cast::{EventKind, Header, Reader},
@@ -33,6 +36,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const TOLD_EVERY: u64 = 100;
 /// Lines that are kept of one recording: weeks of reading.
 const LINES_MAX: usize = 1_000_000;
+/// The kind of what runs print.
+const RUN: &str = "run";
 /// The state of a recording that was not deleted, as far as a case asks.
 const THERE: &str = "listed";
 
@@ -60,7 +65,9 @@ fn look(
     let filter = filter(asked, &tenants);
     take_all(home, index, trusted, asked, gateway, &filter)?;
     // What could not be had is left out, and counted.
-    answer.unreadable = index.missing(&filter)?.len() as u64;
+    let missing = index.missing(&filter)?;
+    answer.unreadable = missing.len() as u64;
+    answer.unreadable_runs = missing.iter().filter(|known| known.kind == RUN).count() as u64;
     let lines = index.find(&asked.words, &filter, asked.limit)?;
     answer.found.extend(lines.into_iter().map(|line| {
         let one = line.recording;
@@ -160,7 +167,7 @@ fn take_all(
     filter: &Filter<'_>,
 ) -> Outcome {
     let mut keys: BTreeMap<TenantName, Option<Identities>> = BTreeMap::new();
-    let (mut read, mut locked) = (0_u64, 0_u64);
+    let (mut read, mut locked, mut printed) = (0_u64, 0_u64, Jobs::default());
     // The oldest first: what is put in last is found first.
     for known in index.missing(filter)? {
         let tenant = &known.device.tenant;
@@ -176,14 +183,23 @@ fn take_all(
         if read.is_multiple_of(TOLD_EVERY) {
             note(&format!("belay: {read} recordings are fetched and read; the next search has them"));
         }
-        let about = About::of(known.session, &known.device, THERE.to_owned());
-        let taken = Case::of(home, trusted, gateway.clone(), about).and_then(|case| take_in(index, &case, key, &known));
+        let taken = if known.kind == RUN {
+            printed.of(gateway, &known.session).and_then(|job| {
+                let shown = (gateway.clone(), job);
+                let ran = Ran::of(home, trusted, shown, &known.device.device, asked.args.age_identity.as_deref())?;
+                take_in_run(index, ran, &known)
+            })
+        } else {
+            let about = About::of(known.session, &known.device, THERE.to_owned());
+            Case::of(home, trusted, gateway.clone(), about).and_then(|case| take_in(index, &case, key, &known))
+        };
         if let Err(failure) = taken {
             if index.is_damaged() {
                 return Err(failure);
             }
-            let Known { session, device, .. } = known;
-            note(&format!("belay: session {session} on {device} is left out: {}", failure.sentence()));
+            let Known { session, device, kind, .. } = known;
+            let what = if kind == RUN { "the run of job" } else { "session" };
+            note(&format!("belay: {what} {session} on {device} is left out: {}", failure.sentence()));
         }
     }
     if locked > 0 {
@@ -194,11 +210,47 @@ fn take_all(
     Ok(())
 }
 
+/// The job that was asked for last: its runs come one after the other.
+#[derive(Default)]
+struct Jobs(Option<Job>);
+
+impl Jobs {
+    fn of(&mut self, gateway: &Gateway<'_>, id: &Id) -> Outcome<Job> {
+        if self.0.as_ref().is_none_or(|job| job.id != *id) {
+            self.0 = Some(Job::read(&gateway.run(&["job", &id.to_string(), "--json"], &[])?, id)?);
+        }
+        self.0.clone().ok_or_else(|| refused("the gateway shows no such job"))
+    }
+}
+
+/// Indexes what one run printed, if its device signed it.
+fn take_in_run(index: &mut Index, ran: Ran, known: &Known) -> Outcome {
+    if let Err(why) = ran.proof {
+        return Err(refused(why));
+    }
+    let person = ran.header.about.person.to_string();
+    index.put(known, (&person, RUN), |keep| {
+        let mut screen = ran.header.screen();
+        for line in &ran.output.lines {
+            let lines = match line {
+                Printed::Piece { at, bytes, .. } => screen.feed(*at, bytes),
+                Printed::Cut { at, dropped } => {
+                    vec![Line { at_ms: *at, text: format!("{dropped} bytes were not kept") }]
+                }
+                // It was opened.
+                Printed::Sealed { .. } => Vec::new(),
+            };
+            lines.into_iter().try_for_each(&mut *keep)?;
+        }
+        screen.finish().into_iter().try_for_each(keep)
+    })
+}
+
 /// Fetches, verifies, decrypts and indexes one recording.
 fn take_in(index: &mut Index, case: &Case<'_>, key: &Identities, known: &Known) -> Outcome {
     let taken = Taken::fetch(case)?;
     let intent = &case.said.intent;
-    index.put(known, (&intent.person.to_string(), intent.kind), |keep| {
+    index.put(known, (&intent.person.to_string(), kind_word(intent.kind)), |keep| {
         let mut reader = Reader::default();
         let (mut terminal, mut typed): (Option<Lines>, _) = (None, Typed::default());
         let mut kept = 0_usize;

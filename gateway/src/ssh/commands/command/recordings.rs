@@ -3,15 +3,18 @@
 use super::super::{recording::Hold, show::Form};
 use super::{Command, said::Rest, said::Said};
 use crate::limits::{HOLD_REASON_BYTES_MAX, SEARCH_SHOWN_MAX, SESSIONS_MAX};
-use belay_certs::{DeviceAddress, Id, PersonRef, TenantName, Timestamp, statement::SessionKind, time::SECOND};
+use belay_certs::{
+    DeviceAddress, DeviceName, Id, PersonRef, TenantName, Timestamp, recording::cast::Kind, statement::SessionKind,
+    time::SECOND,
+};
 use std::str::FromStr;
 
 /// Sessions, or lines, shown when nobody says how many.
 const SHOWN_DEFAULT: u64 = 100;
 
-/// Which sessions are meant.
+/// Which sessions are meant; in a search, which of `Kind`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in super::super) struct Sought {
+pub(in super::super) struct Sought<K = SessionKind> {
     /// Only this tenant's.
     pub(in super::super) tenant: Option<TenantName>,
     /// Only this person's.
@@ -23,7 +26,7 @@ pub(in super::super) struct Sought {
     /// Only those begun before this moment.
     pub(in super::super) until: Option<Since>,
     /// Only of this kind.
-    pub(in super::super) kind: Option<SessionKind>,
+    pub(in super::super) kind: Option<K>,
     /// Beside what is found: the recordings that only auditors can read and that changed from this moment on.
     pub(in super::super) sealed: Option<Since>,
     /// At most so many.
@@ -66,20 +69,57 @@ impl FromStr for Since {
     }
 }
 
-/// A kind of session as people write it.
+/// What is held, or let go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in super::super) enum Held {
+    /// The recording of a session.
+    Session(Id),
+    /// What a device's run of a job printed.
+    Run(Id, DeviceName),
+}
+
+/// A kind of session, or a run, as people write it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct KindWord(pub(super) SessionKind);
+pub(super) enum KindWord {
+    Session(SessionKind),
+    Run,
+}
+
+impl KindWord {
+    fn of_session(self) -> Result<SessionKind, String> {
+        match self {
+            Self::Session(kind) => Ok(kind),
+            Self::Run => {
+                Err("runs are no sessions: `jobs` lists them by their jobs, and `job JOB` one by one".to_owned())
+            }
+        }
+    }
+
+    /// Of what is recorded.
+    fn of_recording(self) -> Result<Kind, String> {
+        match self {
+            Self::Run => Ok(Kind::Run),
+            Self::Session(SessionKind::Shell) => Ok(Kind::Shell),
+            Self::Session(SessionKind::Exec) => Ok(Kind::Exec),
+            Self::Session(SessionKind::Sftp) => Ok(Kind::Sftp),
+            Self::Session(SessionKind::Forward) => {
+                Err("forwards are not recorded, so there is nothing to find: shell, exec, sftp or run".to_owned())
+            }
+        }
+    }
+}
 
 impl FromStr for KindWord {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Ok(Self(match text {
+        Ok(Self::Session(match text {
             "shell" => SessionKind::Shell,
             "exec" => SessionKind::Exec,
             "sftp" => SessionKind::Sftp,
             "forward" => SessionKind::Forward,
-            other => return Err(format!("{other:?} is no kind of session: shell, exec, sftp or forward")),
+            "run" => return Ok(Self::Run),
+            other => return Err(format!("{other:?} is no kind of session or run: shell, exec, sftp, forward or run")),
         }))
     }
 }
@@ -88,7 +128,7 @@ impl FromStr for KindWord {
 const OPTIONS: [&str; 9] =
     ["--until", "--tenant", "--person", "--device", "--since", "--kind", "--limit", "--json", "--sealed"];
 
-fn sought(said: &mut Said, max: u64) -> Result<Sought, String> {
+fn sought<K>(said: &mut Said, kind: fn(KindWord) -> Result<K, String>, max: u64) -> Result<Sought<K>, String> {
     if let (Some(tenant), Some(device)) = (&said.tenant, &said.device)
         && device.tenant != *tenant
     {
@@ -101,7 +141,7 @@ fn sought(said: &mut Said, max: u64) -> Result<Sought, String> {
         since: said.since,
         until: said.until,
         sealed: said.sealed,
-        kind: said.kind.map(|KindWord(kind)| kind),
+        kind: said.kind.map(kind).transpose()?,
         limit: said.limit.unwrap_or(SHOWN_DEFAULT).min(max),
     })
 }
@@ -110,7 +150,7 @@ pub(super) fn sessions(rest: Rest<'_>) -> Result<Command, String> {
     let usage = "sessions [--tenant T] [--person P] [--device D] [--since MOMENT|24h|7d] [--until MOMENT|24h|7d] [--kind K] \
                  [--limit N] [--json]";
     let mut said = rest.read(usage, 0, &OPTIONS[..8])?;
-    Ok(Command::Sessions { sought: sought(&mut said, SESSIONS_MAX)?, form: said.form })
+    Ok(Command::Sessions { sought: sought(&mut said, KindWord::of_session, SESSIONS_MAX)?, form: said.form })
 }
 
 pub(super) fn search(rest: Rest<'_>) -> Result<Command, String> {
@@ -124,7 +164,8 @@ pub(super) fn search(rest: Rest<'_>) -> Result<Command, String> {
     if said.sealed.is_some() && said.form == Form::Table {
         return Err(format!("what only auditors can read is only listed as JSON; write `{usage}`"));
     }
-    Ok(Command::Search { text, sought: sought(&mut said, SEARCH_SHOWN_MAX)?, form: said.form })
+    let sought = sought(&mut said, KindWord::of_recording, SEARCH_SHOWN_MAX)?;
+    Ok(Command::Search { text, sought, form: said.form })
 }
 
 pub(super) fn recording(rest: Rest<'_>) -> Result<Command, String> {
@@ -138,8 +179,8 @@ pub(super) fn recording(rest: Rest<'_>) -> Result<Command, String> {
 
 pub(super) fn hold(rest: Rest<'_>, wanted: Hold) -> Result<Command, String> {
     let usage = match wanted {
-        Hold::Lay => "hold SESSION --reason TEXT",
-        Hold::Lift => "release SESSION --reason TEXT",
+        Hold::Lay => "hold SESSION|JOB/DEVICE --reason TEXT",
+        Hold::Lift => "release SESSION|JOB/DEVICE --reason TEXT",
     };
     let mut said = rest.read(usage, 1, &["--reason"])?;
     let reason = said.reason.take().filter(|reason| !reason.trim().is_empty());
@@ -147,7 +188,20 @@ pub(super) fn hold(rest: Rest<'_>, wanted: Hold) -> Result<Command, String> {
     if reason.len() > HOLD_REASON_BYTES_MAX {
         return Err(format!("the reason is longer than {HOLD_REASON_BYTES_MAX} bytes; say it shorter"));
     }
-    Ok(Command::Hold { id: id(said.plain.pop(), usage)?, reason, wanted })
+    let held = match said.plain.pop() {
+        Some(word) if word.contains('/') => run(&word)?,
+        word => Held::Session(id(word, usage)?),
+    };
+    Ok(Command::Hold { held, reason, wanted })
+}
+
+/// `JOB/DEVICE`; a job is of one tenant, so its device's name is enough.
+fn run(word: &str) -> Result<Held, String> {
+    let named = word.split_once('/').and_then(|(job, device)| {
+        let (short, _) = device.split_once('.').unwrap_or((device, ""));
+        Some(Held::Run(job.parse().ok()?, short.parse().ok()?))
+    });
+    named.ok_or_else(|| format!("{word:?} is no run: write JOB/DEVICE, as `belay replay` takes it"))
 }
 
 fn id(word: Option<String>, usage: &str) -> Result<Id, String> {
@@ -163,7 +217,7 @@ mod tests {
         super::super::parse(&belay_rules::words::split(line.as_bytes()).unwrap())
     }
 
-    fn all(limit: u64) -> Sought {
+    fn all<K>(limit: u64) -> Sought<K> {
         Sought { tenant: None, person: None, device: None, since: None, until: None, sealed: None, kind: None, limit }
     }
 
@@ -177,13 +231,18 @@ mod tests {
             kind: Some(SessionKind::Exec),
             ..all(5)
         };
+        let web1: DeviceName = "web1".parse().unwrap();
+        let found = Sought { kind: Some(Kind::Run), limit: 5, ..all(5) };
         let options = "--device web1.acme --person tech --since 24h --kind exec --limit 5";
         let text = || "rm -rf".to_owned();
         for (line, command) in [
             ("sessions".to_owned(), Command::Sessions { sought: all(SHOWN_DEFAULT), form: Form::Table }),
             (format!("sessions {options} --json"), Command::Sessions { sought: some.clone(), form: Form::Json }),
             ("search 'rm -rf'".to_owned(), Command::Search { text: text(), sought: all(100), form: Form::Table }),
-            (format!("search {options} 'rm -rf'"), Command::Search { text: text(), sought: some, form: Form::Table }),
+            (
+                "search 'rm -rf' --kind run --limit 5".to_owned(),
+                Command::Search { text: text(), sought: found, form: Form::Table },
+            ),
             (
                 "search x --json --sealed 24h".to_owned(),
                 Command::Search {
@@ -195,8 +254,22 @@ mod tests {
             (format!("recording {id}"), Command::Recording { id, from: 0, form: Form::Table }),
             (format!("recording --from 7 {id}"), Command::Recording { id, from: 7, form: Form::Table }),
             (format!("recording {id} --json"), Command::Recording { id, from: 0, form: Form::Json }),
-            (format!("hold {id} --reason 'case 7'"), Command::Hold { id, reason: "case 7".into(), wanted: Hold::Lay }),
-            (format!("release {id} --reason=over"), Command::Hold { id, reason: "over".into(), wanted: Hold::Lift }),
+            (
+                format!("hold {id} --reason 'case 7'"),
+                Command::Hold { held: Held::Session(id), reason: "case 7".into(), wanted: Hold::Lay },
+            ),
+            (
+                format!("hold {id}/web1 --reason x"),
+                Command::Hold { held: Held::Run(id, web1.clone()), reason: "x".into(), wanted: Hold::Lay },
+            ),
+            (
+                format!("release {id}/web1.acme --reason x"),
+                Command::Hold { held: Held::Run(id, web1), reason: "x".into(), wanted: Hold::Lift },
+            ),
+            (
+                format!("release {id} --reason=over"),
+                Command::Hold { held: Held::Session(id), reason: "over".into(), wanted: Hold::Lift },
+            ),
         ] {
             assert_eq!(read(&line).unwrap(), command, "{line}");
         }
@@ -213,6 +286,10 @@ mod tests {
             ("search x --sealed 24h".to_owned(), "only listed as JSON"),
             ("sessions --json --sealed 24h".to_owned(), "there is no option"),
             ("sessions --kind ftp".to_owned(), "no kind of session"),
+            ("sessions --kind run".to_owned(), "`jobs` lists them"),
+            ("search x --kind forward".to_owned(), "are not recorded"),
+            ("hold web1/web1 --reason x".to_owned(), "write JOB/DEVICE"),
+            (format!("hold {id}/ --reason x"), "write JOB/DEVICE"),
             ("sessions --since soon".to_owned(), "no moment"),
             ("sessions --tenant globex --device web1.acme".to_owned(), "leave --tenant out"),
         ] {

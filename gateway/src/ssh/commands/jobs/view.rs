@@ -60,7 +60,12 @@ pub(super) struct Shown {
     output: Option<Digest>,
     output_bytes: Option<u64>,
     output_dropped: Option<u64>,
+    /// Bytes of it that are here.
     output_kept: u64,
+    /// When it was deleted; what it was stays.
+    output_deleted: Option<Timestamp>,
+    /// Whether nothing may delete it.
+    output_held: bool,
     /// The third word of its line in the order's list; a change does not repeat it.
     #[serde(skip_serializing_if = "Option::is_none")]
     sealed: Option<Sealed>,
@@ -124,7 +129,9 @@ impl<'a> View<'a> {
             output: ended.and_then(|ended| ended.output),
             output_bytes: ended.map(|ended| ended.output_bytes),
             output_dropped: ended.map(|ended| ended.output_dropped),
-            output_kept: run.map_or(0, |run| run.output_kept),
+            output_kept: run.filter(|run| run.output_deleted.is_none()).map_or(0, |run| run.output_kept),
+            output_deleted: run.and_then(|run| run.output_deleted),
+            output_held: run.is_some_and(|run| run.output_hold.is_some()),
             sealed: line.sealed.clone(),
         }
     }
@@ -173,7 +180,10 @@ impl<'a> View<'a> {
                     or_empty(run.exit),
                     or_empty(run.started.map(Timestamp::whole_second)),
                     or_empty(duration.map(|millis| format!("{millis} ms"))),
-                    or_empty(run.output_bytes.filter(|bytes| *bytes > 0)),
+                    match run.output_deleted {
+                        Some(_) => "deleted".to_owned(),
+                        None => or_empty(run.output_bytes.filter(|bytes| *bytes > 0)),
+                    },
                     run.reason.unwrap_or_default(),
                 ]
             })

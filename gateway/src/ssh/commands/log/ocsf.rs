@@ -74,8 +74,8 @@ fn class(kind: &str) -> Class {
         "gateway.stopped" => Class(LIFECYCLE, 4, Success),
         "command.ran" => Class(API, OTHER, Success),
         "review.given" => Class(API, 3, Success),
-        "recording.read" => Class(API, 2, Success),
-        "recording.deleted" => Class(API, 4, Success),
+        "recording.read" | "output.read" => Class(API, 2, Success),
+        "recording.deleted" | "output.deleted" => Class(API, 4, Success),
         _ => Class(BASE, OTHER, Success),
     }
 }

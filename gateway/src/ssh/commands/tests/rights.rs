@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 32] = [
+const COMMANDS: [(&str, &[&str]); 33] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
@@ -26,6 +26,7 @@ const COMMANDS: [(&str, &[&str]); 32] = [
     ("search passwd --json --sealed 24h", &["acme", "globex"]),
     ("recording 00000000000000000000000000000001", &["acme", "globex"]),
     ("hold 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
+    ("hold 00000000000000000000000000000001/web1 --reason case", &["acme", "globex"]),
     ("release 00000000000000000000000000000001 --reason case", &["acme", "globex"]),
     ("freeze acme/guest", &["acme"]),
     ("freeze web1.acme --reason stolen", &["acme"]),

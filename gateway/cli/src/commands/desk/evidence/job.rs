@@ -91,14 +91,17 @@ pub fn write(case: &JobCase<'_>, policies: &Policies, out: impl Write) -> Outcom
     Ok(())
 }
 
-/// The outputs that devices stated, some at once; what the gateway has not whole yet is said to be missing.
+/// The outputs that devices stated, some at once; what the gateway has not whole yet, or has deleted, is said to be missing.
 fn write_outputs(pack: &mut Writer<impl Write>, gateway: &Gateway<'_>, ordered: &Ordered, said: &Said) -> Outcome {
     let stated: Vec<(&DeviceName, &Run, &RunEnd, Digest)> = outputs(said).collect();
     let (job, tenant) = (&ordered.order.id, &ordered.order.tenant);
     for some in stated.chunks(OUTPUTS_AT_ONCE) {
         let files = at_once(some, |(name, run, end, digest)| {
             let device = DeviceAddress { device: (*name).clone(), tenant: tenant.clone() };
-            printed::fetch(gateway, job, &device, (end, *digest, run.end_index))
+            match said.deleted.contains_key(*name) {
+                true => Ok(Printed::Beginning { file: Vec::new(), missing: end.output_bytes }),
+                false => printed::fetch(gateway, job, &device, (end, *digest, run.end_index)),
+            }
         });
         for ((name, .., digest), file) in some.iter().zip(files) {
             match file? {

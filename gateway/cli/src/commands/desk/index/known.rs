@@ -44,7 +44,7 @@ struct Listing {
     session: Id,
     device: DeviceAddress,
     person: PersonRef,
-    /// `shell`, `exec`, `sftp`: of a session.
+    /// `shell`, `exec`, `sftp`: of a session; `run`.
     kind: String,
     started: Timestamp,
     chunks: u64,
@@ -89,8 +89,10 @@ pub struct Known {
     pub session: Id,
     /// The device.
     pub device: DeviceAddress,
-    /// How many chunks there are of it.
+    /// How many chunks there are of it; of a run, how many bytes of output.
     pub chunks: u64,
+    /// `shell`, `exec`, `sftp`, or `run`: then the session is a job.
+    pub kind: String,
 }
 
 /// A recording in which a line was found.
@@ -102,7 +104,7 @@ pub struct Recording {
     pub device: DeviceAddress,
     /// Who.
     pub person: String,
-    /// `shell`, `exec`, `sftp`.
+    /// `shell`, `exec`, `sftp`, `run`.
     pub kind: String,
     /// When it began.
     pub started: Timestamp,
@@ -198,20 +200,23 @@ impl Index {
     /// It cannot be read.
     pub fn missing(&self, filter: &Filter<'_>) -> Outcome<Vec<Known>> {
         self.mean(filter)?;
-        let query =
-            concat!("SELECT n, id, device, chunks ", meant!(), " AND text_chunks IS NOT chunks ORDER BY started_us, n");
+        let query = concat!(
+            "SELECT n, id, device, chunks, kind ",
+            meant!(),
+            " AND text_chunks IS NOT chunks ORDER BY started_us, n"
+        );
         let asked = params![filter.person(), filter.device(), filter.since.micros(), filter.kind()];
         let rows = || {
             let mut query = self.connection.prepare(query)?;
             let rows = query.query_map(asked, |row| {
                 let (id, device): (String, String) = (row.get(1)?, row.get(2)?);
-                Ok((row.get::<_, i64>(0)?, id, device, row.get::<_, i64>(3)?))
+                Ok((row.get::<_, i64>(0)?, id, device, row.get::<_, i64>(3)?, row.get::<_, String>(4)?))
             })?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
         };
         let rows = self.said(rows(), unread)?;
-        let known = |(n, id, device, chunks): (i64, String, String, i64)| {
-            Ok(Known { n, session: id.parse()?, device: device.parse()?, chunks: chunks.cast_unsigned() })
+        let known = |(n, id, device, chunks, kind): (i64, String, String, i64, String)| {
+            Ok(Known { n, session: id.parse()?, device: device.parse()?, chunks: chunks.cast_unsigned(), kind })
         };
         rows.into_iter().map(known).collect()
     }
@@ -262,7 +267,7 @@ fn write(insert: &mut Statement<'_>, one: &Listing, list: i64) -> rusqlite::Resu
 }
 
 /// As gateways write it.
-pub(super) fn kind_word(kind: SessionKind) -> &'static str {
+pub fn kind_word(kind: SessionKind) -> &'static str {
     match kind {
         SessionKind::Shell => "shell",
         SessionKind::Exec => "exec",

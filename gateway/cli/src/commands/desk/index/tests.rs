@@ -39,7 +39,7 @@ fn put(index: &mut Index, session: u8, texts: &[&str]) {
     let lines = |take: &mut dyn FnMut(Line) -> Outcome| {
         (0..).zip(texts).try_for_each(|(at_ms, text)| take(Line { at_ms, text: (*text).to_owned() }))
     };
-    index.put(&known, ("alice", SessionKind::Exec), lines).unwrap();
+    index.put(&known, ("alice", "exec"), lines).unwrap();
 }
 
 fn texts(index: &Index, text: &str, filter: &Filter<'_>) -> Vec<String> {
@@ -168,7 +168,7 @@ fn what_fails_halfway_changes_nothing() {
     index.learn(GATEWAY, &list(9, &[row(1, "web1.acme", 1)]), 1, PLENTY).unwrap();
     let known = index.missing(&all(&tenants)).unwrap().remove(0);
     put(&mut index, 1, &["before"]);
-    let failed = index.put(&known, ("bob", SessionKind::Shell), |take| {
+    let failed = index.put(&known, ("bob", "shell"), |take| {
         take(Line { at_ms: 0, text: "half".to_owned() })?;
         Err(crate::failure::refused("cut off"))
     });
