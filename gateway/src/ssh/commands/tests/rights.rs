@@ -6,7 +6,7 @@ use belay_certs::{PrivateKey, entry::Entry};
 use std::time::Instant;
 
 /// Every command that concerns tenants, and for `tech` in which of them it is recorded.
-const COMMANDS: [(&str, &[&str]); 31] = [
+const COMMANDS: [(&str, &[&str]); 32] = [
     ("devices", &["acme", "globex"]),
     ("devices web --tenant acme", &["acme"]),
     ("pending --json", &["acme", "globex"]),
