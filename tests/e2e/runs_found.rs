@@ -150,7 +150,7 @@ fn what_only_auditors_can_read_is_counted_and_never_in_the_index() {
     let said = bench.tech.gw("search needle").must().out();
     assert!(said.contains("what 1 runs printed is encrypted to the auditors"), "{said}");
     let said = bench.tech.belay(["search", "needle", "--kind", "run"]).unwrap().must();
-    assert!(said.out().is_empty() && said.err().contains("what 1 runs printed"), "{}", said.story());
+    assert!(said.out().is_empty() && said.err().contains("1 recordings are encrypted"), "{}", said.story());
 }
 
 #[test]

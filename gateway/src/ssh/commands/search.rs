@@ -176,7 +176,7 @@ fn table(answer: Answer) -> String {
     if answer.unreadable_runs > 0 {
         let runs = answer.unreadable_runs;
         text.push_str(&format!(
-            "what {runs} runs printed is encrypted to the auditors: `belay replay JOB/DEVICE` opens one on your own machine\n"
+            "what {runs} runs printed is encrypted to the auditors: `belay search` looks into it on your own machine\n"
         ));
     }
     match answer.no_room {
