@@ -77,6 +77,10 @@ fn an_encrypted_session_is_taken_home_searched_and_replayed() {
         None => println!("skipped: asciinema is not installed"),
     }
 
+    let about = bench.belay(&["recording", &session, "--json"]).must();
+    assert!(about.err().contains("the recording is whole"), "{}", about.story());
+    assert_eq!(about.json(), bench.tech.gw(&format!("recording {session} --json")).json());
+
     let replayed = bench.belay(&["replay", &session, "--age-identity", &bench.key]).must().stdout;
     let text = String::from_utf8(replayed).unwrap();
     assert!(text.starts_with("first\n\u{1b}[31mred\u{1b}[0m \u{fffd}\u{fffd}(\n1\n2\n"), "{:?}", &text[..80]);
