@@ -146,6 +146,31 @@ fn asciinema_cat(file: &Path) -> Option<Vec<u8>> {
     Some(run(&mut asciinema, b"").ok()?.must().stdout)
 }
 
+/// The gateway finds none of it; the auditor's own machine does, and again when nothing is new.
+#[track_caller]
+fn found_by_the_auditor_alone(scene: &Scene, id: &str, key: &str) {
+    let gateways = scene.author.gw(&format!("search {} --kind run --json", scene.words)).must().json();
+    assert_eq!((&gateways["found"], &gateways["unreadable_runs"]), (&Value::Array(Vec::new()), &1.into()));
+    let search = ["search", scene.words.as_str(), "--kind", "run", "--json"];
+    let closed = scene.author.belay(search).unwrap().must();
+    assert_eq!(closed.json()["unreadable_runs"], 1);
+    for words in [[search.as_slice(), &["--age-identity", key]].concat(), search.to_vec()] {
+        let answer = scene.author.belay(words).unwrap().must().json();
+        let lines: Vec<&str> =
+            answer["found"].as_array().unwrap().iter().map(|row| row["line"].as_str().unwrap()).collect();
+        assert_eq!(lines.len(), 2, "{answer:#}");
+        assert!(lines.contains(&scene.words.as_str()), "{lines:?}");
+        let first = &answer["found"][0];
+        assert_eq!(
+            (&first["kind"], &first["session"], &first["device"]),
+            (&"run".into(), &id.into(), &"web1.acme".into())
+        );
+        assert_eq!(answer["unreadable"], 0, "{answer:#}");
+    }
+    let table = scene.author.belay(["search", &scene.words]).unwrap().must();
+    assert!(table.out().contains(&format!("{id}/web1")), "{}", table.story());
+}
+
 #[test]
 fn who_ordered_and_the_auditors_read_it_and_nobody_else() {
     let scene = Scene::new();
@@ -191,27 +216,7 @@ fn who_ordered_and_the_auditors_read_it_and_nobody_else() {
         let plain: String = lines.iter().map(Line::to_text).collect();
         assert_eq!(inside, plain);
     }
-    // The gateway finds none of it; the auditor's own machine does, and again when nothing is new.
-    let gateways = scene.author.gw(&format!("search {} --kind run --json", scene.words)).must().json();
-    assert_eq!((&gateways["found"], &gateways["unreadable_runs"]), (&Value::Array(Vec::new()), &1.into()));
-    let search = ["search", scene.words.as_str(), "--kind", "run", "--json"];
-    let closed = scene.author.belay(search).unwrap().must();
-    assert_eq!(closed.json()["unreadable_runs"], 1);
-    for words in [[search.as_slice(), &["--age-identity", key]].concat(), search.to_vec()] {
-        let answer = scene.author.belay(words).unwrap().must().json();
-        let lines: Vec<&str> =
-            answer["found"].as_array().unwrap().iter().map(|row| row["line"].as_str().unwrap()).collect();
-        assert_eq!(lines.len(), 2, "{answer:#}");
-        assert!(lines.contains(&scene.words.as_str()), "{lines:?}");
-        let first = &answer["found"][0];
-        assert_eq!(
-            (&first["kind"], &first["session"], &first["device"]),
-            (&"run".into(), &id.as_str().into(), &"web1.acme".into())
-        );
-        assert_eq!(answer["unreadable"], 0, "{answer:#}");
-    }
-    let table = scene.author.belay(["search", &scene.words]).unwrap().must();
-    assert!(table.out().contains(&what), "{}", table.story());
+    found_by_the_auditor_alone(&scene, &id, key);
     // What it printed is proved in a pack too, which is as closed as it.
     let pack = scene.outside.path().join("pack.tar");
     scene.author.belay(["evidence", &id, "-o", pack.to_str().unwrap()]).unwrap().must();

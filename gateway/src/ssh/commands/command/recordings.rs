@@ -273,6 +273,11 @@ mod tests {
         ] {
             assert_eq!(read(&line).unwrap(), command, "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_no_command_about_recordings_is_refused_with_a_sentence() {
+        let id = Id([0x11; 16]);
         for (line, why) in [
             (format!("recording {id} --from 7 --json"), "whole recording"),
             ("recording".to_owned(), "a session is missing"),
