@@ -5,6 +5,5 @@ ALTER TABLE run ADD COLUMN output_held TEXT;
 ALTER TABLE run ADD COLUMN output_deleted_us BIGINT;
 UPDATE run SET output_us = COALESCE(ended_us, started_us, offered_us) WHERE output_kept > 0 OR output_bytes > 0;
 
--- What a search reads next, and what is due.
+-- What a search reads next, and what is due. One index, for every run that ends writes it.
 CREATE INDEX run_output ON run (tenant, output_us, job, device) WHERE output_us IS NOT NULL;
-CREATE INDEX run_output_due ON run (tenant, output_us) WHERE output_us IS NOT NULL AND output_deleted_us IS NULL;

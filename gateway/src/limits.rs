@@ -230,9 +230,6 @@ pub(crate) const OFFERS_TOGETHER: usize = 64;
 pub(crate) const OFFERS_BYTES_PER_TENANT_MAX: usize = 32 << 20;
 /// How long what could not be recorded or sent waits for its next try.
 pub(crate) const JOBS_RETRY: Duration = Duration::from_millis(200);
-/// How long what a run printed waits at its device for room on the disk before it is looked again: whoever makes some does not
-/// do it in less.
-pub(crate) const OUTPUT_ROOM_RETRY: Duration = Duration::from_secs(2);
 /// The longest it sleeps: a clock that was set must not move the end of a window by more.
 pub(crate) const JOBS_LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Outputs that a device may send at once before it has sent any: strangers get none, and an idle device costs no more.

@@ -47,7 +47,6 @@ pub(super) async fn upload(connection: &Connection, device: &Arc<Device>) -> End
 /// Carries one run's output until it is forgotten, in as many streams as it takes.
 async fn carry(connection: &Connection, run: &Run) -> Ended {
     let mut watch = run.progress.watch();
-    let mut upload = Upload::default();
     loop {
         if watch.wait_for(|at| at.durable > at.kept || at.forgotten).await.is_err() || watch.borrow().forgotten {
             return Ended::lost("the run is forgotten");
@@ -57,7 +56,7 @@ async fn carry(connection: &Connection, run: &Run) -> Ended {
             Err(error) => return Ended::lost(error),
         };
         let mut heard = watch.borrow().said;
-        match send(&mut stream, run.order, &mut upload, &mut watch, &mut heard).await {
+        match send(&mut stream, run, &mut watch, &mut heard).await {
             Ok(()) => return Ended::lost("the run is forgotten"),
             Err(ended) => {
                 tracing::debug!(order = %run.order, "an output stream ended, and is begun again: {ended}");
@@ -76,14 +75,15 @@ async fn carry(connection: &Connection, run: &Run) -> Ended {
 /// gateway's words it went by.
 async fn send(
     stream: &mut SendStream,
-    order: Id,
-    upload: &mut Upload,
+    run: &Run,
     watch: &mut watch::Receiver<Standing>,
     heard: &mut u64,
 ) -> Result<(), Ended> {
     let at = watch.borrow_and_update().clone();
+    let mut upload = Upload::default();
     upload.keep(at.kept, at.durable).map_err(|ahead| Ended::Broken(ahead.to_string()))?;
-    let begun = OutputBegun { order: order.0, offset: upload.begin() };
+    let begun = OutputBegun { order: run.order.0, offset: upload.begin() };
+    run.progress.begins(begun.offset);
     let frame = encode_frame(&begun).map_err(|unsendable| Ended::Broken(unsendable.to_string()))?;
     frames::write(stream, &frame).await?;
     let (mut finished, mut arrived) = (false, false);
@@ -91,6 +91,9 @@ async fn send(
         let at = watch.borrow_and_update().clone();
         if at.forgotten {
             return Ok(());
+        }
+        if at.kept < begun.offset {
+            return Err(Ended::lost("the gateway has less than it had"));
         }
         *heard = at.said;
         upload.keep(at.kept, at.durable).map_err(|ahead| Ended::Broken(ahead.to_string()))?;

@@ -266,18 +266,12 @@ async fn conclude(shared: Arc<Shared>, run: Arc<Run>, end: RunEnd) {
 pub(super) async fn deliver(shared: Arc<Shared>, run: Arc<Run>, proved: oneshot::Receiver<()>) {
     let delivered = async {
         let proved = proved.await.is_ok();
-        run.progress.is_kept().await;
-        proved
+        (proved, run.progress.is_kept().await)
     };
-    tokio::select! {
+    let (bytes, kept) = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return,
-        proved = delivered => if !proved { return },
-    }
-    let (bytes, kept) = {
-        let standing = run.progress.watch();
-        let standing = standing.borrow();
-        (standing.durable, standing.kept)
+        (proved, all) = delivered => if proved { all } else { return },
     };
     while let Err(error) = shared.recorder.forget_run(run.order, bytes, kept).await {
         tracing::warn!(order = %run.order, "a run is not forgotten yet: {error}");

@@ -18,6 +18,9 @@ pub(crate) struct Standing {
     pub(crate) whole: bool,
     /// Bytes that the gateway keeps, by its own word.
     pub(crate) kept: u64,
+    /// Where the newest stream began: a gateway that has less than that has lost what it had, as one that was restored from a
+    /// backup, and is sent all that it lacks.
+    begun: u64,
     /// How often the gateway said so: a stream that it stopped is begun anew at its next word.
     pub(crate) said: u64,
     /// Whether the run is forgotten: nothing is to be sent any more.
@@ -62,15 +65,21 @@ impl Progress {
             return Err(Ahead { said: offset, bytes });
         }
         self.0.send_modify(|standing| {
-            standing.kept = standing.kept.max(offset);
+            standing.kept = if offset < standing.begun { offset } else { standing.kept.max(offset) };
             standing.said = standing.said.wrapping_add(1);
         });
         Ok(())
     }
 
-    /// Waits until the gateway keeps all of the whole file.
-    pub(super) async fn is_kept(&self) {
+    /// A stream begins at this offset.
+    pub(crate) fn begins(&self, offset: u64) {
+        self.0.send_modify(|standing| standing.begun = offset);
+    }
+
+    /// Waits until the gateway keeps all of the whole file: how many bytes it has, and how many are kept.
+    pub(super) async fn is_kept(&self) -> (u64, u64) {
         let mut standing = self.0.subscribe();
-        let _ = standing.wait_for(|standing| standing.whole && standing.kept >= standing.durable).await;
+        let all = standing.wait_for(|standing| standing.whole && standing.kept >= standing.durable).await;
+        all.map_or((0, 0), |standing| (standing.durable, standing.kept))
     }
 }

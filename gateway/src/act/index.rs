@@ -7,7 +7,10 @@ mod printed;
 
 use crate::{
     Gateway, limits,
-    store::{Broken, Index, IndexError, Indexed, IndexedSession, OutputRow, RecordingRow, Source, TenantStore},
+    store::{
+        Broken, Index, IndexError, Indexed, IndexedSession, OutputRow, RecordingRow, Source, TenantStore,
+        limits::INDEXED_MAX,
+    },
 };
 use belay_certs::{
     Id, Invalid, TenantName, Timestamp,
@@ -131,7 +134,8 @@ async fn pass(
     // A little before, for clocks of one gateway that were set meanwhile, and commits under way.
     let until = gateway.now().plus(-limits::INDEX_OVERLAP_MICROS);
     let over = store.recordings_changed(known.unwrap_or(Timestamp::from_micros(0))).await?;
-    let mut outputs = printed::Changed::since(store, known.unwrap_or(Timestamp::from_micros(0))).await?;
+    let since = known.unwrap_or(Timestamp::from_micros(0));
+    let mut outputs = printed::Changed::between(store, since, gateway.now()).await?;
     if over.is_empty() && outputs.is_empty() && known.is_some() {
         return Ok((Behind::default(), Some(until)));
     }
@@ -208,15 +212,18 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Also what was not read of a very large index.
     async fn forget(&mut self, key: &Indexed) -> Result<(), IndexError> {
-        match self.seen.remove(key) {
-            Some(_) => self.index.forget(key).await,
-            None => Ok(()),
-        }
+        self.seen.remove(key);
+        self.index.forget(key).await
     }
 
     /// Whether another one must wait for its turn or for room: then it is counted.
     fn waits(&mut self) -> bool {
+        if self.seen.len() >= INDEXED_MAX {
+            let full = format!("the index of {} holds {INDEXED_MAX} recordings, and no more", self.store.name());
+            self.behind.no_room.get_or_insert(full);
+        }
         let waits = self.behind.no_room.is_some() || self.began.elapsed() > self.within;
         self.behind.recordings += u64::from(waits);
         waits

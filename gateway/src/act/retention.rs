@@ -56,8 +56,9 @@ async fn of_tenant(gateway: &Gateway, tenant: &TenantName, moment: Timestamp) ->
     let Some(store) = gateway.store.tenant(tenant) else { return Ok(0) };
     let before = Timestamp::from_micros(moment.micros().saturating_sub(DAY.saturating_mul(i64::from(days))));
     let why = format!("the policy says `keep = \"{days}d\"`");
-    let outputs = outputs_of(gateway, &store, before, &why).await?;
-    let mut deleted = outputs;
+    // One that fails does not keep the other kind.
+    let outputs = outputs_of(gateway, &store, before, &why).await;
+    let mut deleted = 0;
     loop {
         let due = store.recordings_due(before).await?;
         let mut now = 0;
@@ -67,7 +68,7 @@ async fn of_tenant(gateway: &Gateway, tenant: &TenantName, moment: Timestamp) ->
         deleted += now;
         // What was held or came to life meanwhile is asked for again in a while, not at once.
         if now == 0 {
-            return Ok(deleted);
+            return outputs.map(|outputs| deleted + outputs);
         }
     }
 }

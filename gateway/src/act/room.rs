@@ -3,7 +3,11 @@
 //! The rest of the disk is the log's: without room there, nothing could be recorded and so nothing done (P1).
 
 use crate::config;
-use std::{io, path::Path, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 /// What does not happen when an index has no room.
 const INDEXED: &str = "recordings are not read into the index";
@@ -24,12 +28,15 @@ pub(crate) struct Room {
     config: config::Recordings,
     /// How a file system is measured.
     measure: fn(&Path) -> io::Result<Left>,
+    /// Whether what runs print stays with their devices, as the operator was told last.
+    outputs_stay: AtomicBool,
 }
 
 impl Room {
     /// The room in the gateway's directory.
     pub(crate) fn new(directory: &Path, config: &config::Recordings) -> Self {
-        Self { directory: directory.to_owned(), config: config.clone(), measure: measured }
+        let outputs_stay = AtomicBool::new(false);
+        Self { directory: directory.to_owned(), config: config.clone(), measure: measured, outputs_stay }
     }
 
     /// May a session begin that is recorded?
@@ -48,12 +55,16 @@ impl Room {
         self.check(1, "no job begins here")
     }
 
-    /// May what runs print come here? Half of what a new job needs is enough; their devices have it until then.
-    ///
-    /// # Errors
-    /// As [`Room::begin`].
-    pub(crate) fn take_output(&self) -> Result<(), String> {
-        self.check(2, "what runs print stays with their devices")
+    /// May what runs print come here? Half of what a new job needs is enough; their devices have it until then. The operator is
+    /// told when that changes.
+    pub(crate) fn takes_output(&self) -> bool {
+        let left = self.check(2, "what runs print stays with their devices");
+        let told = self.outputs_stay.swap(left.is_err(), Ordering::Relaxed);
+        match &left {
+            Err(why) if !told => tracing::warn!("{why}"),
+            Err(_) | Ok(()) => {}
+        }
+        left.is_ok()
     }
 
     /// May a recording that has begun go on? Half of what a new one needs is enough.
@@ -111,7 +122,7 @@ mod tests {
 
     fn room(measure: fn(&Path) -> io::Result<Left>) -> Room {
         let config = config::Recordings { free_mib_min: 1_024, free_percent_min: 5, ..config::Recordings::default() };
-        Room { directory: "/".into(), config, measure }
+        Room { directory: "/".into(), config, measure, outputs_stay: AtomicBool::new(false) }
     }
 
     fn left(free_mib: u64, total_mib: u64) -> Left {
@@ -123,7 +134,7 @@ mod tests {
         let enough = room(|_| Ok(left(1_024, 20_000)));
         assert_eq!((enough.begin(), enough.go_on()), (Ok(()), Ok(())));
         assert_eq!((enough.begin_index(), enough.go_on_index()), (Ok(()), Ok(())));
-        assert_eq!((enough.begin_job(), enough.take_output()), (Ok(()), Ok(())));
+        assert_eq!((enough.begin_job(), enough.takes_output()), (Ok(()), true));
         let few_bytes = room(|_| Ok(left(1_023, 2_000)));
         let refused = few_bytes.begin().unwrap_err();
         assert!(refused.contains("1023 MiB left") && refused.contains("operator"), "{refused}");
@@ -133,7 +144,7 @@ mod tests {
         let hardly_any = room(|_| Ok(left(511, 2_000)));
         assert!(hardly_any.go_on().is_err());
         assert!(few_bytes.begin_job().unwrap_err().starts_with("no job begins here: "));
-        assert!(few_bytes.take_output().is_ok() && hardly_any.take_output().is_err());
+        assert!(few_bytes.takes_output() && !hardly_any.takes_output());
         assert!(
             small_part.begin_index().is_err() && small_part.go_on_index().is_ok() && hardly_any.go_on_index().is_err()
         );

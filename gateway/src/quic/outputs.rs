@@ -79,18 +79,14 @@ async fn take(link: &Link, stream: RecvStream) -> Result<(), Ending> {
     }
 }
 
-/// How much of the output is durable with this piece; `None` when it is not wanted. While the store fails, or the disk has no
-/// room for more, it is tried again: the device waits meanwhile, held by flow control, and has all of it (P5).
+/// How much of the output is durable with this piece; `None` when it is not wanted, or the disk has no room for more: its device
+/// has all of it (P5) and begins again after a while, and holds none of the connection's credit until then. While the store fails
+/// it is tried again: the device waits meanwhile, held by flow control.
 async fn keep(link: &Link, job: Id, offset: u64, bytes: &[u8]) -> Option<u64> {
-    let mut told = false;
     loop {
         // With nothing in it it takes no room, and what is here is said.
-        if let (false, Err(why)) = (bytes.is_empty(), link.gateway.room.take_output()) {
-            if !std::mem::replace(&mut told, true) {
-                tracing::warn!(join = %link.join, %job, "{why}");
-            }
-            tokio::time::sleep(limits::OUTPUT_ROOM_RETRY).await;
-            continue;
+        if !bytes.is_empty() && !link.gateway.room.takes_output() {
+            return None;
         }
         let address = link.gateway.presence.called(link.join).unwrap_or_else(|| link.address.clone());
         let piece = Piece {

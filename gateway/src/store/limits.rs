@@ -56,8 +56,10 @@ pub const CHUNKS_READ_MAX: i64 = 256;
 pub(super) const RECORDINGS_DUE_MAX: i64 = 256;
 /// Outputs of runs that are read at once; whoever goes through them asks again from the last one.
 pub(super) const OUTPUTS_READ_MAX: i64 = 1_024;
-/// Recordings of one tenant that its index holds: the rest is not found until some are deleted.
-pub(super) const INDEXED_READ_MAX: i64 = 1_000_000;
+/// Recordings of one tenant that its index holds: the rest is not found until some are deleted, and a search says so.
+pub(crate) const INDEXED_MAX: usize = 1_000_000;
+/// The same, and what one pass adds beyond it, as a query reads them.
+pub(super) const INDEXED_READ_MAX: i64 = INDEXED_MAX as i64 * 2;
 /// Pages of one recording that its index holds: a gigabyte of text. Below 2^24, for they are numbered so.
 pub(super) const INDEXED_PAGES_MAX: i64 = 65_536;
 /// Words that are added to an index in one transaction, in bytes: as many as SQLite holds in memory before it writes them.

@@ -307,7 +307,11 @@ impl Turn<'_> {
             return Err(Refusal::OutputTooLong(id).into());
         }
         run.output_kept = kept.saturating_add(length);
-        run.output_changed = Some(came);
+        // A search waits for all of it, and nobody for the pieces between: each would be a write of an index.
+        let is_whole = run.ended.as_ref().is_some_and(|ended| ended.output_bytes == run.output_kept);
+        if kept == 0 || is_whole {
+            run.output_changed = Some(came);
+        }
         let (run, at) = (run.clone(), signed(kept)?);
         let kept = run.output_kept;
         self.stage.run(RunWritten { tenant: tenant.clone(), job: id, run });

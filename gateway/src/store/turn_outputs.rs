@@ -44,7 +44,11 @@ impl Turn<'_> {
         let run = self.printed(name).await?;
         let over = self.job_over(name).await?;
         let draft = delete(name, &held(&run, over), before, why)?;
-        let run = RunRow { output_changed: Some(now), output_deleted: Some(now), ..run };
+        // Of a run that nobody said to have ended the device may still come with all of it: it begins anew then, and loses nothing.
+        let run = match run.ended {
+            Some(_) => RunRow { output_changed: Some(now), output_deleted: Some(now), ..run },
+            None => RunRow { output_changed: Some(now), output_kept: 0, ..run },
+        };
         let answer = self.change_output(draft, now, run, name).await?;
         // A piece of it may be in this very transaction.
         if self.stage.has_pieces() {

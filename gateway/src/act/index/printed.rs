@@ -21,12 +21,14 @@ pub(super) struct Changed<'a> {
     rows: std::vec::IntoIter<OutputRow>,
     /// From where the next part begins; none when there is no more.
     from: Option<OutputsFrom>,
+    /// What changes from then on is left to the next pass: a run that prints changes again and again.
+    until: Timestamp,
 }
 
 impl<'a> Changed<'a> {
-    /// Those that changed from `since` on, the first part read.
-    pub(super) async fn since(store: &'a TenantStore, since: Timestamp) -> Result<Self, Broken> {
-        let mut changed = Self { store, rows: Vec::new().into_iter(), from: Some(OutputsFrom::since(since)) };
+    /// Those that changed from `since` on and before `until`, the first part read.
+    pub(super) async fn between(store: &'a TenantStore, since: Timestamp, until: Timestamp) -> Result<Self, Broken> {
+        let mut changed = Self { store, rows: Vec::new().into_iter(), from: Some(OutputsFrom::since(since)), until };
         changed.read_on().await?;
         Ok(changed)
     }
@@ -46,8 +48,9 @@ impl<'a> Changed<'a> {
 
     async fn read_on(&mut self) -> Result<(), Broken> {
         let Some(from) = self.from.take() else { return Ok(()) };
-        let rows = self.store.outputs_changed(&from).await?;
-        self.from = rows.last().map(OutputsFrom::behind);
+        let mut rows = self.store.outputs_changed(&from).await?;
+        self.from = rows.last().filter(|last| last.changed < self.until).map(OutputsFrom::behind);
+        rows.retain(|row| row.changed < self.until);
         self.rows = rows.into_iter();
         Ok(())
     }

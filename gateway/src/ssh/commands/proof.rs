@@ -91,19 +91,22 @@ pub(super) async fn run(call: &Call<'_>, tenant: Option<&TenantName>, wanted: &P
     if places.is_empty() {
         return Err(call.lacks(None, ActionKind::Audit));
     }
+    let (mut left, tenant_is_named) = (PROOF_SCAN_MAX, tenant.is_some());
     for Place { tenant, .. } in &places {
         let log = LogName::Tenant(tenant.clone());
         let size = call.gateway.store.checkpoint(&log).map_or(0, |(size, _)| size);
         let device = wanted.device.as_ref().map(|device| &device.device);
         let found = match wanted.which {
-            Which::Index(index) if index < size => vec![Found { index, serial: None, is_look: false }],
+            Which::Index(index) if index < size => vec![Found { index, serial: None, is_look: false, is_exact: true }],
             Which::Index(index) => {
                 let sentence = format!("the log of {tenant} has {size} entries: there is no entry {index}");
                 return Err(Failure::Refused(sentence));
             }
-            Which::Id(id) => find(call, &log, size, id, device).await?,
+            Which::Id(id) => find(call, &log, size, id, device, &mut left).await?,
         };
-        if !found.is_empty() {
+        // Somebody else's command may hold the id in its words: that is not what was asked for, unless this log was.
+        let is_there = found.iter().any(|found| found.is_exact) || tenant_is_named && !found.is_empty();
+        if is_there {
             return prove(call, tenant, &log, wanted, &found).await;
         }
     }
@@ -152,6 +155,8 @@ struct Found {
     serial: Option<u64>,
     /// It says only that somebody looked.
     is_look: bool,
+    /// The id is its own, or its session's or job's: not a word in it.
+    is_exact: bool,
 }
 
 /// The entries with this id, oldest first: from the newest back to the one that is it, or that begins what it is of. Of a job
@@ -162,12 +167,14 @@ async fn find(
     size: u64,
     id: Id,
     device: Option<&DeviceName>,
+    left: &mut u64,
 ) -> Result<Vec<Found>, Failure> {
     let text = id.to_string();
     let mut found = Vec::new();
     let mut end = size;
-    while end > size.saturating_sub(PROOF_SCAN_MAX) {
+    while end > 0 && *left > 0 {
         let from = end.saturating_sub(ENTRIES_READ_MAX);
+        *left = left.saturating_sub(end - from);
         let page = call.gateway.store.entries(log, from, end - from).await?;
         for (place, bytes) in page.into_iter().enumerate().rev() {
             if !names(&bytes, &text) {
@@ -178,6 +185,7 @@ async fn find(
                 index: from + place as u64,
                 serial: approvals::serial(&entry),
                 is_look: matches!(entry.kind.as_str(), "recording.read" | "output.read"),
+                is_exact: is_about(&entry, id, &text),
             };
             if entry.id == id {
                 return Ok(vec![one]);
@@ -194,6 +202,12 @@ async fn find(
         end = from;
     }
     Ok(oldest(found))
+}
+
+/// Whether the id is the entry's own, or that of its session or job.
+fn is_about(entry: &Entry, id: Id, text: &str) -> bool {
+    let member = |name: &str| entry.detail.get(name).and_then(|value| value.as_str()) == Some(text);
+    entry.id == id || member("session") || member("job") || member("order")
 }
 
 /// Whether the id stands anywhere in an entry.
@@ -225,7 +239,7 @@ mod tests {
 
     #[test]
     fn of_too_many_the_first_are_taken_and_who_looked_is_left_out() {
-        let found = |is_look: bool| move |index| Found { index, serial: None, is_look };
+        let found = |is_look: bool| move |index| Found { index, serial: None, is_look, is_exact: true };
         let places = |found: Vec<Found>| found.into_iter().map(|one| one.index).collect::<Vec<_>>();
         assert_eq!(places(oldest([9, 7, 3].map(found(true)).to_vec())), [3, 7, 9]);
         let many = |from: u64| (from..from + PROOFS_MAX as u64).rev();

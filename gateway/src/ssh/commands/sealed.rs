@@ -69,14 +69,19 @@ async fn runs(call: &Call<'_>, store: &TenantStore, since: Timestamp, limit: usi
     let sealed = index.sealed_runs().await;
     index.close().await;
     let sealed = sealed.map_err(Broken::from)?;
-    let (mut from, mut listed) = (OutputsFrom::since(since), Vec::new());
+    let (mut from, mut listed, now) = (OutputsFrom::since(since), Vec::new(), call.now());
     loop {
         let rows = store.outputs_changed(&from).await?;
         let Some(last) = rows.last() else { return Ok(listed) };
         from = OutputsFrom::behind(last);
         for row in rows {
             let key = (row.name.device.clone(), row.name.job);
-            if row.deleted.is_some() || sealed.contains(&key) {
+            // What changes from now on is the next list's; whoever asks for all knows of none that was deleted.
+            if row.changed >= now {
+                return Ok(listed);
+            }
+            let was_known = since.micros() > 0 && row.deleted.is_some();
+            if was_known || row.deleted.is_none() && sealed.contains(&key) {
                 listed.push(of_run(row));
             }
             if listed.len() >= limit {

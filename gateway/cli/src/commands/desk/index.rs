@@ -19,7 +19,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavio
 use std::{cell::Cell, fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 /// Changes whenever the tables do, or what a word is: another number is another file's, and it is made anew.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 /// The tables. A page's number is its text's times 2^24 and on; `text` of a recording is none before it was fetched and checked,
 /// and `text_chunks` says of how many chunks it is.
 const TABLES: &str = "
@@ -27,16 +27,17 @@ const TABLES: &str = "
     BEGIN IMMEDIATE;
     CREATE TABLE IF NOT EXISTS recording (n INTEGER PRIMARY KEY, tenant TEXT NOT NULL, device TEXT NOT NULL, id TEXT NOT NULL,
         person TEXT NOT NULL, kind TEXT NOT NULL, started_us INTEGER NOT NULL, chunks INTEGER NOT NULL, list INTEGER NOT NULL,
-        text INTEGER UNIQUE, text_chunks INTEGER, UNIQUE (tenant, device, id));
+        text INTEGER UNIQUE, text_chunks INTEGER, is_run INTEGER NOT NULL, UNIQUE (tenant, device, id, is_run));
     CREATE TABLE IF NOT EXISTS until (gateway TEXT NOT NULL, tenant TEXT NOT NULL, us INTEGER NOT NULL,
         PRIMARY KEY (gateway, tenant));
     CREATE TABLE IF NOT EXISTS page (id INTEGER PRIMARY KEY, lines BLOB NOT NULL);
     CREATE VIRTUAL TABLE IF NOT EXISTS word USING fts5 (words, content = '', columnsize = 0, tokenize = 'ascii');
-    PRAGMA user_version = 3;
+    INSERT INTO word (word, rank) VALUES ('secure-delete', 1);
+    PRAGMA user_version = 4;
     COMMIT;
 ";
-/// What is lost with a power cut is fetched again.
-const BEGUN: &str = "PRAGMA synchronous = NORMAL; CREATE TEMP TABLE meant (tenant TEXT NOT NULL PRIMARY KEY)";
+/// What is lost with a power cut is fetched again; what is deleted is overwritten.
+const BEGUN: &str = "PRAGMA synchronous = NORMAL; PRAGMA secure_delete = ON; CREATE TEMP TABLE meant (tenant TEXT NOT NULL PRIMARY KEY)";
 const PAGES_BITS: u32 = 24;
 /// Pages of one recording that are kept: a gigabyte of text. Below 2^24, for they are numbered so.
 const PAGES_MAX: i64 = 65_536;
@@ -145,8 +146,10 @@ impl Index {
         let change = self.change()?;
         self.remove_text(known.n)?;
         let next = "UPDATE recording SET text = (SELECT COALESCE(MAX(text), 0) + 1 FROM recording), text_chunks = ?2, person = ?3, \
-                    kind = ?4 WHERE n = ?1 RETURNING text";
-        let row = params![known.n, known.chunks.cast_signed(), person, kind];
+                    kind = ?4 WHERE n = ?1 AND device = ?5 AND id = ?6 RETURNING text";
+        // Another search may have forgotten it, and its number be another one's.
+        let (device, id) = (known.device.to_string(), known.session.to_string());
+        let row = params![known.n, known.chunks.cast_signed(), person, kind, device, id];
         let text: i64 = self.said(change.query_row(next, row, |row| row.get(0)), unwritten)?;
         let (mut pages, mut count) = (Pages::default(), 0);
         let mut keep = |page: Page| -> Outcome {

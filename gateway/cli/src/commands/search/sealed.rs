@@ -30,12 +30,14 @@ use belay_certs::{
     screen::{Line, Lines, Typed, visible},
 };
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Recordings after which it is told again how far a first search has come.
 const TOLD_EVERY: u64 = 100;
 /// Lines that are kept of one recording: weeks of reading.
 const LINES_MAX: usize = 1_000_000;
+/// Jobs that are held while their runs are fetched, each up to 10,000 devices.
+const JOBS_HELD_MAX: usize = 4;
 /// The kind of what runs print.
 const RUN: &str = "run";
 /// The state of a recording that was not deleted, as far as a case asks.
@@ -66,7 +68,13 @@ fn look(
     take_all(home, index, trusted, asked, gateway, &filter)?;
     // What could not be had is left out, and counted.
     let missing = index.missing(&filter)?;
-    answer.unreadable = missing.len() as u64;
+    let unlisted = answer.unreadable.saturating_sub(index.count(&filter)?);
+    if unlisted > 0 {
+        note(&format!(
+            "belay: the gateway counts {unlisted} more encrypted recordings than it lists: they are not searched"
+        ));
+    }
+    answer.unreadable = unlisted.saturating_add(missing.len() as u64);
     answer.unreadable_runs = missing.iter().filter(|known| known.kind == RUN).count() as u64;
     let lines = index.find(&asked.words, &filter, asked.limit)?;
     answer.found.extend(lines.into_iter().map(|line| {
@@ -98,7 +106,7 @@ fn follow(
     let name = gateway.route().to_string();
     let beginning = Timestamp::from_micros(0);
     // Every listing has a number of its own, so that what one from the beginning does not name is known.
-    let list = super::now().micros();
+    let list = index.new_list(super::now())?;
     let mut from = index.until(&name, asked.tenant)?.unwrap_or(beginning);
     let (mut is_whole, mut is_again) = (from == beginning, false);
     for _ in 0..SEALED_LISTS_MAX {
@@ -210,16 +218,19 @@ fn take_all(
     Ok(())
 }
 
-/// The job that was asked for last: its runs come one after the other.
+/// The jobs that were asked for last: runs of a few that went on at the same time come one after the other.
 #[derive(Default)]
-struct Jobs(Option<Job>);
+struct Jobs(VecDeque<Job>);
 
 impl Jobs {
     fn of(&mut self, gateway: &Gateway<'_>, id: &Id) -> Outcome<Job> {
-        if self.0.as_ref().is_none_or(|job| job.id != *id) {
-            self.0 = Some(Job::read(&gateway.run(&["job", &id.to_string(), "--json"], &[])?, id)?);
+        if let Some(job) = self.0.iter().find(|job| job.id == *id) {
+            return Ok(job.clone());
         }
-        self.0.clone().ok_or_else(|| refused("the gateway shows no such job"))
+        let job = Job::read(&gateway.run(&["job", &id.to_string(), "--json"], &[])?, id)?;
+        self.0.truncate(JOBS_HELD_MAX - 1);
+        self.0.push_front(job.clone());
+        Ok(job)
     }
 }
 

@@ -21,8 +21,9 @@ pub(super) use meant;
 
 /// What was read of a recording counts more than what a gateway says of it.
 const INSERT: &str = "
-    INSERT INTO recording (tenant, device, id, person, kind, started_us, chunks, list) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-    ON CONFLICT (tenant, device, id) DO UPDATE SET chunks = excluded.chunks, list = excluded.list,
+    INSERT INTO recording (tenant, device, id, person, kind, started_us, chunks, list, is_run)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?5 = 'run')
+    ON CONFLICT (tenant, device, id, is_run) DO UPDATE SET chunks = excluded.chunks, list = excluded.list,
     started_us = excluded.started_us, person = CASE WHEN text IS NULL THEN excluded.person ELSE person END,
     kind = CASE WHEN text IS NULL THEN excluded.kind ELSE kind END";
 
@@ -122,6 +123,13 @@ impl Index {
         Ok(until.map(Timestamp::from_micros))
     }
 
+    /// A number for a new listing, higher than those of all before: also where the clock was set back.
+    pub fn new_list(&self, now: Timestamp) -> Outcome<i64> {
+        let query = "SELECT COALESCE(MAX(list), 0) FROM recording";
+        let last: i64 = self.said(self.connection.query_row(query, [], |row| row.get(0)), unread)?;
+        Ok(now.micros().max(last.saturating_add(1)))
+    }
+
     /// Takes a list in, with the number of the listing that it is a part of, and how far it goes. What was deleted is forgotten.
     ///
     /// # Errors
@@ -169,7 +177,7 @@ impl Index {
         self.mean_tenants(tenants)?;
         let change = self.change()?;
         let gone = || {
-            let query = "SELECT n FROM recording WHERE tenant IN (SELECT tenant FROM meant) AND list <> ?1";
+            let query = "SELECT n FROM recording WHERE tenant IN (SELECT tenant FROM meant) AND list < ?1";
             let mut query = change.prepare(query)?;
             let rows = query.query_map([list], |row| row.get::<_, i64>(0))?;
             rows.collect::<rusqlite::Result<Vec<_>>>()
@@ -249,9 +257,9 @@ impl Index {
     }
 
     fn forget_recording(&self, one: &Listing) -> Outcome {
-        let query = "SELECT n FROM recording WHERE tenant = ?1 AND device = ?2 AND id = ?3";
+        let query = "SELECT n FROM recording WHERE tenant = ?1 AND device = ?2 AND id = ?3 AND is_run = (?4 = 'run')";
         let (device, id) = (one.device.to_string(), one.session.to_string());
-        let key = params![one.device.tenant.as_str(), device, id];
+        let key = params![one.device.tenant.as_str(), device, id, one.kind];
         let n: Option<i64> = self.said(self.connection.query_row(query, key, |row| row.get(0)).optional(), unread)?;
         let Some(n) = n else { return Ok(()) };
         self.remove_text(n)?;

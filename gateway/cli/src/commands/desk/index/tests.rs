@@ -175,3 +175,41 @@ fn what_fails_halfway_changes_nothing() {
     assert!(failed.is_err() && index.missing(&all(&tenants)).unwrap().is_empty());
     assert_eq!(texts(&index, "before", &Filter { person: Some("alice"), ..all(&tenants) }), ["before"]);
 }
+
+#[test]
+fn a_session_that_a_device_gave_a_jobs_id_hides_nothing_of_the_run() {
+    let (_dir, home) = testing::home();
+    let mut index = Index::open(&home).unwrap();
+    let tenants = acme();
+    let every = all(&tenants);
+    let (session, mut run) = (row(1, "web1.acme", 3), row(1, "web1.acme", 80));
+    run["kind"] = "run".into();
+    index.learn(GATEWAY, &list(9, &[session.clone(), run]), 1, PLENTY).unwrap();
+    let kinds =
+        |index: &Index| -> Vec<String> { index.missing(&every).unwrap().into_iter().map(|known| known.kind).collect() };
+    assert_eq!((kinds(&index), index.count(&every).unwrap()), (vec!["shell".to_owned(), "run".to_owned()], 2));
+    let mut gone = session;
+    gone["deleted"] = true.into();
+    index.learn(GATEWAY, &list(10, &[gone]), 2, PLENTY).unwrap();
+    assert_eq!(kinds(&index), ["run"]);
+}
+
+#[test]
+fn of_two_searches_at_once_the_earlier_listing_takes_nothing_from_the_later_one() {
+    let (_dir, home) = testing::home();
+    let (mut one, mut other) = (Index::open(&home).unwrap(), Index::open(&home).unwrap());
+    let tenants = acme();
+    let now = Timestamp::from_seconds(9);
+    let first = one.new_list(now).unwrap();
+    one.learn(GATEWAY, &list(9, &[row(1, "web1.acme", 3), row(2, "web1.acme", 1)]), first, PLENTY).unwrap();
+    // The other lists later, also by a clock that was set back.
+    let second = other.new_list(Timestamp::from_seconds(1)).unwrap();
+    assert!(second > first);
+    other.learn(GATEWAY, &list(9, &[row(1, "web1.acme", 3)]), second, PLENTY).unwrap();
+    assert_eq!(one.settle(&tenants, first).unwrap(), 0);
+    // Its text goes nowhere else when somebody forgot it meanwhile.
+    let known = one.missing(&all(&tenants)).unwrap().pop().unwrap();
+    assert_eq!(other.settle(&tenants, second).unwrap(), 1);
+    assert!(one.put(&known, ("alice", "exec"), |take| take(Line { at_ms: 1, text: "stray".to_owned() })).is_err());
+    assert!(texts(&other, "stray", &all(&tenants)).is_empty());
+}
