@@ -438,7 +438,7 @@ fn without_its_keys_file_the_agent_records_on_and_begins_never_again_under_anoth
 #[test]
 fn what_is_left_behind_is_recorded_where_it_is_seen_or_is_not_seen() {
     let bench = Bench::new();
-    let ghost = "setsid sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do echo ghost $i || exit; sleep 0.2; done' & echo main; sleep 0.3";
+    let ghost = "setsid sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do echo ghost $i || exit; sleep 0.6; done' & echo main; sleep 0.3";
     for options in ["-T", "-tt"] {
         let received = bench.session(&[options], ghost).end(GENEROUS);
         let session = bench.id_of(ghost);
