@@ -5,6 +5,8 @@
 mod brought;
 #[path = "parts/changed.rs"]
 mod changed;
+#[path = "parts/hidden.rs"]
+mod hidden;
 #[path = "parts/jobs.rs"]
 mod jobs;
 #[path = "parts/opened.rs"]
@@ -16,7 +18,6 @@ mod policies;
 #[path = "parts/runs.rs"]
 mod runs;
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use belay_certs::{
     Digest, Id,
     output::{Line, Stream},
@@ -87,31 +88,13 @@ impl Scene {
         self.tech.gw(&format!("job {id} --device web1 --output")).must().stdout
     }
 
-    /// Whether these bytes hold the words, as they are or in base64 from any of their bytes on.
     fn shows(&self, bytes: &[u8]) -> bool {
-        let words = self.words.as_bytes();
-        let encoded = (0..3).map(|from| STANDARD_NO_PAD.encode(&words[from..from + (words.len() - from) / 3 * 3]));
-        let text = String::from_utf8_lossy(bytes);
-        encoded.chain([self.words.clone()]).any(|form| text.contains(&form))
+        hidden::shows(&self.words, bytes)
     }
 
-    /// No file of gateway, agents, logs and homes has them.
     #[track_caller]
     fn nowhere_on_disk(&self) {
-        let (mut waiting, mut files) = (vec![self.world.dir().to_owned()], 0);
-        while let Some(dir) = waiting.pop() {
-            for entry in fs::read_dir(&dir).unwrap() {
-                let entry = entry.unwrap();
-                let kind = entry.file_type().unwrap();
-                if kind.is_dir() {
-                    waiting.push(entry.path());
-                } else if let (true, Ok(bytes)) = (kind.is_file(), fs::read(entry.path())) {
-                    assert!(!self.shows(&bytes), "{} has the words", entry.path().display());
-                    files += 1;
-                }
-            }
-        }
-        assert!(files > 50, "{files} files were looked at");
+        hidden::nowhere_below(self.world.dir(), &self.words);
     }
 
     /// What stands inside, opened with no tool of ours; none where they are not.

@@ -7,6 +7,8 @@ mod brought;
 mod changed;
 #[path = "parts/dial.rs"]
 mod dial;
+#[path = "parts/hidden.rs"]
+mod hidden;
 #[path = "parts/jobs.rs"]
 mod jobs;
 #[path = "parts/orders.rs"]
@@ -16,7 +18,7 @@ mod policies;
 #[path = "parts/runs.rs"]
 mod runs;
 
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use belay_certs::{
     Digest, Id, PublicKey,
     order::{DeviceLine, DeviceList},
@@ -80,31 +82,13 @@ impl Scene {
         fs::read_to_string(&self.mark).unwrap_or_default().lines().count()
     }
 
-    /// Whether these bytes hold the secret, as it is or in base64 from any of its bytes on.
     fn shows(&self, bytes: &[u8]) -> bool {
-        let secret = self.token.as_bytes();
-        let encoded = (0..3).map(|from| STANDARD_NO_PAD.encode(&secret[from..from + (secret.len() - from) / 3 * 3]));
-        let text = String::from_utf8_lossy(bytes);
-        encoded.chain([self.token.clone()]).any(|form| text.contains(&form))
+        hidden::shows(&self.token, bytes)
     }
 
-    /// No file of gateway, agents, logs and homes has it.
     #[track_caller]
     fn nowhere_on_disk(&self) {
-        let (mut waiting, mut files) = (vec![self.world.dir().to_owned()], 0);
-        while let Some(dir) = waiting.pop() {
-            for entry in fs::read_dir(&dir).unwrap() {
-                let entry = entry.unwrap();
-                let kind = entry.file_type().unwrap();
-                if kind.is_dir() {
-                    waiting.push(entry.path());
-                } else if let (true, Ok(bytes)) = (kind.is_file(), fs::read(entry.path())) {
-                    assert!(!self.shows(&bytes), "{} has the secret", entry.path().display());
-                    files += 1;
-                }
-            }
-        }
-        assert!(files > 50, "{files} files were looked at");
+        hidden::nowhere_below(self.world.dir(), &self.token);
     }
 
     /// The job's only run, once it is over.
@@ -152,7 +136,7 @@ fn by_age(folder: &Path, key: &PublicKey, text: &str) -> Option<Sealed> {
     fs::write(&plain, text).unwrap();
     let made = Command::new("age").arg("-R").arg(&to).arg(&plain).output().ok()?;
     assert!(made.status.success(), "{made:?}");
-    Some(base64::engine::general_purpose::STANDARD.encode(made.stdout).parse().unwrap())
+    Some(STANDARD.encode(made.stdout).parse().unwrap())
 }
 
 /// Runs `act`, and looks at the command line of every process all the while. How often `seen` was among them.

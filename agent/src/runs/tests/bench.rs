@@ -226,6 +226,13 @@ impl Bench {
         belay_certs::output::read(&bytes).unwrap()
     }
 
+    /// From now on nothing can be written of its output, as on a full disk.
+    pub(crate) fn fill_up(&self, order: Id) {
+        let output = self.directory(order).join("output");
+        std::fs::remove_file(&output).unwrap();
+        std::os::unix::fs::symlink("/dev/full", output).unwrap();
+    }
+
     pub(crate) fn directory(&self, order: Id) -> PathBuf {
         self.machine.dir.at("runs").join(order.to_string())
     }

@@ -7,7 +7,7 @@ use belay_certs::{
     recording::blob::Identities,
     statement::RunEnd,
 };
-use std::{fs, os::unix::fs::symlink};
+use std::fs;
 
 /// A key of these tests alone.
 const AUDITOR: (&str, &str) = (
@@ -113,8 +113,7 @@ async fn a_disk_without_room_cuts_it_and_all_is_counted() {
     let draft = bench.draft("echo hello");
     let order = bench.offer(&draft).await;
     let intent = bench.intent().await;
-    fs::remove_file(bench.directory(order).join("output")).unwrap();
-    symlink("/dev/full", bench.directory(order).join("output")).unwrap();
+    bench.fill_up(order);
     bench.answer(&intent).await;
     let end = bench.end().await;
     let (outcome, reason) = verdict(&end);
