@@ -1,5 +1,5 @@
-//! The index of what sessions showed and runs printed: for each tenant a database of its own, `index/TENANT.db`, so that the words of one cost
-//! no search of another any time (P3). With its SQL, for its tables are nobody else's.
+//! The index of what sessions showed and runs printed: for each tenant a database of its own, `index/TENANT.db`, so that the words
+//! of one cost no search of another any time (P3). With its SQL, for its tables are nobody else's.
 //!
 //! Nothing here is believed or needed: a database that is missing or damaged is made anew from the recordings. Not here: how
 //! chunks become lines (`act/index.rs`).
@@ -61,8 +61,9 @@ macro_rules! meant {
     };
 }
 const MEANT: &str = concat!("SELECT MIN(id), MAX(id), COUNT(*), (SELECT COUNT(*) FROM seen) ", meant!());
-/// Those of them of which nothing is in it, for only auditors can read them.
+/// Runs of which nothing is in it, for only auditors can read what they printed.
 const SEALED_RUNS: &str = "SELECT device, session FROM seen WHERE sealed = 1 LIMIT $1";
+/// How many of those that are meant are so.
 const SEALED: &str = concat!("SELECT COUNT(*) ", meant!(), " AND sealed = 1");
 /// `CROSS JOIN` has SQLite begin with the words; the bounds let it skip what is newer or older than all that is meant.
 const SEARCH: &str = concat!(

@@ -144,20 +144,17 @@ impl<'a> Keys<'a> {
             return Ok(read);
         }
         let path = self.home.dir().join(OWN);
-        let own = if is_missing(&path) { Ok(None) } else { keys_in(&path).map(Some) };
-        // One that is damaged does not keep the other from opening it.
-        let own = own.unwrap_or_else(|failure| {
-            note(&format!("belay: {}", failure.sentence()));
-            None
-        });
-        let others = |keys: Option<Identities>| open(read.clone(), keys.as_ref());
-        match own.map(|own| others(Some(own))) {
-            Some(Err(invalid)) if invalid.fault == Fault::WrongSigner => {}
-            Some(answer) => return answer.map_err(|invalid| Failure::from(invalid.of(device))),
-            None => {}
+        match keys_in(&path) {
+            Ok(own) => match open(read.clone(), Some(&own)) {
+                Err(invalid) if invalid.fault == Fault::WrongSigner => {}
+                answer => return answer.map_err(|invalid| Failure::from(invalid.of(device))),
+            },
+            Err(_) if is_missing(&path) => {}
+            // A damaged one does not keep the auditor's from opening it.
+            Err(failure) => note(&format!("belay: {}", failure.sentence())),
         }
         let auditors = identities(self.home, &device.tenant, self.given.as_deref())?;
-        others(auditors).map_err(|invalid| match invalid.fault {
+        open(read, auditors.as_ref()).map_err(|invalid| match invalid.fault {
             Fault::WrongSigner => closed(device),
             _ => Failure::from(invalid.of(device)),
         })

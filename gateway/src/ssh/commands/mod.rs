@@ -256,6 +256,17 @@ impl Call<'_> {
         }
     }
 
+    /// The tenants in which the caller may audit at this moment. Nothing is recorded by asking.
+    fn auditing(&self) -> Vec<Place> {
+        let place = |tenant: TenantName| {
+            let person = self.gateway.book.in_tenant(&tenant, &self.caller.key, self.now())?;
+            Some(Place { tenant, person })
+        };
+        let places = self.gateway.book.tenants_of(&self.caller.key).into_iter();
+        let places = places.filter_map(|(tenant, _)| place(tenant));
+        places.filter(|place| self.holds(place, ActionKind::Audit)).collect()
+    }
+
     fn holds(&self, place: &Place, action: ActionKind) -> bool {
         self.gateway.book.may(&place.tenant, &self.caller.key, action, self.now()).is_some()
     }

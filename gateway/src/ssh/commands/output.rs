@@ -75,14 +75,9 @@ pub(super) async fn hold(
 /// Where that run is, of the tenants in which the caller may audit; the command is recorded there before this returns. One that
 /// is not there and one of a tenant that is none of the caller's business are answered alike (P3).
 async fn find(call: &Call<'_>, id: Id, device: &DeviceName) -> Result<Place, Failure> {
-    let mut auditor = false;
-    for (tenant, _) in call.gateway.book.tenants_of(&call.caller.key) {
-        let Some(person) = call.gateway.book.in_tenant(&tenant, &call.caller.key, call.now()) else { continue };
-        let place = Place { tenant, person };
-        if !call.holds(&place, ActionKind::Audit) {
-            continue;
-        }
-        auditor = true;
+    let places = call.auditing();
+    let is_auditor = !places.is_empty();
+    for place in places {
         let Some(store) = call.gateway.store.tenant(&place.tenant) else { continue };
         if store.run(id, device).await?.is_some() {
             call.record(std::slice::from_ref(&place)).await?;
@@ -91,7 +86,7 @@ async fn find(call: &Call<'_>, id: Id, device: &DeviceName) -> Result<Place, Fai
     }
     // Recorded in every tenant of the caller's: it was looked for in all of them.
     call.granted(None).await?;
-    if !auditor {
+    if !is_auditor {
         return Err(call.lacks(None, ActionKind::Audit));
     }
     Err(Failure::Refused(format!(

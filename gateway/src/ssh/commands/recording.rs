@@ -68,14 +68,9 @@ struct Found {
 /// that is not there, one of a tenant that is none of the caller's business and one that nobody recorded are answered alike
 /// (P3).
 async fn find(call: &Call<'_>, id: Id) -> Result<Found, Failure> {
-    let mut auditor = false;
-    for (tenant, _) in call.gateway.book.tenants_of(&call.caller.key) {
-        let Some(person) = call.gateway.book.in_tenant(&tenant, &call.caller.key, call.now()) else { continue };
-        let place = Place { tenant, person };
-        if !call.holds(&place, ActionKind::Audit) {
-            continue;
-        }
-        auditor = true;
+    let places = call.auditing();
+    let is_auditor = !places.is_empty();
+    for place in places {
         let Some(store) = call.gateway.store.tenant(&place.tenant) else { continue };
         let Some(row) = store.session(id).await? else { continue };
         let Some(kept) = row.recording.clone() else { continue };
@@ -85,7 +80,7 @@ async fn find(call: &Call<'_>, id: Id) -> Result<Found, Failure> {
     }
     // Recorded in every tenant of the caller's: it was looked for in all of them.
     call.granted(None).await?;
-    if !auditor {
+    if !is_auditor {
         return Err(call.lacks(None, ActionKind::Audit));
     }
     Err(Failure::Refused(format!("session {id} has no recording that you may see; list them with `sessions`")))
