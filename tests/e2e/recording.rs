@@ -95,7 +95,10 @@ fn a_shell_is_recorded_with_its_sizes_and_without_what_is_typed_in_the_dark() {
     let mut terminal = Terminal::open(&ssh, 100, 30).unwrap();
     // What is typed before is read by the terminal here, which is not raw yet.
     terminal.see("ready").unwrap();
-    terminal.keys("in the light\n\u{4}").unwrap();
+    terminal.keys("in the light\n").unwrap();
+    // Shown, and so judged, before the program goes on and switches its echo off.
+    terminal.see("in the light").unwrap();
+    terminal.keys("\u{4}").unwrap();
     terminal.see("dark").unwrap();
     terminal.keys("very secret\n").unwrap();
     terminal.see("light").unwrap();

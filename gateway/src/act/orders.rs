@@ -27,8 +27,8 @@ pub(crate) struct Submitted {
 /// A person brings a signed order with the list of its devices.
 ///
 /// # Errors
-/// When the disk has no room for what its runs print. When it does not count, its runbook is not in the library, the list is another one, or some device would refuse it; the
-/// sentence says which and why. When it could not be recorded.
+/// When the disk has no room for what its runs print; when it does not count, its runbook is not in the library, the list is
+/// another one, or some device would refuse it; the sentence says which and why. When it could not be recorded.
 pub(crate) async fn submit(
     gateway: &Gateway,
     tenant: &TenantName,

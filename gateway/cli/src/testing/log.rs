@@ -67,6 +67,12 @@ pub fn told(kind: &str, person: Option<&str>, detail: Value) -> Vec<u8> {
     Entry { person, ..entry(kind, detail) }.to_bytes().unwrap()
 }
 
+/// The same about a device.
+pub fn told_of(device: &str, kind: &str, detail: Value) -> Vec<u8> {
+    let Value::Object(detail) = detail else { panic!("{detail} is no object") };
+    Entry { device: Some(device.parse().unwrap()), ..entry(kind, detail) }.to_bytes().unwrap()
+}
+
 /// An entry of what a device says.
 pub fn spoken(statement: &Statement, signed: SignedStatement) -> Vec<u8> {
     let entry = Entry {

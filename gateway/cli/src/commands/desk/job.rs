@@ -98,7 +98,7 @@ pub struct Said {
     pub host_keys: BTreeMap<DeviceName, PublicKey>,
     /// The serials under which they did.
     pub serials: BTreeSet<u64>,
-    /// Whose output the gateway says to have deleted, and when.
+    /// Whose output the gateway says to have deleted, and when; not of what came before the run had ended.
     pub deleted: BTreeMap<DeviceName, Timestamp>,
     /// How the gateway says that it went on: `job.stopped`, `job.cancelled`, `job.ended`.
     pub ends: Vec<String>,
@@ -183,7 +183,11 @@ impl Said {
             Body::RunRefused { intent, reason } if run.intent.is_none() && run.end.is_none() => {
                 (run.intent, run.refused) = (Some(intent), Some(reason));
             }
-            Body::RunEnded(end) if run.end.is_none() => (run.end, run.end_index) = (Some(end), index),
+            Body::RunEnded(end) if run.end.is_none() => {
+                (run.end, run.end_index) = (Some(end), index);
+                // What was deleted before was a part of it: the gateway takes all of it anew.
+                self.deleted.remove(&device.device);
+            }
             _ => return Err(no_fit()),
         }
         Ok(())

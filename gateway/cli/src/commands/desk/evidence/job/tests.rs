@@ -5,11 +5,12 @@ use crate::{
     commands::desk::evidence,
     limits::EVIDENCE_DEVICES_MAX,
     testing::{
-        ordered,
+        log, ordered,
         packed::{files, made_anew, refuses_changes, refuses_mutations, stock_tools},
         stage::Stage,
     },
 };
+use serde_json::json;
 use std::{fs, path::PathBuf};
 
 /// A stage with a job, and the pack that `belay evidence` makes of it.
@@ -49,6 +50,22 @@ fn a_jobs_pack_is_verified_without_a_gateway() {
     let run = |name: &str| &job.said.runs[&name.parse().unwrap()];
     assert!(run("web1").has_begun && run("web1").end.is_some() && run("db1").refused.is_some());
     assert_eq!(job.said.ends, ["job.ended"]);
+}
+
+#[test]
+fn an_output_that_was_deleted_is_not_in_the_pack_unless_it_was_taken_anew() {
+    // Before the run had ended, and after: its end is the entry behind `device.connected`.
+    for (place, is_missing) in [(7, false), (8, true)] {
+        let deleted = |job: &ordered::Ordered| {
+            log::told_of("web1", "output.deleted", json!({"job": job.order.id, "bytes": 3, "why": "old"}))
+        };
+        let (_stage, pack, done) = packed(|_, job| job.entries.insert(place, deleted(job)), &[]);
+        done.unwrap();
+        let (job, entries) = judged(&fs::read(pack).unwrap());
+        let web1 = "web1".parse().unwrap();
+        assert_eq!((entries, job.missing.contains(&web1)), (9, is_missing), "{place}");
+        assert_eq!(job.said.deleted.contains_key(&web1), is_missing);
+    }
 }
 
 #[test]
