@@ -224,8 +224,8 @@ pub(crate) const ADMIN_REQUEST_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const JOBS_TOLD_MAX: usize = 4_096;
 /// Offers made in one of its turns: four transactions, then it listens again.
 pub(crate) const OFFERS_PER_TURN_MAX: usize = 1_024;
-/// Places that a job whose devices answer one by one lets come free before it offers again: one record for all of them.
-pub(crate) const OFFERS_TOGETHER: usize = 64;
+/// How often it is looked whether the gateway keeps up with the offers that are under way.
+pub(crate) const PACE_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of unanswered offers of one tenant: a thousand devices with an ordinary script, a hundred with the largest.
 pub(crate) const OFFERS_BYTES_PER_TENANT_MAX: usize = 32 << 20;
 /// How long what could not be recorded or sent waits for its next try.

@@ -15,7 +15,10 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+};
 use tracing_subscriber::{
     filter::{LevelFilter, Targets},
     fmt,
@@ -209,14 +212,18 @@ struct Place {
     dir: PathBuf,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Tasks that a thread carries on before it looks again what came from the network and which timers are due. Tokio's own 61 let a
+/// keystroke wait 8 ms behind what ten thousand machines say of their runs; below 3 nothing was gained.
+const TASKS_BETWEEN_LOOKS: u32 = 3;
+
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log_to_stderr(arguments.log_format);
-    let provider = rustls::crypto::ring::default_provider().install_default();
-    let done = match provider {
-        Ok(()) => run(arguments.command).await,
-        Err(_) => Err(anyhow::anyhow!("a TLS provider is installed already")),
+    let runtime = Builder::new_multi_thread().enable_all().event_interval(TASKS_BETWEEN_LOOKS).build();
+    let done = match (runtime, rustls::crypto::ring::default_provider().install_default()) {
+        (Ok(runtime), Ok(())) => runtime.block_on(run(arguments.command)),
+        (Err(error), _) => Err(anyhow::Error::from(error).context("the gateway's threads could not be started")),
+        (_, Err(_)) => Err(anyhow::anyhow!("a TLS provider is installed already")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

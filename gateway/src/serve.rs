@@ -76,6 +76,7 @@ impl Serving {
         watched(&gateway, quic::serve(Arc::clone(&gateway), devices));
         gateway.tracker.spawn(quic::nudge::wake(Arc::clone(&gateway), socket, sleepers));
         watched(&gateway, jobs::carry_out(Arc::clone(&gateway)));
+        watched(&gateway, jobs::keep_pace(Arc::clone(&gateway)));
         watched(&gateway, index::keep_up(Arc::clone(&gateway)));
         watched(&gateway, retention::keep_to_it(Arc::clone(&gateway)));
         watched(&gateway, silence::give_up_all(Arc::clone(&gateway)));

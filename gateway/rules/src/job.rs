@@ -7,11 +7,13 @@
 //! A device starts only on the receipt of its intent, and [`Job::may_start`] judges that intent. So who was offered the order and
 //! was not let start has not started, and the gateway knows it without asking.
 
+mod pace;
 mod plan;
 mod rota;
 mod run;
 mod withheld;
 
+pub use pace::{LATE, Pace};
 pub use plan::Plan;
 pub use rota::{Full, Rota};
 pub use run::{Heard, Missed, Owed, Phase, Run, Standing};
@@ -145,7 +147,8 @@ impl Job {
         self.ready.remove(&place);
     }
 
-    /// The next run to offer, which counts as offered from now on: make that durable, then send it. Ask until it says `None`.
+    /// The next run to offer, which counts as offered from now on: make that durable, then send it. Ask until it says `None`, or as
+    /// many are unanswered as the [`Pace`] allows.
     pub fn take(&mut self, now: Timestamp) -> Option<usize> {
         let roomy = self.taken.len() < self.plan.places(self.wave) && self.unanswered < OFFERS_UNANSWERED_MAX;
         if self.phase != Phase::Open || !self.plan.is_open(now) || !roomy || self.missed().is_some() {

@@ -8,10 +8,12 @@ mod declined;
 mod desk;
 mod frozen;
 mod offered;
+mod pace;
 mod turns;
 mod under_way;
 
 pub(crate) use offered::Prepared;
+pub(crate) use pace::keep_pace;
 
 use crate::{Gateway, limits, store::Recorded};
 use belay_certs::{DeviceAddress, DeviceName, Fault, Id, Invalid, PersonRef, TenantName, order::Outcome};
@@ -53,12 +55,14 @@ pub(crate) struct Jobs {
     inbox: Mutex<Option<mpsc::Receiver<Told>>>,
     /// Rung when something of a job changed; jobs that are over have none.
     watched: Mutex<HashMap<JobKey, watch::Sender<u64>>>,
+    /// How many offers may be unanswered.
+    pace: pace::Paced,
 }
 
 impl Default for Jobs {
     fn default() -> Self {
         let (told, inbox) = mpsc::channel(limits::JOBS_TOLD_MAX);
-        Self { told, inbox: Mutex::new(Some(inbox)), watched: Mutex::default() }
+        Self { told, inbox: Mutex::new(Some(inbox)), watched: Mutex::default(), pace: pace::Paced::default() }
     }
 }
 

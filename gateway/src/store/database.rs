@@ -3,10 +3,10 @@
 //! SQLite now; the texts in `sql.rs` also run on PostgreSQL, and what differs between the two is in this file only.
 
 use super::broken::Broken;
-use super::limits::{READERS_MAX, SETTLED_AT_ONCE_BYTES};
+use super::limits::{CHECKPOINT_PAGES, PAGES_HELD_KIB, READERS_MAX, SETTLED_AT_ONCE_BYTES};
 use super::sql;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Connection, Executor};
 use std::fmt::Write;
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
@@ -88,6 +88,9 @@ impl Database {
         let mut connection = options.disable_statement_logging().connect().await?;
         connection.execute("PRAGMA journal_mode = WAL").await?;
         connection.execute("PRAGMA synchronous = FULL").await?;
+        for (name, value) in [("cache_size", -PAGES_HELD_KIB), ("wal_autocheckpoint", CHECKPOINT_PAGES)] {
+            connection.execute(AssertSqlSafe(format!("PRAGMA {name} = {value}"))).await?;
+        }
         Ok(connection)
     }
 

@@ -24,6 +24,7 @@ mod database;
 mod devices;
 mod export;
 mod freezes;
+mod gathering;
 mod heads;
 mod index;
 mod jobs;

@@ -1,4 +1,4 @@
-//! The one writer: takes asks off the queue, as many as wait, and makes each batch durable in one transaction.
+//! The one writer: takes asks off the queue, as many as share a transaction (`gathering.rs`), and makes each batch durable.
 //!
 //! A batch is recorded whole or not at all. After any failure nothing in memory is trusted: the connection is made anew
 //! and every head is read back, because a commit that failed may have happened. After a failed sync what is read back may not
@@ -6,10 +6,11 @@
 
 use super::broken::{Broken, RecordError};
 use super::devices::Devices;
+use super::gathering::{Gathering, batch_len};
 use super::heads::Shared;
 use super::jobs::Jobs;
 use super::keys::LogKeys;
-use super::limits::{BATCH_ASKS_MAX, BATCH_ENTRIES_MAX};
+use super::limits::BATCH_ASKS_MAX;
 use super::record::{Answered, Job, Recorded, Work};
 use super::reviews::Asking;
 use super::stage::{Grown, Stage};
@@ -77,7 +78,7 @@ impl Writer {
 
     /// Runs until every store is dropped or `stop` is called; what was queued by then is still recorded.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
-        let mut jobs = Vec::with_capacity(BATCH_ASKS_MAX);
+        let (mut jobs, mut gathering) = (Vec::with_capacity(BATCH_ASKS_MAX), Gathering::new());
         loop {
             let taken = tokio::select! {
                 biased;
@@ -90,6 +91,7 @@ impl Writer {
             if taken == 0 {
                 break;
             }
+            gathering.gather(&mut queue, &mut jobs).await;
             while !jobs.is_empty() {
                 let batch: Vec<Job> = jobs.drain(..batch_len(&jobs)).collect();
                 self.record(batch).await;
@@ -208,16 +210,6 @@ impl Writer {
         grown.publish(&self.shared);
         Ok(())
     }
-}
-
-/// How many of the asks make up one transaction.
-fn batch_len(jobs: &[Job]) -> usize {
-    let mut entries = 0;
-    let fitting = jobs.iter().take_while(|job| {
-        entries += job.work.weight();
-        entries <= BATCH_ENTRIES_MAX
-    });
-    fitting.count().max(1)
 }
 
 /// The answers with the bytes of the entries that are durable now, numbered from `turns` on.

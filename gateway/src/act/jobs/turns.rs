@@ -6,17 +6,14 @@
 use super::{offered::Prepared, under_way::UnderWay};
 use crate::limits;
 use belay_certs::{TenantName, Timestamp};
-use belay_rules::{
-    job::{Full, Rota},
-    limits::OFFERS_UNANSWERED_MAX,
-};
+use belay_rules::job::{Full, Pace, Rota};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Takes who is next, as long as their offers have room in memory, into `taken`.
+/// Takes who is next, as long as their offers have room in memory and the pace allows them, into `taken`.
 pub(super) fn take(
     jobs: &mut BTreeMap<u64, UnderWay>,
     rota: &mut Rota<u64>,
-    now: Timestamp,
+    (now, pace): (Timestamp, Pace),
     taken: &mut BTreeMap<u64, Vec<usize>>,
 ) {
     let mut used: HashMap<TenantName, usize> = HashMap::new();
@@ -25,13 +22,16 @@ pub(super) fn take(
         *used.entry(under_way.key.0.clone()).or_default() += bytes;
     }
     // A job that waits for many answers waits for a few more, so that its next offers share a record.
-    let patient = |under_way: &UnderWay| under_way.job.unanswered() > OFFERS_UNANSWERED_MAX - limits::OFFERS_TOGETHER;
+    let patient = |under_way: &UnderWay| under_way.job.unanswered() > pace.at_once() - pace.together();
     let resting: HashSet<u64> =
         jobs.iter().filter(|(_, under_way)| patient(under_way)).map(|(number, _)| *number).collect();
     for _ in 0..limits::OFFERS_PER_TURN_MAX {
         let (jobs, used) = (&mut *jobs, &mut used);
         let next = rota.next(|number| {
             let under_way = jobs.get_mut(&number).filter(|_| !resting.contains(&number))?;
+            if under_way.job.unanswered() >= pace.at_once() {
+                return None;
+            }
             let (used, bytes) = (used.get_mut(&under_way.key.0)?, under_way.prepared.offer_bytes());
             if used.saturating_add(bytes) > limits::OFFERS_BYTES_PER_TENANT_MAX {
                 return None;

@@ -52,9 +52,17 @@ fn prepared(tenant: &str, number: u8, devices: usize, runbook_bytes: usize) -> P
 struct Table {
     jobs: BTreeMap<u64, UnderWay>,
     rota: Rota<u64>,
+    pace: Pace,
 }
 
 impl Table {
+    /// Of a gateway that has time for as much as it may do at once.
+    fn of_an_idle_gateway() -> Self {
+        let mut table = Self::default();
+        (0..1_000).for_each(|_| table.pace.looked(std::time::Duration::ZERO));
+        table
+    }
+
     /// One more job, with all of its devices there.
     fn begin(&mut self, tenant: &str, devices: usize, runbook_bytes: usize) -> u64 {
         let number = self.jobs.len() as u64;
@@ -70,7 +78,7 @@ impl Table {
     /// One turn: how many of each job are offered theirs.
     fn turn(&mut self) -> Vec<usize> {
         let mut taken = BTreeMap::new();
-        take(&mut self.jobs, &mut self.rota, at(1), &mut taken);
+        take(&mut self.jobs, &mut self.rota, (at(1), self.pace), &mut taken);
         self.jobs.keys().map(|number| taken.get(number).map_or(0, Vec::len)).collect()
     }
 
@@ -88,7 +96,7 @@ impl Table {
 
 #[test]
 fn a_small_job_is_offered_whole_in_its_first_turn_beside_large_ones_of_another_tenant() {
-    let mut table = Table::default();
+    let mut table = Table::of_an_idle_gateway();
     for _ in 0..8 {
         table.begin("acme", 2_000, 0);
     }
@@ -103,15 +111,14 @@ fn a_small_job_is_offered_whole_in_its_first_turn_beside_large_ones_of_another_t
 
 #[test]
 fn tenants_share_a_turn_evenly_whatever_the_number_of_their_jobs() {
-    let mut table = Table::default();
+    let mut table = Table::of_an_idle_gateway();
     for _ in 0..6 {
         table.begin("acme", 400, 0);
     }
     let others: Vec<u64> = (0..2).map(|_| table.begin("globex", 400, 0)).collect();
     let turn = table.turn();
     let globex: usize = others.iter().map(|number| turn[*number as usize]).sum();
-    // Half of the turn is theirs, up to what one job may have unanswered.
-    assert_eq!(globex, (limits::OFFERS_PER_TURN_MAX / 2).min(2 * OFFERS_UNANSWERED_MAX));
+    assert_eq!(globex, limits::OFFERS_PER_TURN_MAX / 2);
     assert_eq!(turn.iter().sum::<usize>(), limits::OFFERS_PER_TURN_MAX);
 }
 
@@ -119,17 +126,18 @@ fn tenants_share_a_turn_evenly_whatever_the_number_of_their_jobs() {
 fn a_job_waits_for_answers_and_then_offers_some_together() {
     let mut table = Table::default();
     let job = table.begin("acme", 1_000, 0);
-    assert_eq!(table.turn(), [OFFERS_UNANSWERED_MAX]);
+    let (at_once, together) = (table.pace.at_once(), table.pace.together());
+    assert_eq!(table.turn(), [at_once]);
     assert_eq!(table.turn(), [0]);
-    table.answer(job, 0..limits::OFFERS_TOGETHER - 1);
+    table.answer(job, 0..together - 1);
     assert_eq!(table.turn(), [0], "a few more make one record");
-    table.answer(job, limits::OFFERS_TOGETHER - 1..limits::OFFERS_TOGETHER);
-    assert_eq!(table.turn(), [limits::OFFERS_TOGETHER]);
+    table.answer(job, together - 1..together);
+    assert_eq!(table.turn(), [together]);
 }
 
 #[test]
 fn the_unanswered_offers_of_a_tenant_have_room_in_memory_and_another_tenants_have_their_own() {
-    let mut table = Table::default();
+    let mut table = Table::of_an_idle_gateway();
     for _ in 0..3 {
         table.begin("acme", 200, 250 << 10);
     }
@@ -149,15 +157,16 @@ fn the_unanswered_offers_of_a_tenant_have_room_in_memory_and_another_tenants_hav
 #[test]
 fn what_is_stopped_or_over_takes_nobodys_turn() {
     let mut table = Table::default();
-    let (cancelled, other) = (table.begin("acme", 300, 0), table.begin("acme", 300, 0));
+    let (cancelled, other) = (table.begin("acme", 100, 0), table.begin("acme", 100, 0));
     table.jobs.get_mut(&cancelled).unwrap().job.cancel();
-    assert_eq!(table.turn(), [0, OFFERS_UNANSWERED_MAX]);
+    let at_once = table.pace.at_once();
+    assert_eq!(table.turn(), [0, at_once]);
     let job = &mut table.jobs.get_mut(&other).unwrap().job;
-    for place in 0..OFFERS_UNANSWERED_MAX {
+    for place in 0..at_once {
         job.started(place, at(2));
         job.ended(place, Outcome::Succeeded).unwrap();
     }
-    assert_eq!(table.turn(), [0, 300 - OFFERS_UNANSWERED_MAX]);
+    assert_eq!(table.turn(), [0, 100 - at_once]);
     job_is_taken_out(&mut table, other);
     assert_eq!(table.turn(), [0]);
 }
@@ -170,7 +179,7 @@ fn job_is_taken_out(table: &mut Table, number: u64) {
 #[test]
 fn the_devices_of_the_jobs_under_way_are_counted_for_each_tenant_and_for_all() {
     use belay_rules::limits::PLACES_OPEN_PER_TENANT_MAX;
-    let mut table = Table::default();
+    let mut table = Table::of_an_idle_gateway();
     let acme: TenantName = "acme".parse().unwrap();
     let largest = PLACES_OPEN_PER_TENANT_MAX / 20;
     (0..19).for_each(|_| _ = table.begin("acme", largest, 0));
@@ -181,4 +190,16 @@ fn the_devices_of_the_jobs_under_way_are_counted_for_each_tenant_and_for_all() {
     table.begin("acme", 1, 0);
     assert_eq!(check(&table, &acme, largest), Err(Full::TenantDevices(acme.clone())));
     assert_eq!(check(&table, &"globex".parse().unwrap(), largest), Ok(()));
+}
+
+#[test]
+fn a_busy_gateway_offers_less_and_never_more_than_its_pace() {
+    let mut table = Table::of_an_idle_gateway();
+    let job = table.begin("acme", 5_000, 0);
+    let many = table.turn()[0];
+    (0..10).for_each(|_| table.pace.looked(belay_rules::job::LATE * 2));
+    assert_eq!(table.turn(), [0], "it waits until fewer are unanswered");
+    table.answer(job, 0..many - 1);
+    let few = table.turn()[0];
+    assert!(few < many && few == table.pace.at_once() - 1, "{few} of {many}");
 }

@@ -1,0 +1,87 @@
+//! How many offers of one job wait for answers at once: as many as the gateway keeps up with beside everything else it does.
+//!
+//! What tells is how late the gateway's own timers are: so late it also looks what somebody has typed. Early, many devices are
+//! asked, also far away ones; late, fewer, so that another tenant's shell stays quick.
+
+use crate::limits::{OFFERS_UNANSWERED_FIRST, OFFERS_UNANSWERED_LEAST, OFFERS_UNANSWERED_MAX};
+use std::time::Duration;
+
+/// A timer that is later than this says that the gateway is busy: Linux and the runtime round to milliseconds, and a person does
+/// not feel it.
+pub const LATE: Duration = Duration::from_millis(2);
+/// Looks without one that was late, after which one more is tried.
+const STEP: usize = 2;
+
+/// What jobs go by; one for all of a gateway, for they share its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    at_once: usize,
+    /// Whether no look was late yet: until then the number grows by an eighth, then by [`STEP`].
+    begins: bool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { at_once: OFFERS_UNANSWERED_FIRST, begins: true }
+    }
+}
+
+impl Pace {
+    /// How many offers of one job may be unanswered.
+    pub fn at_once(&self) -> usize {
+        self.at_once
+    }
+
+    /// How many a job lets come free before it offers again: they share a record.
+    pub fn together(&self) -> usize {
+        self.at_once / 4
+    }
+
+    /// A timer was so `late`, while offers were under way.
+    pub fn looked(&mut self, late: Duration) {
+        self.at_once = if late > LATE {
+            self.begins = false;
+            self.at_once / 2
+        } else if self.begins {
+            self.at_once + self.at_once / 8
+        } else {
+            self.at_once + STEP
+        };
+        self.at_once = self.at_once.clamp(OFFERS_UNANSWERED_LEAST, OFFERS_UNANSWERED_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks(pace: &mut Pace, count: usize, late: Duration) -> usize {
+        (0..count).for_each(|_| pace.looked(late));
+        pace.at_once()
+    }
+
+    #[test]
+    fn a_gateway_that_has_time_asks_many_soon_and_never_more_than_the_most() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.at_once(), OFFERS_UNANSWERED_FIRST);
+        assert!(looks(&mut pace, 8, LATE) >= OFFERS_UNANSWERED_FIRST * 2, "{pace:?}");
+        assert_eq!(looks(&mut pace, 100, Duration::ZERO), OFFERS_UNANSWERED_MAX);
+        assert_eq!(pace.together(), OFFERS_UNANSWERED_MAX / 4);
+    }
+
+    #[test]
+    fn a_busy_one_asks_half_as_many_each_time_and_some_are_always_asked() {
+        let mut pace = Pace::default();
+        let late = LATE + Duration::from_millis(1);
+        assert_eq!(looks(&mut pace, 1, late), OFFERS_UNANSWERED_FIRST / 2);
+        assert_eq!(looks(&mut pace, 20, late), OFFERS_UNANSWERED_LEAST);
+        assert!(pace.together() > 0);
+    }
+
+    #[test]
+    fn after_that_it_grows_slowly_again() {
+        let mut pace = Pace::default();
+        let least = looks(&mut pace, 20, LATE * 2);
+        assert_eq!(looks(&mut pace, 10, Duration::ZERO), least + 10 * STEP);
+    }
+}
