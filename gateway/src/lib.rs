@@ -38,7 +38,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use store::{Broken, RecordError, Recorded, Standing, Store};
+use store::{Broken, RecordError, Recorded, Standing, Store, Urgency};
 use threshold::Threshold;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -136,9 +136,18 @@ impl Gateway {
     ///
     /// On the heap: an ask is large, and the task of every idle device would keep room for one.
     pub(crate) fn record(&self, ask: Ask) -> Pin<Box<impl Future<Output = Result<Recorded, RecordError>> + Send>> {
+        self.record_with(ask, Urgency::CanWait)
+    }
+
+    /// The same, also for what cannot wait for others.
+    pub(crate) fn record_with(
+        &self,
+        ask: Ask,
+        urgency: Urgency,
+    ) -> Pin<Box<impl Future<Output = Result<Recorded, RecordError>> + Send>> {
         Box::pin(async move {
             self.shares.event(&ask).await;
-            self.store.record(ask, self.now()).await
+            self.store.record_with(ask, urgency, self.now()).await
         })
     }
 

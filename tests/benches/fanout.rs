@@ -1,6 +1,7 @@
 //! One signed order on 10,000 simulated agents: from its submission until the last device has the proof that its result is
-//! durable; several times. Each agent judges the order, signs its intent, checks the receipt, signs its end and checks that receipt, with the
-//! code that real agents use; only the script's process is missing. Meanwhile a person of another tenant types in a shell.
+//! durable; several times. Each agent judges the order, signs its intent, checks the receipt, signs its end and checks that
+//! receipt, with the code that real agents use; only the script's process is missing. Meanwhile a person of another tenant types
+//! in a shell.
 
 use crate::{
     echo::Terminal,
@@ -36,7 +37,9 @@ const AGENTS: usize = 10_000;
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// Orders, one after the other: what is shown is their median.
 const ROUNDS: usize = 3;
-/// The rest before each: a tenant's share of events is full again, and somebody types, to compare with.
+/// Before each: what the one before left is written.
+const SETTLE: Duration = Duration::from_secs(3);
+/// The rest then: a tenant's share of events is full again, and somebody types, to compare with.
 const REST: Duration = Duration::from_secs(10);
 /// The pause between two bytes: as fast as anybody types.
 const TYPED_EVERY: Duration = Duration::from_millis(10);
@@ -80,6 +83,7 @@ pub fn measure() -> Result<()> {
     let mut runs: Vec<Run> = connected.into_iter().map(|(agent, at)| Run::new(Arc::clone(&fleet), agent, at)).collect();
     let (mut quiet, mut meanwhile, mut rounds) = (Samples::default(), Samples::default(), Rounds::default());
     for order in orders {
+        thread::park_timeout(SETTLE);
         let rested = Instant::now() + REST;
         while Instant::now() < rested {
             quiet.add(shell.echo(b'x')?);
@@ -87,6 +91,7 @@ pub fn measure() -> Result<()> {
         }
         runs =
             typed_beside(&mut shell, &mut meanwhile, || runtime.block_on(carry_out(&world, runs, order, &mut rounds)))?;
+        runtime.block_on(over(&world))?;
     }
     rounds.show();
     let beside = format!(
@@ -122,6 +127,8 @@ fn typed_beside<T>(shell: &mut Terminal, meanwhile: &mut Samples, done: impl FnO
 /// What each round took.
 #[derive(Default)]
 struct Rounds {
+    /// Seconds of the first, which finds nothing in memory.
+    first: f64,
     seconds: Samples,
     gateway_ms: Samples,
     agents_ms: Samples,
@@ -131,7 +138,8 @@ struct Rounds {
 impl Rounds {
     fn show(&self) {
         let beside = format!(
-            "median of {ROUNDS}, {} to {}; submitted after {} s; intent and result of each durable and proved",
+            "median of {ROUNDS}, first {}, {} to {}; submitted after {} s; intent and result of each durable and proved",
+            short(self.first),
             short(self.seconds.quantile(0.0)),
             short(self.seconds.quantile(1.0)),
             short(self.submitted.p50())
@@ -194,6 +202,9 @@ async fn carry_out(world: &World, agents: Vec<Run>, order: Vec<u8>, rounds: &mut
     }
     let (took, after, submitted) = (start.elapsed(), used()?, submitted.await?);
     let each = |before: f64, after: f64| (after - before) * 1e3 / AGENTS as f64;
+    if rounds.seconds.count() == 0 {
+        rounds.first = took.as_secs_f64();
+    }
     rounds.seconds.add(took.as_secs_f64());
     rounds.gateway_ms.add(each(before.0, after.0));
     rounds.agents_ms.add(each(before.1, after.1));

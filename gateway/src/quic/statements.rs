@@ -4,7 +4,11 @@
 //! contradicts what is recorded is refused, and the device is out of step from then on: no job waits for it.
 
 use super::device::{Ending, Link};
-use crate::{act::jobs::Said, relay::presence::Step, store::RecordError};
+use crate::{
+    act::jobs::Said,
+    relay::presence::Step,
+    store::{RecordError, Urgency},
+};
 use belay_certs::{
     DeviceAddress, order,
     receipt::Receipt,
@@ -25,7 +29,9 @@ pub(super) async fn record_all(link: Arc<Link>, mut made: mpsc::Receiver<Box<Sta
     let mut given = Given::default();
     while let Some(statement) = made.recv().await {
         link.gateway.shares.statement(link.join, &link.address.tenant).await;
-        let answered = match Box::pin(record(&link, *statement, &mut given)).await {
+        // What comes behind it may be a session's.
+        let urgency = if made.is_empty() { Urgency::CanWait } else { Urgency::AtOnce };
+        let answered = match Box::pin(record(&link, *statement, urgency, &mut given)).await {
             Ok(answer) => link.send(answer).await,
             Err(ending) => Err(ending),
         };
@@ -67,7 +73,7 @@ impl Given {
 
 /// One statement. An ending means that it cannot be answered: it is not the device's own words, or there were too many
 /// that contradict each other.
-async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<ToAgent, Ending> {
+async fn record(link: &Link, made: StatementMade, urgency: Urgency, given: &mut Given) -> Result<ToAgent, Ending> {
     let signed = SignedStatement { text: made.text, signature: made.signature };
     let said = statement::verify(&signed, &link.host_key).map_err(|error| {
         tracing::warn!(join = %link.join, "a statement was not the device's own: {error}");
@@ -85,7 +91,7 @@ async fn record(link: &Link, made: StatementMade, given: &mut Given) -> Result<T
         ToAgent::StatementRefused(StatementRefused { statement: said.head.id.0, code: code.code(), sentence })
     };
     let ask = Ask::Statement { join: link.join, signed, statement: Box::new(said.clone()), outer };
-    let recorded = match link.gateway.record(ask).await {
+    let recorded = match link.gateway.record_with(ask, urgency).await {
         Ok(recorded) => recorded,
         Err(RecordError::Refused(refusal)) => return Ok(refused(code(&refusal), &refusal.to_string())),
         Err(RecordError::Broken(why)) => {

@@ -3,7 +3,7 @@
 //! SQLite now; the texts in `sql.rs` also run on PostgreSQL, and what differs between the two is in this file only.
 
 use super::broken::Broken;
-use super::limits::{CHECKPOINT_PAGES, PAGES_HELD_KIB, READERS_MAX, SETTLED_AT_ONCE_BYTES};
+use super::limits::{PAGES_HELD_KIB, READERS_MAX, SETTLED_AT_ONCE_BYTES};
 use super::sql;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, ConnectOptions, Connection, Executor};
@@ -88,9 +88,7 @@ impl Database {
         let mut connection = options.disable_statement_logging().connect().await?;
         connection.execute("PRAGMA journal_mode = WAL").await?;
         connection.execute("PRAGMA synchronous = FULL").await?;
-        for (name, value) in [("cache_size", -PAGES_HELD_KIB), ("wal_autocheckpoint", CHECKPOINT_PAGES)] {
-            connection.execute(AssertSqlSafe(format!("PRAGMA {name} = {value}"))).await?;
-        }
+        connection.execute(AssertSqlSafe(format!("PRAGMA cache_size = -{PAGES_HELD_KIB}"))).await?;
         Ok(connection)
     }
 
@@ -192,6 +190,8 @@ mod tests {
         let full: i64 = sqlx::query_scalar("PRAGMA synchronous").fetch_one(&mut writer).await.unwrap();
         let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut writer).await.unwrap();
         assert_eq!((full, mode.as_str()), (2, "wal"));
+        let held: i64 = sqlx::query_scalar("PRAGMA cache_size").fetch_one(&mut writer).await.unwrap();
+        assert_eq!(held, -PAGES_HELD_KIB);
         let written = database.readers().unwrap().execute("DELETE FROM entry").await;
         assert!(written.unwrap_err().to_string().contains("readonly"));
     }

@@ -9,6 +9,8 @@ pub(super) const BATCH_ENTRIES_MAX: usize = 1_024;
 /// How long after the last transaction began one waits for more, when nobody sits and waits for what it has: no longer than a
 /// slow disk's sync. Ten thousand runs are a thousand transactions so, instead of ten thousand.
 pub(super) const GATHERING_MAX: Duration = Duration::from_millis(15);
+/// Asks that can wait, in that time, from which on they do: a job for a few machines stays below.
+pub(super) const GATHERED_ABOVE: usize = 12;
 /// Asks that wait for the writer: eight full batches, about 50 ms of work.
 pub(super) const QUEUE_MAX: usize = 8 * BATCH_ASKS_MAX;
 /// How long an ask waits for a place in the queue before the store says it is busy: less than any door's own patience.
@@ -35,9 +37,6 @@ pub(super) const READERS_MAX: u32 = 4;
 /// What the writer keeps of the database in memory, in KiB: where ten thousand devices write in turn, so that none of it is read
 /// again for each. SQLite's own 2 MiB are read over and over.
 pub(super) const PAGES_HELD_KIB: i64 = 16 << 10;
-/// Pages of the write-ahead log after which they are written into the database, 16 MiB of them: a page that changed in forty
-/// transactions is written once.
-pub(super) const CHECKPOINT_PAGES: i64 = 4_096;
 /// Bytes of the write-ahead log written anew at a time when the store is opened.
 pub(super) const SETTLED_AT_ONCE_BYTES: usize = 256 << 10;
 /// Records of one device that the writer remembers: the one in force and those under which it may still have something to say.

@@ -71,7 +71,7 @@ pub use read::{TenantRow, TenantStore, TokenRow};
 pub use read_devices::{
     ApprovalRow, ApprovedFacts, DeviceRow, ListedRow, PendingRow, PendingWanted, PresenceFacts, Seen, Standing,
 };
-pub use record::Recorded;
+pub use record::{Recorded, Urgency};
 pub use recordings::{Chunk, ChunkRow, Kept, RecordingRow};
 pub use reviews::{OpinionRow, ReviewRow};
 pub use sessions::{SessionEndFacts, SessionFilter, SessionRow};
@@ -165,6 +165,12 @@ impl Store {
         self.0.stop.cancel();
         self.0.tasks.wait().await;
         self.0.readers.close().await;
+    }
+
+    /// Whether more waits for the writer than it takes at once, twice over.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let waiting = limits::QUEUE_MAX.saturating_sub(self.sender().capacity());
+        waiting > 2 * limits::BATCH_ASKS_MAX
     }
 
     fn sender(&self) -> &mpsc::Sender<record::Job> {

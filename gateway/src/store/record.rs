@@ -44,6 +44,15 @@ pub(super) enum Answered {
     Kept(u64),
 }
 
+/// Whether an ask can wait for others while many come (`gathering.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// If it is of a kind for which nobody sits and waits.
+    CanWait,
+    /// Others wait behind it.
+    AtOnce,
+}
+
 /// What the writer has to do.
 #[derive(Debug)]
 pub(super) enum Work {
@@ -52,6 +61,7 @@ pub(super) enum Work {
     /// Judge an ask.
     Judge {
         ask: Box<Ask>,
+        urgency: Urgency,
         /// For a statement: whether the log head it names is one this log had.
         seen: Seen,
         now: Timestamp,
@@ -105,12 +115,20 @@ impl Store {
     /// [`RecordError::Refused`] when the rules say no; [`RecordError::Broken`] when the disk or the machine failed, or
     /// more asks wait than the store can take.
     pub async fn record(&self, ask: Ask, now: Timestamp) -> Result<Recorded, RecordError> {
+        self.record_with(ask, Urgency::CanWait, now).await
+    }
+
+    /// As [`Store::record`], also for who cannot wait.
+    ///
+    /// # Errors
+    /// As [`Store::record`].
+    pub async fn record_with(&self, ask: Ask, urgency: Urgency, now: Timestamp) -> Result<Recorded, RecordError> {
         let work = match ask {
             Ask::Note(draft) => {
                 note::check(&draft)?;
                 Work::Enter(Box::new(Ready::new(draft, now)?))
             }
-            ask => Work::Judge { seen: self.seen(&ask).await?, ask: Box::new(ask), now },
+            ask => Work::Judge { seen: self.seen(&ask).await?, ask: Box::new(ask), urgency, now },
         };
         match self.answered(work).await? {
             Answered::Recorded(recorded) => Ok(recorded),

@@ -69,7 +69,7 @@ impl Turn<'_> {
     pub(super) async fn take(&mut self, work: Work) -> Result<Answer, RecordError> {
         match work {
             Work::Enter(ready) => Ok(Answer::New(self.enter(*ready)?, Outcome::Recorded)),
-            Work::Judge { ask, seen, now } => self.judge(*ask, seen, now).await,
+            Work::Judge { ask, seen, now, .. } => self.judge(*ask, seen, now).await,
             Work::Keep(piece) => Ok(Answer::Kept(self.keep(*piece).await?)),
             Work::Chunk(chunk) => Ok(Answer::Kept(self.chunk(*chunk).await?)),
         }

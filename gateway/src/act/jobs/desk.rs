@@ -229,9 +229,7 @@ impl Desk {
             self.retry |= !under_way.unsent.is_empty();
         }
         turns::take(&mut self.jobs, &mut self.rota, (now, self.gateway.jobs.pace.now()), &mut taken);
-        if self.jobs.values().any(|under_way| under_way.job.unanswered() > 0) {
-            self.gateway.jobs.pace.look();
-        }
+        self.gateway.jobs.pace.under_way(self.jobs.values().any(|under_way| under_way.job.unanswered() > 0));
         let asks = taken.iter().flat_map(|(number, places)| {
             places.chunks(OFFERS_PER_ASK_MAX).map(|places| (*number, places)).collect::<Vec<_>>()
         });

@@ -59,7 +59,7 @@ impl Table {
     /// Of a gateway that has time for as much as it may do at once.
     fn of_an_idle_gateway() -> Self {
         let mut table = Self::default();
-        (0..1_000).for_each(|_| table.pace.looked(std::time::Duration::ZERO));
+        (0..1_000).for_each(|_| table.pace.looked(std::time::Duration::ZERO, false));
         table
     }
 
@@ -197,7 +197,7 @@ fn a_busy_gateway_offers_less_and_never_more_than_its_pace() {
     let mut table = Table::of_an_idle_gateway();
     let job = table.begin("acme", 5_000, 0);
     let many = table.turn()[0];
-    (0..10).for_each(|_| table.pace.looked(belay_rules::job::LATE * 2));
+    (0..100).for_each(|_| table.pace.looked(belay_rules::job::LATE * 2, false));
     assert_eq!(table.turn(), [0], "it waits until fewer are unanswered");
     table.answer(job, 0..many - 1);
     let few = table.turn()[0];
