@@ -63,7 +63,7 @@ impl Gathering {
 
 /// Whether nobody sits and waits for it: what machines say of runs, and that they came or went. Behind what a session shows waits
 /// the session, behind what a run prints its next piece, and behind one of several statements of a machine all others of it.
-fn can_wait(job: &Job) -> bool {
+pub(super) fn can_wait(job: &Job) -> bool {
     let Work::Judge { ask, urgency: Urgency::CanWait, .. } = &job.work else { return false };
     match ask.as_ref() {
         Ask::OfferRuns { .. } | Ask::Connect { .. } | Ask::Disconnect { .. } => true,

@@ -3,7 +3,7 @@
 
 use crate::{Gateway, limits};
 use belay_rules::job::Pace;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::{sync::watch, time::Instant};
 
 /// The pace of all jobs.
@@ -21,14 +21,14 @@ impl Default for Paced {
 
 impl Paced {
     pub(super) fn now(&self) -> Pace {
-        *self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lock()
     }
 
-    /// Offers are under way from now on, or no more. Those that begin after none were begin with a pace of their own.
+    /// Offers are under way, or no more: then the next ones begin with a pace of their own.
     pub(super) fn under_way(&self, is_one: bool) {
-        let begin = |was: &mut bool| std::mem::replace(was, is_one) != is_one;
-        if self.under_way.send_if_modified(begin) && is_one {
-            *self.pace.lock().unwrap_or_else(PoisonError::into_inner) = Pace::default();
+        let changes = |was: &mut bool| std::mem::replace(was, is_one) != is_one;
+        if self.under_way.send_if_modified(changes) && !is_one {
+            *self.lock() = Pace::default();
         }
     }
 
@@ -38,8 +38,15 @@ impl Paced {
         while under_way.wait_for(|is_one| *is_one).await.is_ok() {
             let due = Instant::now() + limits::PACE_LOOK_EVERY;
             tokio::time::sleep_until(due).await;
-            self.pace.lock().unwrap_or_else(PoisonError::into_inner).looked(due.elapsed(), is_pressed());
+            let mut pace = self.lock();
+            if *under_way.borrow() {
+                pace.looked(due.elapsed(), is_pressed());
+            }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +80,6 @@ mod tests {
         paced.under_way(true);
         assert_eq!(paced.now().at_once(), OFFERS_UNANSWERED_LEAST, "the same ones");
         paced.under_way(false);
-        paced.under_way(true);
-        assert_eq!(paced.now().at_once(), first);
+        assert_eq!(after(Duration::from_secs(60)).await, first, "the next ones find a pace of their own");
     }
 }

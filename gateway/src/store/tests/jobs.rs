@@ -1,15 +1,19 @@
 //! Orders, what becomes of their runs, and what runs wrote.
 
-use super::fixtures::{order, run_intent};
-use super::live::{statement, with_device};
+use super::fixtures::{Speaker, ended, order, run_intent};
+use super::live::{opened, session, statement, with_device};
 use super::*;
-use crate::store::{Piece, RecordError};
+use crate::store::gathering::can_wait;
+use crate::store::record::{Job, Work};
+use crate::store::{Piece, RecordError, Urgency};
 use belay_certs::order::{DeviceLine, Outcome as How};
 use belay_certs::statement::{Body, RunEnd};
 use belay_certs::{DeviceName, Digest};
 use belay_rules::Refusal;
 use belay_rules::job::{Missed, Withheld};
+use belay_rules::statement::Seen;
 use belay_rules::submission::{RunState, Submission};
+use tokio::sync::oneshot;
 
 pub(super) const JOB: Id = Id([0x0b; 16]);
 const LIST: &str = "web1 1\n";
@@ -205,4 +209,22 @@ async fn another_order_under_the_same_id_is_refused() {
     assert_eq!(refused(&world, Ask::SubmitJob(Box::new(other))).await, Refusal::OrderIdTaken(JOB));
     let elsewhere = Ask::CancelJob { tenant: tenant(), job: Id([9; 16]), by: ann() };
     assert_eq!(refused(&world, elsewhere).await, Refusal::JobUnknown(Id([9; 16])));
+}
+
+#[test]
+fn what_a_machine_says_of_runs_can_wait_unless_more_is_behind_it_and_what_it_says_of_sessions_cannot() {
+    let mut device = Speaker::new("web1", 1);
+    let mut waits = |body: Body, urgency: Urgency| {
+        let ask = Box::new(statement(Id([1; 16]), device.say(body), None));
+        let work = Work::Judge { ask, urgency, seen: Seen::Fits, now: now() };
+        can_wait(&Job { work, answer: oneshot::channel().0 })
+    };
+    for body in [starts(), ends(How::Succeeded)] {
+        assert!(waits(body.clone(), Urgency::CanWait) && !waits(body, Urgency::AtOnce));
+    }
+    for body in [opened(1), ended(session(1))] {
+        assert!(!waits(body, Urgency::CanWait));
+    }
+    let work = Work::Keep(Box::new(piece(0, b"said")));
+    assert!(!can_wait(&Job { work, answer: oneshot::channel().0 }), "its next piece waits");
 }
