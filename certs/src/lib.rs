@@ -31,7 +31,7 @@ pub mod tlog;
 pub mod token;
 pub mod transport;
 
-pub use digest::{Digest, Id};
+pub use digest::{Digest, Digester, Id};
 pub use invalid::{Fault, Invalid};
 pub use keys::{PrivateKey, PublicKey};
 pub use names::{AccountName, DeviceAddress, DeviceName, PersonName, PersonRef, RunbookName, TenantName};

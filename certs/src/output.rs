@@ -26,7 +26,7 @@ const LINE_FRAME_BYTES: usize = 4;
 /// The digits of the largest number.
 const DIGITS_MAX: usize = 20;
 /// The longest line, in bytes: a sealed one.
-const LINE_BYTES_MAX: usize = DIGITS_MAX + LINE_FRAME_BYTES + RECORDING_BLOB_BYTES_MAX.div_ceil(3) * 4;
+pub const LINE_BYTES_MAX: usize = DIGITS_MAX + LINE_FRAME_BYTES + RECORDING_BLOB_BYTES_MAX.div_ceil(3) * 4;
 // A sealed line is the longest.
 const _: () = assert!(OUTPUT_PIECE_BYTES_MAX <= RECORDING_BLOB_BYTES_MAX);
 

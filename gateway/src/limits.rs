@@ -290,3 +290,10 @@ pub(crate) const RUNBOOKS_SHOWN_MAX: u32 = 10_000;
 pub(crate) const FOLLOW_EVERY: Duration = Duration::from_millis(50);
 /// The longest wait of whoever follows a job before it is looked at again.
 pub(crate) const FOLLOW_LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What is handed over of an output in one line, in bytes: what somebody who reads slowly makes us hold, beside one page.
+pub(crate) const OUTPUT_PART_BYTES: usize = 256 << 10;
+/// Devices whose output is handed over before it is looked again how the job stands.
+pub(crate) const OUTPUTS_PER_TURN: usize = 64;
+/// How long whoever follows what runs print waits for the rest of it once they are over, after what came last: a device that lost
+/// its connection is back by then, one that is gone is not waited for.
+pub(crate) const OUTPUT_LAST_WAIT: Duration = Duration::from_secs(30);

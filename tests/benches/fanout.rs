@@ -133,6 +133,8 @@ struct Rounds {
     gateway_ms: Samples,
     agents_ms: Samples,
     submitted: Samples,
+    /// Seconds of both processors that the host took.
+    stolen: Samples,
 }
 
 impl Rounds {
@@ -146,10 +148,12 @@ impl Rounds {
         );
         show("fan-out to 10,000 agents", self.seconds.p50(), "s", Target::AtMost(10.0), &beside);
         let beside = format!(
-            "{} to {}; and {} ms of the simulated agents on the same cores, at a lower priority",
+            "{} to {}; and {} ms of the simulated agents on the same cores, at a lower priority; the host took {} to {} s meanwhile",
             short(self.gateway_ms.quantile(0.0)),
             short(self.gateway_ms.quantile(1.0)),
-            short(self.agents_ms.p50())
+            short(self.agents_ms.p50()),
+            short(self.stolen.quantile(0.0)),
+            short(self.stolen.quantile(1.0))
         );
         show("the same, gateway CPU a device", self.gateway_ms.p50(), "ms", Target::AtMost(0.5), &beside);
     }
@@ -184,7 +188,10 @@ fn line(agent: &Agent) -> Result<DeviceLine> {
 /// Submits the order, and lets every agent carry it out.
 async fn carry_out(world: &World, agents: Vec<Run>, order: Vec<u8>, rounds: &mut Rounds) -> Result<Vec<Run>> {
     let gateway = world.gateway_pid().context("no gateway")?;
-    let used = || anyhow::Ok((meter::own_seconds(gateway)?, meter::own_seconds(std::process::id())?));
+    let used = || {
+        let (gateway, agents) = (meter::own_seconds(gateway)?, meter::own_seconds(std::process::id())?);
+        anyhow::Ok((gateway, agents, meter::stolen_seconds()?))
+    };
     let mut carried = tokio::task::JoinSet::new();
     for run in agents {
         carried.spawn(run.carry_out());
@@ -209,6 +216,7 @@ async fn carry_out(world: &World, agents: Vec<Run>, order: Vec<u8>, rounds: &mut
     rounds.gateway_ms.add(each(before.0, after.0));
     rounds.agents_ms.add(each(before.1, after.1));
     rounds.submitted.add(submitted.as_secs_f64());
+    rounds.stolen.add(after.2 - before.2);
     Ok(runs)
 }
 

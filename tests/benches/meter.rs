@@ -34,6 +34,17 @@ pub fn own_seconds(pid: u32) -> Result<f64> {
     Ok(ticks as f64 / TICKS)
 }
 
+/// Seconds so far in which a processor of this machine had work and the host ran somebody else's (proc_stat(5), `steal`): what is
+/// measured meanwhile is as much about them.
+///
+/// # Errors
+/// `/proc/stat` is not as it should be.
+pub fn stolen_seconds() -> Result<f64> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let ticks: u64 = text.split_ascii_whitespace().nth(8).context("no steal in /proc/stat")?.parse()?;
+    Ok(ticks as f64 / TICKS)
+}
+
 struct Stat {
     parent: u32,
     ticks: u64,

@@ -101,7 +101,7 @@ use Leaves::{Answered, Deed, Refused};
 /// The gateway's commands, each as it is listed in `help`, as it is typed here, and what it leaves besides `command.ran` with its
 /// words in the log of the tenant, which it leaves whether it is answered or refused. SESSION, LIVE, JOB and VERSION stand for one
 /// that there is: a session of somebody else's that is over, one that goes on, a job that is over.
-const COMMANDS: [(&str, &str, Leaves); 40] = [
+const COMMANDS: [(&str, &str, Leaves); 41] = [
     ("devices", "devices --tenant acme", Answered),
     ("pending", "pending --tenant acme --json", Answered),
     ("token", "token acme", Refused),
@@ -118,6 +118,7 @@ const COMMANDS: [(&str, &str, Leaves); 40] = [
     ("jobs", "jobs --tenant acme", Answered),
     ("job", "job JOB", Answered),
     ("job", "job JOB --device web1 --output", Answered),
+    ("job", "job JOB --output --follow --json", Answered),
     ("cancel", "cancel JOB", Refused),
     ("sessions", "sessions --tenant acme", Answered),
     ("recording", "recording SESSION", Deed("recording.read", "SESSION \"read\"")),

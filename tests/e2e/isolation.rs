@@ -108,11 +108,13 @@ const COMMANDS: [(&str, Fed); 60] = [
     ("log proof TENANT 00000000000000000000000000000001", Fed::Nothing),
 ];
 /// Every command that names a job, which JOB stands for: it is looked for among the caller's own tenants.
-const JOB_COMMANDS: [&str; 7] = [
+const JOB_COMMANDS: [&str; 9] = [
     "job JOB",
     "job JOB --json",
     "job JOB --device web1 --output",
     "job JOB --follow --json",
+    "job JOB --output --follow --json",
+    "job JOB --device web1 --output --follow",
     "cancel JOB",
     "hold JOB/web1 --reason case",
     "release JOB/web1 --reason case",

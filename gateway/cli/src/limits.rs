@@ -40,5 +40,3 @@ pub const SEALED_KNOWN_MAX: u64 = 1_000_000;
 pub const EVIDENCE_DEVICES_MAX: usize = 1_000;
 /// Device records in one pack: two for each of its devices, which may get another while it runs.
 pub const EVIDENCE_RECORDS_MAX: usize = 2 * EVIDENCE_DEVICES_MAX;
-/// How often an output is fetched that has not come whole from its device: some seven seconds.
-pub const OUTPUT_TRIES_MAX: u32 = 4;

@@ -9,11 +9,13 @@ mod desk;
 mod frozen;
 mod offered;
 mod pace;
+mod printed;
 mod turns;
 mod under_way;
 
 pub(crate) use offered::Prepared;
 pub(crate) use pace::keep_pace;
+pub(crate) use printed::Listener;
 
 use crate::{Gateway, limits, store::Recorded};
 use belay_certs::{DeviceAddress, DeviceName, Fault, Id, Invalid, PersonRef, TenantName, order::Outcome};
@@ -55,6 +57,8 @@ pub(crate) struct Jobs {
     inbox: Mutex<Option<mpsc::Receiver<Told>>>,
     /// Rung when something of a job changed; jobs that are over have none.
     watched: Mutex<HashMap<JobKey, watch::Sender<u64>>>,
+    /// Who follows what runs print.
+    listeners: printed::Listeners,
     /// How many offers may be unanswered.
     pace: pace::Paced,
 }
@@ -62,7 +66,13 @@ pub(crate) struct Jobs {
 impl Default for Jobs {
     fn default() -> Self {
         let (told, inbox) = mpsc::channel(limits::JOBS_TOLD_MAX);
-        Self { told, inbox: Mutex::new(Some(inbox)), watched: Mutex::default(), pace: pace::Paced::default() }
+        Self {
+            told,
+            inbox: Mutex::new(Some(inbox)),
+            watched: Mutex::default(),
+            listeners: printed::Listeners::default(),
+            pace: pace::Paced::default(),
+        }
     }
 }
 

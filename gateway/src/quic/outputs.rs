@@ -90,15 +90,20 @@ async fn keep(link: &Link, job: Id, offset: u64, bytes: &[u8]) -> Option<u64> {
         }
         let address = link.gateway.presence.called(link.join).unwrap_or_else(|| link.address.clone());
         let piece = Piece {
-            tenant: address.tenant,
-            device: address.device,
+            tenant: address.tenant.clone(),
+            device: address.device.clone(),
             job,
             offset,
             bytes: bytes.to_vec(),
             at: link.gateway.now(),
         };
         match link.gateway.store.keep(piece).await {
-            Ok(kept) => return Some(kept),
+            Ok(kept) => {
+                if !bytes.is_empty() {
+                    link.gateway.jobs.printed(&address.tenant, job, &address.device);
+                }
+                return Some(kept);
+            }
             Err(RecordError::Refused(refusal)) => {
                 tracing::debug!(join = %link.join, "an output is not kept: {refusal}");
                 return None;

@@ -46,7 +46,7 @@ pub struct Show {
     /// Only this device of it: web1
     #[arg(long, value_name = "DEVICE", value_parser = device)]
     device: Option<DeviceName>,
-    /// Print what it printed; with --follow what every device printed
+    /// Print what it printed; with --follow what every device prints, as it comes
     #[arg(long, conflicts_with_all = ["json", "csv"])]
     output: bool,
     /// The auditor's age identity, where only the auditors read what runs print

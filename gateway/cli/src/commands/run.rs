@@ -88,7 +88,7 @@ pub struct How {
     /// Sign without asking
     #[arg(long)]
     yes: bool,
-    /// Print what each device printed, when its part is over
+    /// Print what each device prints, as it comes
     #[arg(long, conflicts_with_all = ["json", "detach", "dry_run"])]
     output: bool,
     /// Do not wait for the end

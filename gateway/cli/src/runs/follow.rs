@@ -1,11 +1,11 @@
 //! Following jobs until they are over, the person leaves, or a gateway does not come back.
 //!
-//! A thread reads each gateway, one fetches outputs, one waits for Ctrl-C; all tell this one, which shows and asks. Whatever
-//! happens here, the jobs go on at their gateways.
+//! A thread reads each gateway, one waits for Ctrl-C; all tell this one, which shows and asks. Whatever happens here, the jobs go on
+//! at their gateways.
 
 use super::{
+    coming::{Coming, Part},
     job::{End, Job, Run, State},
-    output::{self, Printed},
     progress::Screen,
     readers::Keys,
 };
@@ -13,10 +13,11 @@ use crate::{
     failure::{Failure, Outcome, refused},
     gateway::{Gateway, HangUp, at_once},
     interrupt,
-    limits::{FOLLOWS_MAX, OUTPUT_TRIES_MAX, OUTPUTS_AT_ONCE, WATCH_PAUSES},
+    limits::{FOLLOWS_MAX, WATCH_PAUSES},
 };
-use belay_certs::{DeviceAddress, Id, limits::ORDER_DEVICES_MAX};
+use belay_certs::{DeviceAddress, DeviceName, Id};
 use std::{
+    collections::BTreeMap,
     io::{BufRead, IsTerminal, Read},
     sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
@@ -41,7 +42,7 @@ pub struct Followed<'a> {
 pub enum Outputs<'k> {
     /// Only how it goes.
     Left,
-    /// What every device printed too, when its part is over, opened with these.
+    /// What every device prints too, as it comes, opened with these.
     Shown(Keys<'k>),
 }
 
@@ -53,19 +54,10 @@ enum Event {
     Told(String),
     /// Nothing more comes about one of the jobs.
     End(Outcome),
-    /// What a device printed.
-    Output(DeviceAddress, Outcome<Printed>),
     /// Ctrl-C.
     Interrupt,
     /// What the person answered to it.
     Answer(String),
-}
-
-/// An output to be fetched.
-struct Wanted {
-    place: usize,
-    device: DeviceAddress,
-    run: Run,
 }
 
 /// Follows them all; how they ended together.
@@ -76,37 +68,30 @@ pub fn follow(jobs: &[Followed<'_>], mut screen: Screen, outputs: &Outputs<'_>) 
     let (tell, events) = sync_channel(EVENTS_MAX);
     let told = tell.clone();
     interrupt::listen(move || drop(told.send(Event::Interrupt)))?;
-    let fetching = HangUp::default();
+    let is_shown = matches!(outputs, Outputs::Shown(_));
     let calls: Vec<HangUp> = jobs.iter().map(|_| HangUp::default()).collect();
     thread::scope(|scope| {
         for (place, (job, call)) in jobs.iter().zip(&calls).enumerate() {
             let tell = tell.clone();
             scope.spawn(move || {
-                let end = read(job, call, &tell, place);
+                let end = read(job, (call, is_shown), &tell, place);
                 let _ = tell.send(Event::End(end));
             });
-        }
-        let (want, wanted) = sync_channel(jobs.len().saturating_mul(ORDER_DEVICES_MAX));
-        let teller = tell.clone();
-        let fetching = &fetching;
-        if let Outputs::Shown(keys) = &outputs {
-            let keys = keys.clone();
-            scope.spawn(move || fetch(jobs, &wanted, &teller, (&keys, fetching)));
         }
         let mut state = Following {
             jobs,
             known: jobs.iter().map(|_| None).collect(),
             open: jobs.len(),
-            outputs: matches!(outputs, Outputs::Shown(_)),
-            fetching: 0,
-            want,
+            outputs,
+            coming: BTreeMap::new(),
             tell,
             asked: false,
+            proved: true,
             cancelled: false,
             failure: None,
         };
         let end = state.go_on(&events, &mut screen);
-        calls.iter().chain([fetching]).for_each(HangUp::hang_up);
+        calls.iter().for_each(HangUp::hang_up);
         // Whoever still tells is not listened to any more, and must not wait for it.
         drop((state, events));
         end
@@ -120,13 +105,14 @@ struct Following<'a> {
     /// Jobs about which something may still come.
     open: usize,
     /// Whether what devices print is wanted.
-    outputs: bool,
-    /// Outputs that are asked for and have not come.
-    fetching: usize,
-    want: SyncSender<Wanted>,
+    outputs: &'a Outputs<'a>,
+    /// What they print; none once all of it was held against what they stated.
+    coming: BTreeMap<(usize, DeviceName), Option<Coming>>,
     tell: SyncSender<Event>,
     /// Ctrl-C was pressed, and what it means was asked.
     asked: bool,
+    /// Whether all that was shown of outputs is what their devices stated.
+    proved: bool,
     /// The person called them off here.
     cancelled: bool,
     /// What went wrong about a job that goes on.
@@ -135,23 +121,13 @@ struct Following<'a> {
 
 impl Following<'_> {
     fn go_on(&mut self, events: &Receiver<Event>, screen: &mut Screen) -> Outcome<End> {
-        while self.open > 0 || self.fetching > 0 {
+        while self.open > 0 {
             match events.recv().map_err(|_| refused("nothing more is told about the job"))? {
                 Event::Line(place, line) => self.take(place, &line, screen)?,
                 Event::Told(line) => screen.tell(&line),
                 Event::End(outcome) => {
                     self.open = self.open.saturating_sub(1);
                     self.failure = self.failure.take().or(outcome.err());
-                }
-                Event::Output(device, printed) => {
-                    self.fetching = self.fetching.saturating_sub(1);
-                    match printed {
-                        Ok(printed) => {
-                            screen.output(&printed.lines);
-                            printed.warning(&device).iter().for_each(|line| screen.tell(&format!("belay: {line}")));
-                        }
-                        Err(failure) => screen.tell(&format!("belay: {}", failure.sentence())),
-                    }
                 }
                 Event::Interrupt if self.asked || !std::io::stdin().is_terminal() => return self.detach(screen),
                 Event::Interrupt => self.ask(screen),
@@ -170,6 +146,13 @@ impl Following<'_> {
 
     fn take(&mut self, place: usize, line: &[u8], screen: &mut Screen) -> Outcome {
         let (Some(asked), Some(known)) = (self.jobs.get(place), self.known.get_mut(place)) else { return Ok(()) };
+        if let (Outputs::Shown(keys), Some(job)) = (self.outputs, &known)
+            && let Ok(part) = serde_json::from_slice::<Part>(line)
+        {
+            let keys = keys.clone();
+            check_part(&part, &asked.id, job)?;
+            return self.take_part(place, &part, &keys, screen);
+        }
         let changed: Vec<Run> = match known {
             Some(job) => job.take(line)?,
             None => known.insert(Job::read(line, &asked.id)?).runs.values().cloned().collect(),
@@ -177,18 +160,51 @@ impl Following<'_> {
         let Some(job) = known else { return Ok(()) };
         let raw = serde_json::from_slice(line).unwrap_or_default();
         screen.show(place, job, &changed, &raw)?;
-        if !self.outputs {
-            return Ok(());
-        }
-        for run in changed.iter().filter(|run| matches!(run.state, State::Ended(outcome) if outcome.has_begun())) {
-            let device = DeviceAddress { device: run.device.clone(), tenant: job.head.tenant.clone() };
-            let has_some = run.output.is_some() && run.output_bytes != Some(0);
-            // Each device ends once, so there is room for all.
-            if has_some && self.want.try_send(Wanted { place, device, run: run.clone() }).is_ok() {
-                self.fetching += 1;
-            }
+        for run in changed {
+            self.end_output(&(place, run.device.clone()), &run, screen);
         }
         Ok(())
+    }
+
+    /// Shows the lines that are whole now.
+    fn take_part(&mut self, place: usize, part: &Part, keys: &Keys<'_>, screen: &Screen) -> Outcome {
+        let Some(job) = self.known.get(place).and_then(Option::as_ref) else { return Ok(()) };
+        let Some(run) = job.runs.get(&part.device).cloned() else { return Ok(()) };
+        let device = || DeviceAddress { device: part.device.clone(), tenant: job.head.tenant.clone() };
+        let key = (place, part.device.clone());
+        let coming = self.coming.entry(key.clone()).or_insert_with(|| Some(Coming::from(device())));
+        // All of it again, after a lost connection.
+        let Some(coming) = coming else { return Ok(()) };
+        match coming.take(part, keys) {
+            Ok(lines) => screen.output(&lines),
+            Err(failure) => screen.tell(&format!("belay: {}", failure.sentence())),
+        }
+        self.end_output(&key, &run, screen);
+        Ok(())
+    }
+
+    /// Once a device's part is over and all that it printed is here, it is held against what the device stated.
+    fn end_output(&mut self, key: &(usize, DeviceName), run: &Run, screen: &Screen) {
+        let is_over = matches!(run.state, State::Ended(_));
+        let Some(coming) = self.coming.get_mut(key) else { return };
+        if let Some(coming) = coming.take_if(|coming| is_over && coming.is_whole(run)) {
+            self.proved &= close(coming, run, screen);
+        }
+    }
+
+    /// What has not come by now does not come: of each device that printed something it is said.
+    fn settle_outputs(&mut self, screen: &Screen) {
+        let Outputs::Shown(_) = self.outputs else { return };
+        for (place, job) in (0..).zip(&self.known) {
+            let Some(job) = job else { continue };
+            for run in job.runs.values() {
+                let address = DeviceAddress { device: run.device.clone(), tenant: job.head.tenant.clone() };
+                let has_some = run.output.is_some() && run.output_bytes > Some(0);
+                let coming = self.coming.remove(&(place, run.device.clone()));
+                let coming = coming.unwrap_or_else(|| has_some.then(|| Coming::from(address)));
+                self.proved &= coming.into_iter().all(|coming| close(coming, run, screen));
+            }
+        }
     }
 
     /// Asks in a thread of its own, so that the next Ctrl-C is heard. Without an answer nothing happens.
@@ -233,6 +249,7 @@ impl Following<'_> {
     }
 
     fn settle(&mut self, screen: &Screen) -> Outcome<End> {
+        self.settle_outputs(screen);
         for job in self.known.iter().flatten() {
             screen.finish(job)?;
         }
@@ -243,9 +260,32 @@ impl Following<'_> {
         match ends.reduce(End::and) {
             Some(End::Open) | None => Ok(End::Open),
             Some(_) if self.cancelled => Ok(End::Cancelled),
+            Some(End::Succeeded) if !self.proved => {
+                let sentence = "all succeeded, and not all that they printed could be shown and proved".to_owned();
+                Err(Failure::Job { status: 3, sentence })
+            }
             Some(end) => Ok(end),
         }
     }
+}
+
+/// Nothing more of it comes. Whether all of it was shown, and is what the device stated.
+fn close(coming: Coming, run: &Run, screen: &Screen) -> bool {
+    let (lines, warning) = coming.end(run);
+    screen.output(&lines);
+    warning.iter().for_each(|line| screen.tell(&format!("belay: {line}")));
+    warning.is_none()
+}
+
+/// A part of what a device of this job printed.
+fn check_part(part: &Part, id: &Id, job: &Job) -> Outcome {
+    if part.job != *id || !job.runs.contains_key(&part.device) {
+        let (told, device) = (&part.job, &part.device);
+        return Err(refused(format!(
+            "the gateway tells what {device} printed for the job {told}, where {id} is followed"
+        )));
+    }
+    Ok(())
 }
 
 /// Cancels a job; the gateway's sentence.
@@ -257,19 +297,24 @@ pub fn cancel(gateway: &Gateway<'_>, id: &Id) -> Outcome<String> {
     Ok(String::from_utf8_lossy(&said).trim_end().to_owned())
 }
 
-/// Reads what a gateway tells about a job, and asks again when the connection is lost.
-fn read(job: &Followed<'_>, call: &HangUp, tell: &SyncSender<Event>, place: usize) -> Outcome {
+/// Reads what a gateway tells about a job, and asks again when the connection is lost: of a job that is over too, while what its
+/// devices printed is still on its way.
+fn read(job: &Followed<'_>, (call, is_shown): (&HangUp, bool), tell: &SyncSender<Event>, place: usize) -> Outcome {
     let id = job.id.to_string();
+    let mut words = vec!["job", &id, "--follow", "--json"];
+    if is_shown {
+        words.push("--output");
+    }
     let (mut pause, mut tries) = (WATCH_PAUSES.0, 0);
+    let mut is_over = false;
     loop {
-        let mut is_over = false;
         let mut heard = false;
-        let ended = job.gateway.lines(&["job", &id, "--follow", "--json"], call, |line| {
+        let ended = job.gateway.lines(&words, call, |line| {
             heard = true;
-            is_over = serde_json::from_slice::<Over>(line).is_ok_and(|line| line.over);
+            is_over |= serde_json::from_slice::<Over>(line).is_ok_and(|line| line.over);
             tell.send(Event::Line(place, line.to_vec())).map_err(|_| refused("nobody listens"))
         });
-        if is_over || call.is_over() {
+        if is_over && (!is_shown || ended.is_ok()) || call.is_over() {
             return Ok(());
         }
         if heard {
@@ -284,6 +329,8 @@ fn read(job: &Followed<'_>, call: &HangUp, tell: &SyncSender<Event>, place: usiz
                 call.pause(pause);
                 (pause, tries) = ((pause * 2).min(WATCH_PAUSES.1), tries + 1);
             }
+            // How it ended is known; what was printed and has not come is said for each device.
+            Ok(()) | Err(_) if is_over => return Ok(()),
             Ok(()) => return Err(refused(format!("the gateway does not tell the end of the job {id}"))),
             Err(failure) => return Err(failure),
         }
@@ -294,42 +341,6 @@ fn read(job: &Followed<'_>, call: &HangUp, tell: &SyncSender<Event>, place: usiz
 #[derive(serde::Deserialize)]
 struct Over {
     over: bool,
-}
-
-/// Fetches outputs, some at once, until nobody wants any.
-fn fetch(
-    jobs: &[Followed<'_>],
-    wanted: &Receiver<Wanted>,
-    tell: &SyncSender<Event>,
-    (keys, call): (&Keys<'_>, &HangUp),
-) {
-    while let Ok(first) = wanted.recv() {
-        let some: Vec<Wanted> = std::iter::once(first).chain(wanted.try_iter()).take(OUTPUTS_AT_ONCE).collect();
-        let printed = at_once(&some, |one| match jobs.get(one.place) {
-            Some(job) => fetch_whole(job, one, keys, call),
-            None => Err(refused("there is no such job")),
-        });
-        for (one, printed) in some.into_iter().zip(printed) {
-            if tell.send(Event::Output(one.device, printed)).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-/// The end of a run is often known before the last of its output has come.
-fn fetch_whole(job: &Followed<'_>, one: &Wanted, keys: &Keys<'_>, call: &HangUp) -> Outcome<Printed> {
-    let fetch = || output::fetch(&job.gateway, &job.id, (&one.device, &one.run), keys);
-    let mut pause = WATCH_PAUSES.0;
-    for _ in 1..OUTPUT_TRIES_MAX {
-        let printed = fetch()?;
-        if printed.missing == 0 || call.is_over() {
-            return Ok(printed);
-        }
-        call.pause(pause);
-        pause = (pause * 2).min(WATCH_PAUSES.1);
-    }
-    fetch()
 }
 
 #[cfg(test)]
@@ -355,12 +366,11 @@ mod tests {
         let route = crate::gateway::Route::of(stage.chain.policy()).unwrap();
         let jobs = [Followed { gateway: Gateway::new(&stage.home, route), id: JOB.parse().unwrap() }];
         let (tell, events) = sync_channel(EVENTS_MAX);
-        let (want, _wanted) = sync_channel(1);
         told.into_iter().for_each(|event| tell.send(event).unwrap());
-        let (known, open, outputs, fetching) = (vec![None], 1, false, 0);
-        let (cancelled, failure) = (false, None);
+        let (known, open, outputs, coming) = (vec![None], 1, &Outputs::Left, BTreeMap::new());
+        let (proved, cancelled, failure) = (true, false, None);
         let mut state =
-            Following { jobs: &jobs, known, open, outputs, fetching, want, tell, asked, cancelled, failure };
+            Following { jobs: &jobs, known, open, outputs, coming, tell, asked, proved, cancelled, failure };
         (state.go_on(&events, &mut Screen::Lines), stage.asked())
     }
 

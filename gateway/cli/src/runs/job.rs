@@ -96,6 +96,9 @@ pub struct Run {
     /// The length of the output file, in bytes, as the same statement has it.
     #[serde(default)]
     pub output_bytes: Option<u64>,
+    /// When it was deleted.
+    #[serde(default)]
+    pub output_deleted: Option<Timestamp>,
     /// The secrets in its line of the order's list.
     #[serde(default)]
     pub sealed: Option<Sealed>,

@@ -2,6 +2,7 @@
 //!
 //! Which words make which command is not here: see `commands/run.rs`, `commands/jobs.rs` and `commands/runbook.rs`.
 
+pub mod coming;
 pub mod follow;
 pub mod job;
 pub mod library;

@@ -63,34 +63,57 @@ pub fn lines(device: &DeviceAddress, file: &[u8], keys: &Keys<'_>) -> Outcome<Ve
 
 /// The lines of what is open.
 fn shown(device: &DeviceAddress, read: Read) -> Vec<String> {
-    let mut shown = Shown { device, lines: Vec::new(), out: Vec::new(), err: Vec::new() };
-    for line in read.lines {
-        match line {
-            Line::Piece { stream, bytes, .. } => shown.take(stream, &bytes),
-            Line::Cut { dropped, .. } => {
-                shown.end();
-                shown.lines.push(format!("{device} … {dropped} bytes were not kept"));
-            }
-            // It was opened.
-            Line::Sealed { .. } => {}
-        }
-    }
-    shown.end();
-    shown.lines
+    let mut lines = Lines::of(device.clone());
+    let mut shown = lines.take(read);
+    shown.extend(lines.end());
+    shown
 }
 
 /// Pieces on their way to lines.
-struct Shown<'a> {
-    device: &'a DeviceAddress,
-    lines: Vec<String>,
+pub struct Lines {
+    /// Whose.
+    pub device: DeviceAddress,
+    whole: Vec<String>,
     /// What has come of a line of standard output.
     out: Vec<u8>,
     /// What has come of a line of standard error.
     err: Vec<u8>,
 }
 
-impl Shown<'_> {
-    fn take(&mut self, stream: Stream, bytes: &[u8]) {
+impl Lines {
+    /// Nothing yet.
+    pub fn of(device: DeviceAddress) -> Self {
+        Self { device, whole: Vec::new(), out: Vec::new(), err: Vec::new() }
+    }
+
+    /// Takes what comes next: the lines that are whole now.
+    pub fn take(&mut self, read: Read) -> Vec<String> {
+        for line in read.lines {
+            match line {
+                Line::Piece { stream, bytes, .. } => self.add(stream, &bytes),
+                Line::Cut { dropped, .. } => {
+                    self.cut_off();
+                    self.whole.push(format!("{} … {dropped} bytes were not kept", self.device));
+                }
+                // It was opened.
+                Line::Sealed { .. } => {}
+            }
+        }
+        std::mem::take(&mut self.whole)
+    }
+
+    /// Bytes of lines that nothing has ended yet.
+    pub fn waiting(&self) -> usize {
+        self.out.len().saturating_add(self.err.len())
+    }
+
+    /// What is left: lines that nothing ended.
+    pub fn end(&mut self) -> Vec<String> {
+        self.cut_off();
+        std::mem::take(&mut self.whole)
+    }
+
+    fn add(&mut self, stream: Stream, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let pending = match stream {
                 Stream::Out => &mut self.out,
@@ -104,7 +127,7 @@ impl Shown<'_> {
         }
     }
 
-    fn end(&mut self) {
+    fn cut_off(&mut self) {
         for (stream, rest) in
             [(Stream::Out, std::mem::take(&mut self.out)), (Stream::Err, std::mem::take(&mut self.err))]
         {
@@ -123,7 +146,7 @@ impl Shown<'_> {
         };
         let text = String::from_utf8_lossy(line);
         // Only tabs stay: a line end inside is none of the script's.
-        self.lines.push(format!("{} {mark} {}", self.device, escape_lines(&text)));
+        self.whole.push(format!("{} {mark} {}", self.device, escape_lines(&text)));
     }
 }
 

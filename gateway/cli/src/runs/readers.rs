@@ -11,16 +11,19 @@ use crate::{
 };
 use age::secrecy::ExposeSecret;
 use belay_certs::{
-    DeviceAddress, Fault, Invalid,
+    DeviceAddress, Fault, Invalid, TenantName,
     limits::OUTPUT_TO_MAX,
     output::{Read, open, read_cut_off},
     policy::Policies,
     recording::blob::Identities,
 };
 use std::{
+    collections::BTreeMap,
+    fmt,
     fs::{self, File},
     io::{ErrorKind, Write},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// The home's own key.
@@ -126,12 +129,27 @@ pub struct Keys<'a> {
     home: &'a Home,
     /// The auditor's key, in the place of the one that is kept.
     given: Option<PathBuf>,
+    /// What was read: a pipe gives its key once.
+    held: Arc<Mutex<Held>>,
+}
+
+/// Keys as they were read; none where there is none.
+#[derive(Default)]
+struct Held {
+    own: Option<Option<Arc<Identities>>>,
+    auditors: BTreeMap<TenantName, Option<Arc<Identities>>>,
+}
+
+impl fmt::Debug for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keys")
+    }
 }
 
 impl<'a> Keys<'a> {
     /// This home's own, and the auditor's: `given`, or kept here.
     pub fn of(home: &'a Home, given: Option<PathBuf>) -> Self {
-        Self { home, given }
+        Self { home, given, held: Arc::default() }
     }
 
     /// What is in an output file, as far as it is there. No key is looked at that is not needed.
@@ -143,21 +161,47 @@ impl<'a> Keys<'a> {
         if !read.is_sealed() {
             return Ok(read);
         }
-        let path = self.home.dir().join(OWN);
-        match keys_in(&path) {
-            Ok(own) => match open(read.clone(), Some(&own)) {
+        if let Some(own) = self.own() {
+            match open(read.clone(), Some(&own)) {
                 Err(invalid) if invalid.fault == Fault::WrongSigner => {}
                 answer => return answer.map_err(|invalid| Failure::from(invalid.of(device))),
-            },
-            Err(_) if is_missing(&path) => {}
-            // A damaged one does not keep the auditor's from opening it.
-            Err(failure) => note(&format!("belay: {}", failure.sentence())),
+            }
         }
-        let auditors = identities(self.home, &device.tenant, self.given.as_deref())?;
-        open(read, auditors.as_ref()).map_err(|invalid| match invalid.fault {
+        let auditors = self.auditors(&device.tenant)?;
+        open(read, auditors.as_deref()).map_err(|invalid| match invalid.fault {
             Fault::WrongSigner => closed(device),
             _ => Failure::from(invalid.of(device)),
         })
+    }
+
+    fn own(&self) -> Option<Arc<Identities>> {
+        let read = || {
+            let path = self.home.dir().join(OWN);
+            match keys_in(&path) {
+                Ok(own) => Some(Arc::new(own)),
+                Err(_) if is_missing(&path) => None,
+                // A damaged one does not keep the auditor's from opening it.
+                Err(failure) => {
+                    note(&format!("belay: {}", failure.sentence()));
+                    None
+                }
+            }
+        };
+        self.held().own.get_or_insert_with(read).clone()
+    }
+
+    fn auditors(&self, tenant: &TenantName) -> Outcome<Option<Arc<Identities>>> {
+        let mut held = self.held();
+        if let Some(auditors) = held.auditors.get(tenant) {
+            return Ok(auditors.clone());
+        }
+        let auditors = identities(self.home, tenant, self.given.as_deref())?.map(Arc::new);
+        held.auditors.insert(tenant.clone(), auditors.clone());
+        Ok(auditors)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -265,10 +265,19 @@ fn outputs_are_shown_when_they_are_what_the_device_stated() {
     let file = b"1 o aGVsbG8K\n";
     let mut ended = run("web1", "failed");
     ended["output"] = json!(Digest::of(file));
-    stage.takes_orders(&[whole(true, &[ended.clone(), run("web2", "succeeded")])]);
-    stage.answers("job_ID_--device_web1_--output", file);
+    let over = whole(true, &[ended.clone(), run("web2", "succeeded")]);
+    stage.takes_orders(std::slice::from_ref(&over));
+    let part = |device: &str| json!({"job": over["job"], "device": device, "at": 0, "output": "1 o aGVsbG8K\n"});
+    let followed = "job_ID_--follow_--json_--output";
+    stage.answers(followed, text(&[over.clone(), part("web1")]));
+    // It was over, and what was printed had not come.
+    stage.answers(&format!("{followed}.first"), text(std::slice::from_ref(&over)));
     assert_eq!(stage.status(&with(&RUN, &["--yes", "--output"])), 3);
-    assert!(stage.asked().contains("--device web1 --output"));
+    assert_eq!(stage.asked().matches("--follow --json --output").count(), 2);
+    stage.answers(followed, text(&[over.clone(), part("db1")]));
+    let failure = stage.belay(&with(&RUN, &["--yes", "--output"])).unwrap_err();
+    assert!(failure.sentence().contains("db1 printed"), "{failure:?}");
+    stage.answers("job_ID_--device_web1_--output", file);
     stage.answers("job_ID_--json", whole(true, &[ended]).to_string());
     let id = "0f".repeat(16);
     stage.belay(&["job", &id, "--device", "web1", "--output"]).unwrap();

@@ -50,7 +50,8 @@ Commands of this gateway, as `ssh gw COMMAND`:
   run TENANT [--json]                                        submit an order, its signature and its list (standard input)
   jobs [--tenant T] [--limit N] [--json]                     orders under way and over
   job JOB [--device D] [--follow] [--json|--csv]             one job, run by run
-  job JOB --device D --output                                what one run wrote
+  job JOB --device D --output [--follow]                     what one run wrote, or writes, as it comes
+  job JOB --output --follow --json                           what all write, between the changes of the job
   cancel JOB                                                 call a job off
   sessions [--tenant T] [--person P] [--device D] [--since M] [--until M] [--kind K] [--limit N] [--json]
                                                              who had which session; M is 24h, 7d or a moment

@@ -2,16 +2,18 @@
 //!
 //! Not here: what runs wrote (`output`).
 
+mod outputs;
 mod view;
 
 use super::{
     Call, Failure, Output, Place,
-    output::output,
+    output::{check_not_deleted, output},
     show::{self, Form},
 };
 use crate::store::{JobRow, TenantStore};
 use belay_certs::{AccountName, DeviceName, Digest, Id, PersonRef, RunbookName, TenantName, Timestamp, order::Outcome};
 use belay_rules::{job::Phase, submission::RunState};
+use outputs::{Outputs, Shape};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use view::{Shown, View, csv};
@@ -25,7 +27,7 @@ pub(super) struct Wanted {
     pub(super) csv: bool,
     /// And every change until it is over.
     pub(super) follow: bool,
-    /// What one run wrote.
+    /// What one run wrote; with `follow` what all write, as it comes.
     pub(super) output: bool,
 }
 
@@ -118,12 +120,19 @@ pub(super) async fn one(
     let Some(store) = call.gateway.store.tenant(&place.tenant) else {
         return Err(Failure::Refused(format!("there is no job {id} that you may see; list them with `jobs`")));
     };
-    if wanted.output {
+    if wanted.output && !wanted.follow {
         return output(&store, id, device, stdout).await;
     }
+    if let (true, Some(device)) = (wanted.output, device) {
+        check_not_deleted(&store, id, device).await?;
+    }
+    let outputs = wanted.output.then(|| {
+        let shape = if wanted.form == Form::Json { Shape::Lines } else { Shape::Raw };
+        Outputs::of(call.gateway, &store, (&place.tenant, id), shape)
+    });
     let mut view = View::open(&store, &place.tenant, row).await?;
     if wanted.follow {
-        view.follow(call, &store, device, stdout).await?;
+        view.follow(call, &store, (device, outputs), stdout).await?;
         return Ok(String::new());
     }
     let runs = view.all(call.now()).into_iter().filter(|run| device.is_none_or(|device| run.device == *device));

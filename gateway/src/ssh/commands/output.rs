@@ -39,6 +39,15 @@ pub(super) async fn output(
     }
 }
 
+/// Refuses what is there no more.
+pub(super) async fn check_not_deleted(store: &TenantStore, id: Id, device: &DeviceName) -> Result<(), Failure> {
+    let run = store.run(id, device).await?;
+    match run.and_then(|run| Some((run.output_deleted?, run))) {
+        Some((at, run)) => Err(Failure::Refused(deleted(id, device, &run, at))),
+        None => Ok(()),
+    }
+}
+
 /// Why there is nothing to show, and what there is instead.
 fn deleted(id: Id, device: &DeviceName, run: &RunRow, at: Timestamp) -> String {
     let left = match run.ended.as_ref().and_then(|ended| Some((ended.output?, ended.output_bytes))) {

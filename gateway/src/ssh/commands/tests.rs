@@ -4,4 +4,4 @@ mod answers;
 mod fetch;
 mod follow;
 mod rights;
-mod world;
+pub(super) mod world;

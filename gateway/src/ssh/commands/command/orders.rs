@@ -50,8 +50,11 @@ pub(super) fn job(rest: Rest<'_>) -> Result<Command, String> {
     if wanted.csv && (wanted.form == Form::Json || wanted.follow) {
         return Err(format!("a job is shown either as values or as JSON, and followed as JSON; write `{usage}`"));
     }
-    if wanted.output && said.run_of.is_none() {
-        return Err("an output is one device's: write `job JOB --device DEVICE --output`".to_owned());
+    let of_all = wanted.follow && wanted.form == Form::Json;
+    if wanted.output && said.run_of.is_none() && !of_all {
+        return Err("an output is one device's: write `job JOB --device DEVICE --output`, or follow those of all as they come: \
+                    `job JOB --output --follow --json`"
+            .to_owned());
     }
     Ok(Command::Job { id: id(said.plain.pop(), usage)?, device: said.run_of, wanted })
 }

@@ -2,9 +2,13 @@
 //!
 //! Not here: which job, and who may see it (`jobs`).
 
-use super::{Listed, listed, phase_word, state};
+use super::{
+    Listed, listed,
+    outputs::{Outputs, Shape},
+    phase_word, state,
+};
 use crate::{
-    limits::{FOLLOW_EVERY, FOLLOW_LOOK_EVERY},
+    limits::{FOLLOW_EVERY, FOLLOW_LOOK_EVERY, OUTPUTS_PER_TURN},
     ssh::commands::{
         Call, Failure, Output,
         show::{self, or_empty},
@@ -17,7 +21,7 @@ use belay_certs::{
     secrets::Sealed,
 };
 use serde::Serialize;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tokio::{io::AsyncWriteExt, sync::watch};
 
 /// A whole job, as JSON.
@@ -205,55 +209,130 @@ impl<'a> View<'a> {
         self.read(store).await
     }
 
-    /// The whole job as one line, then a line for each change until it is over.
+    /// The whole job as one line, then a line for each change until it is over; what runs print between them, or alone.
+    ///
+    /// # Errors
+    /// The caller lost the last grant in the tenant, or nobody reads any more.
     pub(super) async fn follow(
         &mut self,
         call: &Call<'_>,
         store: &TenantStore,
-        device: Option<&DeviceName>,
+        (device, mut outputs): (Option<&DeviceName>, Option<Outputs<'_>>),
         stdout: &mut Output<'_>,
     ) -> Result<(), Failure> {
-        let wanted = |run: &Shown| device.is_none_or(|device| run.device == *device);
+        if let Some(device) = device.filter(|device| self.lines.iter().all(|line| line.name != **device)) {
+            return Err(Failure::Refused(format!("the job {} is not for {device}", self.row.id)));
+        }
+        let is_wanted = |name: &DeviceName| device.is_none_or(|device| name == device);
+        let shown_too = outputs.as_ref().is_none_or(|outputs| outputs.shape == Shape::Lines);
         let key = (self.tenant.clone(), self.row.id);
         let mut bell = call.gateway.jobs.watch(&key);
         // What changed before the bell was there rings nowhere.
         self.look_again(store).await?;
-        let runs = self.all(call.now()).into_iter().filter(wanted).collect();
+        let runs = self.all(call.now()).into_iter().filter(|run| is_wanted(&run.device)).collect();
         let mut line = show::json(&self.whole(runs, call.now()))?;
+        let has_some = self.runs.values().filter(|run| run.output_kept > 0);
+        let mut printed: BTreeSet<DeviceName> = has_some.map(|run| run.device.clone()).collect();
         // What is written is not kept while nothing changes: with secrets it has megabytes, and many may follow.
         self.lines.iter_mut().for_each(|line| line.sealed = None);
         loop {
-            stdout.write_all(std::mem::take(&mut line).as_bytes()).await?;
+            let line_now = std::mem::take(&mut line);
+            if shown_too {
+                stdout.write_all(line_now.as_bytes()).await?;
+            }
+            if let Some(outputs) = &mut outputs {
+                for _ in 0..OUTPUTS_PER_TURN {
+                    let Some(name) = printed.pop_first() else { break };
+                    self.check_grant(call)?;
+                    if is_wanted(&name) && outputs.hand_over(&name, stdout).await? {
+                        printed.insert(name);
+                    }
+                }
+            }
             stdout.flush().await?;
-            if self.row.over.is_some() {
+            if printed.is_empty() && self.is_done(device, outputs.as_mut())? {
                 return Ok(());
             }
             let before = self.stands();
             let changed = loop {
-                rung(&mut bell).await;
+                if printed.is_empty() {
+                    happened(&mut bell, outputs.as_ref()).await;
+                }
+                self.check_grant(call)?;
+                bell = bell.or_else(|| call.gateway.jobs.watch(&key));
+                printed.extend(outputs.as_ref().map(Outputs::take).unwrap_or_default());
                 let changed = self.look_again(store).await?;
-                if !changed.is_empty() || before != self.stands() {
+                // Without anything new it is only found out whether somebody still waits.
+                if !changed.is_empty() || !printed.is_empty() || before != self.stands() || self.row.over.is_some() {
                     break changed;
                 }
-                bell = bell.or_else(|| call.gateway.jobs.watch(&key));
             };
+            if changed.is_empty() && before == self.stands() {
+                continue;
+            }
             // With the job's own state that of every run may be another.
             let lines = self.lines.iter().filter(|line| before != self.stands() || changed.contains(&line.name));
-            let runs = lines.map(|line| self.shown(line, call.now())).filter(wanted).collect();
+            let runs = lines.filter(|line| is_wanted(&line.name)).map(|line| self.shown(line, call.now())).collect();
             line = show::json(&self.change(runs, call.now()))?;
+        }
+    }
+
+    /// Whoever follows for hours may do so no longer than they may look.
+    fn check_grant(&self, call: &Call<'_>) -> Result<(), Failure> {
+        match call.gateway.book.in_tenant(self.tenant, &call.caller.key, call.now()) {
+            Some(_) => Ok(()),
+            None => Err(Failure::Refused(format!("you have no grant in {} any more", self.tenant))),
+        }
+    }
+
+    /// Whether whoever follows has heard all: the job is over, or the one run of which only the output is wanted; and what was
+    /// printed was handed over, or is not waited for any more.
+    ///
+    /// # Errors
+    /// Only an output is wanted, and not all of it was handed over.
+    fn is_done(&self, device: Option<&DeviceName>, outputs: Option<&mut Outputs<'_>>) -> Result<bool, Failure> {
+        let over = self.row.over.is_some();
+        let Some(outputs) = outputs else { return Ok(over) };
+        let wanted = || self.runs.values().filter(|run| device.is_none_or(|device| run.device == *device));
+        let only = wanted().next().filter(|_| outputs.shape == Shape::Raw);
+        if !over && only.is_none_or(|run| run.ended.is_none()) {
+            return Ok(false);
+        }
+        outputs.all_printed();
+        let missing = wanted().map(|run| outputs.lacks(run)).fold(0, u64::saturating_add);
+        match only {
+            Some(run) if run.output_deleted.is_some() => {
+                Err(Failure::Refused(format!("what {} printed was deleted meanwhile", run.device)))
+            }
+            Some(run) if missing > 0 && outputs.is_overdue() => {
+                Err(Failure::Refused(format!("this is not all: {missing} bytes have not come from {}", run.device)))
+            }
+            _ => Ok(missing == 0 || outputs.is_overdue()),
         }
     }
 }
 
-/// Waits until the job's bell rings, and a moment more for what comes with it; without one, until it is time to look.
-async fn rung(bell: &mut Option<watch::Receiver<u64>>) {
+/// Waits until the job's bell rings or a device prints, and a moment more for what comes with it; without either, until it is time to
+/// look.
+async fn happened(bell: &mut Option<watch::Receiver<u64>>, outputs: Option<&Outputs<'_>>) {
     let rings = async {
-        match bell {
-            Some(bell) => _ = bell.changed().await,
+        let Some(open) = bell else { return std::future::pending().await };
+        // Of a job that is over nobody rings.
+        if open.changed().await.is_err() {
+            *bell = None;
+        }
+    };
+    let prints = async {
+        match outputs {
+            Some(outputs) => outputs.heard().await,
             None => std::future::pending().await,
         }
     };
-    let _ = tokio::time::timeout(FOLLOW_LOOK_EVERY, rings).await;
+    tokio::select! {
+        () = rings => {}
+        () = prints => {}
+        () = tokio::time::sleep(FOLLOW_LOOK_EVERY) => {}
+    }
     tokio::time::sleep(FOLLOW_EVERY).await;
 }
 

@@ -24,9 +24,9 @@ use tempfile::TempDir;
 
 /// Who there is: `tech` may everything in acme and globex, `audit` reads acme's log, `guest` may reach web2 of acme,
 /// `idle` stands in acme's policy without any grant, `other` may everything in globex only.
-pub(super) struct World {
+pub(in crate::ssh::commands) struct World {
     _directory: TempDir,
-    pub(super) gateway: Arc<Gateway>,
+    pub(in crate::ssh::commands) gateway: Arc<Gateway>,
     pub(super) tech: PrivateKey,
     pub(super) audit: PrivateKey,
     pub(super) guest: PrivateKey,
@@ -59,7 +59,7 @@ pub(super) fn key() -> PrivateKey {
     PrivateKey::generate_ed25519("").unwrap()
 }
 
-pub(super) fn tenant(name: &str) -> TenantName {
+pub(in crate::ssh::commands) fn tenant(name: &str) -> TenantName {
     name.parse().unwrap()
 }
 
@@ -68,7 +68,7 @@ fn now() -> Timestamp {
 }
 
 impl World {
-    pub(super) async fn new() -> Self {
+    pub(in crate::ssh::commands) async fn new() -> Self {
         let temporary = tempfile::tempdir().unwrap();
         let directory = Directory::new(temporary.path());
         let config = Config::local();
