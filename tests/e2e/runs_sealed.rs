@@ -58,10 +58,13 @@ impl Scene {
         self.outside.path().join("words")
     }
 
-    /// A runbook that prints the words to both streams, and bytes that are no text.
+    /// A runbook that prints the words to both streams, each line at once for they are heard side by side, and bytes that are no text.
     fn push(&self, name: &str) -> PathBuf {
         let words = self.words();
-        let body = format!("cat {0}; echo\nprintf 'bad: '  >&2; cat {0} >&2\nprintf '\\377\\000\\n'", words.display());
+        let body = format!(
+            "printf '%s\\n' \"$(cat {0})\"\nprintf 'bad: %s\\n' \"$(cat {0})\" >&2\nprintf '\\377\\000\\n'",
+            words.display()
+        );
         runs::push(&self.world, &self.author, name, "", &body)
     }
 
@@ -167,7 +170,7 @@ fn who_ordered_and_the_auditors_read_it_and_nobody_else() {
     let (_, file) = scene.over(&id);
     let lines = opened::opened(&scene.world, &file);
     assert_eq!(text(&lines, Stream::Out), scene.out());
-    assert_eq!(text(&lines, Stream::Err), format!("bad: {}", scene.words).as_bytes());
+    assert_eq!(text(&lines, Stream::Err), format!("bad: {}\n", scene.words).as_bytes());
     assert!(!scene.shows(&file), "the gateway has it in the open");
     // The home that ordered needs no auditor's key; another home does.
     let auditor = scene.world.tenant_dir("acme").join("auditor.age");
