@@ -73,6 +73,13 @@ impl Live {
     }
 }
 
+/// The last words of a runbook, without a line end.
+const LAST: &str = "printf last";
+/// A line as long as several parts of what is handed over at once.
+const LONG: &str = "head -c 700000 /dev/zero | tr '\\0' x; echo";
+/// What is handed over in one line at most, in bytes.
+const PART_BYTES_MAX: usize = 256 << 10;
+
 /// A runbook that prints a line, and its last words only when it is let go.
 struct Scene {
     world: World,
@@ -81,11 +88,11 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
+    fn new(last: &str) -> Self {
         let world = World::of(Plan::three());
         let author = runs::allow(&world, "web1.acme");
         let (tech, go) = (world.person("tech"), world.dir().join("go"));
-        let body = format!("echo first; echo oh >&2\nuntil [ -e {} ]; do sleep 0.05; done\nprintf last", go.display());
+        let body = format!("echo first; echo oh >&2\nuntil [ -e {} ]; do sleep 0.05; done\n{last}", go.display());
         runs::push(&world, &author, "slow", "", &body);
         Self { world, tech, go }
     }
@@ -108,7 +115,7 @@ fn printed(lines: &[String]) -> Vec<&str> {
 
 #[test]
 fn what_devices_print_is_shown_while_they_run_and_once_though_the_gateway_is_killed_meanwhile() {
-    let scene = Scene::new();
+    let scene = Scene::new(LAST);
     let mut live = scene.order(&["--on", "acme/*", "--output"]);
     let mut first: BTreeSet<String> = ["web1", "web2", "web3"].map(|name| format!("{name}.acme | first")).into();
     while !first.is_empty() {
@@ -131,7 +138,7 @@ fn what_devices_print_is_shown_while_they_run_and_once_though_the_gateway_is_kil
 
 #[test]
 fn a_robot_follows_one_device_as_its_file_grows_and_all_as_lines_of_json() {
-    let scene = Scene::new();
+    let scene = Scene::new(LONG);
     readable::readable(&scene.world, "web1.acme");
     assert_eq!(jobs::order(&scene.tech, &["slow", "--on", "web1.acme", "--detach"]).code(), Some(4));
     let id = jobs::newest(&scene.tech);
@@ -150,7 +157,9 @@ fn a_robot_follows_one_device_as_its_file_grows_and_all_as_lines_of_json() {
     let mut come = String::new();
     for part in parts.filter(|part| part["output"].is_string()) {
         assert_eq!(part["at"].as_u64(), Some(come.len() as u64), "in order and without a gap");
-        come.push_str(part["output"].as_str().unwrap());
+        let output = part["output"].as_str().unwrap();
+        assert!(output.len() <= PART_BYTES_MAX, "{}", output.len());
+        come.push_str(output);
     }
     assert_eq!(come, file);
 }
