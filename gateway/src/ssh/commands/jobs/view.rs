@@ -231,7 +231,7 @@ impl<'a> View<'a> {
         self.look_again(store).await?;
         let runs = self.all(call.now()).into_iter().filter(|run| is_wanted(&run.device)).collect();
         let mut line = show::json(&self.whole(runs, call.now()))?;
-        let has_some = self.runs.values().filter(|run| run.output_kept > 0);
+        let has_some = self.runs.values().filter(|run| outputs.is_some() && run.output_kept > 0);
         let mut printed: BTreeSet<DeviceName> = has_some.map(|run| run.device.clone()).collect();
         // What is written is not kept while nothing changes: with secrets it has megabytes, and many may follow.
         self.lines.iter_mut().for_each(|line| line.sealed = None);
