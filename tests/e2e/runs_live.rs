@@ -163,3 +163,18 @@ fn a_robot_follows_one_device_as_its_file_grows_and_all_as_lines_of_json() {
     }
     assert_eq!(come, file);
 }
+
+#[test]
+fn who_may_look_no_more_follows_no_more() {
+    let scene = Scene::new(LAST);
+    assert_eq!(jobs::order(&scene.tech, &["slow", "--on", "web1.acme", "--detach"]).code(), Some(4));
+    let id = jobs::newest(&scene.tech);
+    let mut follower = scene.follow(&format!("job {id} --output --follow --json"));
+    follower.see(|line| line.contains("\"output\":"));
+    // Still a person of the tenant, whose key opens the gateway's door.
+    changed::change(&scene.world, "web1.acme", |text| text.replace("who = [\"tech\"]", "who = [\"author\"]"));
+    fs::write(&scene.go, "").unwrap();
+    let (status, lines) = follower.end();
+    assert_eq!(status, Some(1), "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("\"over\":true")), "{lines:#?}");
+}

@@ -30,6 +30,8 @@ pub const SUBMITS_MAX: u32 = 4;
 pub const FOLLOWS_MAX: u32 = 10;
 /// Events that wait for the file they are written to, each at most some 200 KiB; one sync is for so many.
 pub const TAIL_LINES_WAITING_MAX: usize = 64;
+/// Bytes of a line of output that wait for its end: what is longer is shown in parts, for ten thousand devices may print some.
+pub const LINE_HELD_MAX: usize = 64 << 10;
 /// Outputs fetched at once, each over an ssh of its own.
 pub const OUTPUTS_AT_ONCE: usize = 16;
 /// Parts of a list of recordings that only auditors can read, 10,000 each: as many as are known in a home.

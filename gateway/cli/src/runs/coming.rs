@@ -3,16 +3,16 @@
 //! Until then nothing proves that the lines are the device's: they are the gateway's word, as all that is told of a job under way.
 
 use super::{job::Run, output::Lines, readers::Keys};
-use crate::failure::{Outcome, refused};
+use crate::{
+    failure::{Outcome, refused},
+    limits::LINE_HELD_MAX,
+};
 use belay_certs::{
-    DeviceAddress, Digest, Digester, Id,
+    DeviceAddress, DeviceName, Digest, Digester, Id,
     limits::OUTPUT_BYTES_MAX,
     output::{LINE_BYTES_MAX, Line, Read},
 };
 use serde::Deserialize;
-
-/// Bytes of a line that wait for its end: what is longer is shown in parts, for ten thousand devices may print some.
-const LINE_HELD_MAX: usize = 64 << 10;
 
 /// A part of a device's file, as `job --follow --output --json` tells it.
 #[derive(Debug, Deserialize)]
@@ -20,7 +20,7 @@ pub struct Part {
     /// Of which job.
     pub job: Id,
     /// Whose.
-    pub device: belay_certs::DeviceName,
+    pub device: DeviceName,
     /// Where in the file it begins, in bytes.
     at: u64,
     output: String,
@@ -145,6 +145,7 @@ fn disproved(device: &DeviceAddress, came: &Digest, stated: &Digest) -> String {
 mod tests {
     use super::*;
     use crate::testing::stage::Stage;
+    use belay_certs::output::Stream;
     use serde_json::json;
 
     const FILE: &str = "1 o b25lCnR3\n2 e b2gK\n3 o bwplbmQ=\n";
@@ -230,7 +231,7 @@ mod tests {
         let stage = Stage::new();
         let keys = Keys::of(&stage.home, None);
         let mut coming = coming();
-        let piece = Line::Piece { at: 1, stream: belay_certs::output::Stream::Out, bytes: vec![b'.'; 4_096] }.to_text();
+        let piece = Line::Piece { at: 1, stream: Stream::Out, bytes: vec![b'.'; 4_096] }.to_text();
         let mut shown = Vec::new();
         for place in 0..=LINE_HELD_MAX / 4_096 {
             shown.extend(coming.take(&part(place * piece.len(), &piece), &keys).unwrap());

@@ -146,12 +146,11 @@ impl Following<'_> {
 
     fn take(&mut self, place: usize, line: &[u8], screen: &mut Screen) -> Outcome {
         let (Some(asked), Some(known)) = (self.jobs.get(place), self.known.get_mut(place)) else { return Ok(()) };
-        if let (Outputs::Shown(keys), Some(job)) = (self.outputs, &known)
+        if let Outputs::Shown(keys) = self.outputs
+            && known.is_some()
             && let Ok(part) = serde_json::from_slice::<Part>(line)
         {
-            let keys = keys.clone();
-            check_part(&part, &asked.id, job)?;
-            return self.take_part(place, &part, &keys, screen);
+            return self.take_part(place, &part, keys, screen);
         }
         let changed: Vec<Run> = match known {
             Some(job) => job.take(line)?,
@@ -168,8 +167,14 @@ impl Following<'_> {
 
     /// Shows the lines that are whole now.
     fn take_part(&mut self, place: usize, part: &Part, keys: &Keys<'_>, screen: &Screen) -> Outcome {
-        let Some(job) = self.known.get(place).and_then(Option::as_ref) else { return Ok(()) };
-        let Some(run) = job.runs.get(&part.device).cloned() else { return Ok(()) };
+        let (Some(asked), Some(Some(job))) = (self.jobs.get(place), self.known.get(place)) else { return Ok(()) };
+        let Some(run) = job.runs.get(&part.device).filter(|_| part.job == asked.id).cloned() else {
+            let (told, device) = (&part.job, &part.device);
+            return Err(refused(format!(
+                "the gateway tells what {device} printed for the job {told}, where {} is followed",
+                asked.id
+            )));
+        };
         let device = || DeviceAddress { device: part.device.clone(), tenant: job.head.tenant.clone() };
         let key = (place, part.device.clone());
         let coming = self.coming.entry(key.clone()).or_insert_with(|| Some(Coming::from(device())));
@@ -275,17 +280,6 @@ fn close(coming: Coming, run: &Run, screen: &Screen) -> bool {
     screen.output(&lines);
     warning.iter().for_each(|line| screen.tell(&format!("belay: {line}")));
     warning.is_none()
-}
-
-/// A part of what a device of this job printed.
-fn check_part(part: &Part, id: &Id, job: &Job) -> Outcome {
-    if part.job != *id || !job.runs.contains_key(&part.device) {
-        let (told, device) = (&part.job, &part.device);
-        return Err(refused(format!(
-            "the gateway tells what {device} printed for the job {told}, where {id} is followed"
-        )));
-    }
-    Ok(())
 }
 
 /// Cancels a job; the gateway's sentence.

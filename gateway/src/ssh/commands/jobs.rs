@@ -7,7 +7,7 @@ mod view;
 
 use super::{
     Call, Failure, Output, Place,
-    output::{check_not_deleted, output},
+    output::{output, still_there},
     show::{self, Form},
 };
 use crate::store::{JobRow, TenantStore};
@@ -122,9 +122,6 @@ pub(super) async fn one(
     };
     if wanted.output && !wanted.follow {
         return output(&store, id, device, stdout).await;
-    }
-    if let (true, Some(device)) = (wanted.output, device) {
-        check_not_deleted(&store, id, device).await?;
     }
     let outputs = wanted.output.then(|| {
         let shape = if wanted.form == Form::Json { Shape::Lines } else { Shape::Raw };

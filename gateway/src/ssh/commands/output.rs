@@ -8,7 +8,7 @@ use super::{
     recording::{Hold, recorded},
 };
 use crate::store::{RunRow, TenantStore};
-use belay_certs::{DeviceName, Id, Timestamp, policy::ActionKind};
+use belay_certs::{DeviceName, Id, policy::ActionKind};
 use belay_rules::{Ask, OutputName};
 use tokio::io::AsyncWriteExt;
 
@@ -25,9 +25,7 @@ pub(super) async fn output(
     let Some(run) = store.run(id, device).await? else {
         return Err(Failure::Refused(format!("{device} was not offered job {id}, so there is no output")));
     };
-    if let Some(at) = run.output_deleted {
-        return Err(Failure::Refused(deleted(id, device, &run, at)));
-    }
+    still_there(id, &run)?;
     let mut at = 0_u64;
     loop {
         let bytes = store.output(id, device, at).await?;
@@ -39,17 +37,9 @@ pub(super) async fn output(
     }
 }
 
-/// Refuses what is there no more.
-pub(super) async fn check_not_deleted(store: &TenantStore, id: Id, device: &DeviceName) -> Result<(), Failure> {
-    let run = store.run(id, device).await?;
-    match run.and_then(|run| Some((run.output_deleted?, run))) {
-        Some((at, run)) => Err(Failure::Refused(deleted(id, device, &run, at))),
-        None => Ok(()),
-    }
-}
-
-/// Why there is nothing to show, and what there is instead.
-fn deleted(id: Id, device: &DeviceName, run: &RunRow, at: Timestamp) -> String {
+/// Refuses what was deleted: why there is nothing to show, and what there is instead.
+pub(super) fn still_there(id: Id, run: &RunRow) -> Result<(), Failure> {
+    let (Some(at), device) = (run.output_deleted, &run.device) else { return Ok(()) };
     let left = match run.ended.as_ref().and_then(|ended| Some((ended.output?, ended.output_bytes))) {
         Some((digest, bytes)) => {
             format!(
@@ -58,7 +48,9 @@ fn deleted(id: Id, device: &DeviceName, run: &RunRow, at: Timestamp) -> String {
         }
         None => "its device signed no digest of it".to_owned(),
     };
-    format!("the output of {id} on {device} was deleted at {at}, as the log says (`output.deleted`); {left}")
+    Err(Failure::Refused(format!(
+        "the output of {id} on {device} was deleted at {at}, as the log says (`output.deleted`); {left}"
+    )))
 }
 
 pub(super) async fn hold(

@@ -5,7 +5,7 @@
 use super::{
     Listed, listed,
     outputs::{Outputs, Shape},
-    phase_word, state,
+    phase_word, state, still_there,
 };
 use crate::{
     limits::{FOLLOW_EVERY, FOLLOW_LOOK_EVERY, OUTPUTS_PER_TURN},
@@ -262,7 +262,7 @@ impl<'a> View<'a> {
                 bell = bell.or_else(|| call.gateway.jobs.watch(&key));
                 printed.extend(outputs.as_ref().map(Outputs::take).unwrap_or_default());
                 let changed = self.look_again(store).await?;
-                // Without anything new it is only found out whether somebody still waits.
+                // Of a job that is over nothing new may come: then it is only asked whether that is waited for any longer.
                 if !changed.is_empty() || !printed.is_empty() || before != self.stands() || self.row.over.is_some() {
                     break changed;
                 }
@@ -289,7 +289,7 @@ impl<'a> View<'a> {
     /// printed was handed over, or is not waited for any more.
     ///
     /// # Errors
-    /// Only an output is wanted, and not all of it was handed over.
+    /// Only an output is wanted, and it was deleted or not all of it was handed over.
     fn is_done(&self, device: Option<&DeviceName>, outputs: Option<&mut Outputs<'_>>) -> Result<bool, Failure> {
         let over = self.row.over.is_some();
         let Some(outputs) = outputs else { return Ok(over) };
@@ -300,10 +300,8 @@ impl<'a> View<'a> {
         }
         outputs.all_printed();
         let missing = wanted().map(|run| outputs.lacks(run)).fold(0, u64::saturating_add);
+        only.map_or(Ok(()), |run| still_there(self.row.id, run))?;
         match only {
-            Some(run) if run.output_deleted.is_some() => {
-                Err(Failure::Refused(format!("what {} printed was deleted meanwhile", run.device)))
-            }
             Some(run) if missing > 0 && outputs.is_overdue() => {
                 Err(Failure::Refused(format!("this is not all: {missing} bytes have not come from {}", run.device)))
             }
