@@ -71,6 +71,9 @@ pub const ADDRESSES_PER_NAME_MAX: usize = 4;
 pub const KEEP_ALIVE: Duration = Duration::from_secs(20);
 /// A path that stays silent this long is dead: three keep-alives lost.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Packets that the gateway may take without acknowledging them at once; it does with the next one, with what it says, or after
+/// 25 ms. Half of a window's first ten is soon enough for one that grows.
+pub const UNACKNOWLEDGED_MAX: u32 = 5;
 /// Session streams the gateway may open on an idle connection (TARGETS.md, tuning 3).
 pub const SESSIONS_IDLE: u32 = 8;
 /// Session streams at one time: what one machine can serve people with, 64 logins.

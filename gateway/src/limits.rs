@@ -83,6 +83,8 @@ pub(crate) const SSH_KEEPALIVES_MISSED_MAX: usize = 3;
 pub(crate) const DRIP: Duration = Duration::from_millis(10);
 /// A packet of a session that is so large is no keystroke, paste or small answer, in bytes: datagrams go in batches then.
 pub(crate) const BULK_PACKET_BYTES: usize = 8 << 10;
+/// Datagrams that go together while runs are offered: an offer of a short runbook, or a receipt.
+pub(crate) const DATAGRAMS_OF_OFFER_MAX: usize = 3;
 /// How long they do: what was written by then has left, also over a slow line.
 pub(crate) const BULK_LASTS: Duration = Duration::from_secs(2);
 /// Bytes one read from a device's stream takes: one SSH packet, as large as OpenSSH's clients take.
@@ -165,6 +167,9 @@ pub(crate) const CERTIFICATE_LOOK_LEAST: Duration = Duration::from_secs(1);
 pub(crate) const DEVICES_NAMED_MAX: usize = 20;
 /// Bidirectional streams a device may open: one control stream, and room for a mistake (TARGETS: 8 when idle).
 pub(crate) const STREAMS_FROM_DEVICE_MAX: u32 = 8;
+/// Packets that a device may take without acknowledging them at once; it does with the next one, with what it says, or after
+/// 25 ms. An offer, a receipt and what follows it are fewer, and half of a window's first ten is soon enough for one that grows.
+pub(crate) const QUIC_UNACKNOWLEDGED_MAX: u32 = 5;
 /// QUIC window of one stream, in bytes: 12.5 MB/s at 100 ms.
 pub(crate) const QUIC_STREAM_WINDOW_BYTES: u32 = 1_250_000;
 /// QUIC window of one connection, in bytes.

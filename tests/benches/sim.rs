@@ -15,8 +15,8 @@ use belay_protocol::{
     PolicyHeld, PolicyTaken, RawFrame, RecordTaken, ToAgent, encode_frame,
 };
 use quinn::{
-    ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime, TransportConfig, VarInt,
-    congestion::NewRenoConfig, crypto::rustls::QuicClientConfig,
+    AckFrequencyConfig, ClientConfig, Connection, Endpoint, EndpointConfig, RecvStream, SendStream, TokioRuntime,
+    TransportConfig, VarInt, congestion::NewRenoConfig, crypto::rustls::QuicClientConfig,
 };
 use rustix::net::sockopt;
 use rustls::{
@@ -43,6 +43,9 @@ const SOCKETS: usize = 32;
 const SOCKET_BYTES: usize = 4 << 20;
 /// From dialling to the welcome; the real agent waits 10 s for the one and 5 s for the other.
 const CONNECT_WAIT: Duration = Duration::from_secs(15);
+
+/// As the real agent's.
+const UNACKNOWLEDGED_MAX: u32 = 5;
 
 /// Of simulated machines, as nice(2) counts.
 const LOW_PRIORITY: i32 = 10;
@@ -137,9 +140,11 @@ impl Dialler {
         };
         tls.alpn_protocols = vec![protocol.to_vec()];
         tls.resumption = rustls::client::Resumption::disabled();
-        let mut transport = TransportConfig::default();
+        let (mut transport, mut acknowledged) = (TransportConfig::default(), AckFrequencyConfig::default());
+        acknowledged.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED_MAX));
         // As the real agent's, with the keep-alive faster.
         transport
+            .ack_frequency_config(Some(acknowledged))
             .keep_alive_interval(Some(self.keep_alive))
             .max_idle_timeout(Some(VarInt::from_u32(60_000).into()))
             .max_concurrent_bidi_streams(VarInt::from_u32(8))

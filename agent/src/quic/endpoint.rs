@@ -8,7 +8,7 @@ use super::nudged;
 use crate::{limits::*, state::identity::Transport, words::heard};
 use belay_certs::{Digest, transport};
 use quinn::{
-    ClientConfig, Connection, Endpoint, TransportConfig, VarInt, congestion::NewRenoConfig,
+    AckFrequencyConfig, ClientConfig, Connection, Endpoint, TransportConfig, VarInt, congestion::NewRenoConfig,
     crypto::rustls::QuicClientConfig,
 };
 use rustls::{
@@ -154,8 +154,10 @@ fn client_config(dial: &Dial<'_>) -> Result<ClientConfig, Unreached> {
 
 /// TARGETS.md, tuning 2 to 8. The MTU search stays below 1,452 bytes; sending in segments (GSO) is quinn's default.
 fn lean() -> TransportConfig {
-    let mut transport = TransportConfig::default();
+    let (mut transport, mut acknowledged) = (TransportConfig::default(), AckFrequencyConfig::default());
+    acknowledged.ack_eliciting_threshold(VarInt::from_u32(UNACKNOWLEDGED_MAX));
     transport
+        .ack_frequency_config(Some(acknowledged))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(VarInt::from_u32(millis(IDLE_TIMEOUT)).into()))
         .max_concurrent_bidi_streams(VarInt::from_u32(SESSIONS_IDLE))

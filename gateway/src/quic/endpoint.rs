@@ -10,8 +10,8 @@ use belay_certs::{
 };
 use belay_protocol::{ALPN, ALPN_JOIN};
 use quinn::{
-    Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime, TransportConfig, VarInt,
-    congestion::NewRenoConfig,
+    AckFrequencyConfig, Endpoint, EndpointConfig, IdleTimeout, Runtime, ServerConfig, TokioRuntime, TransportConfig,
+    VarInt, congestion::NewRenoConfig,
 };
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
@@ -146,8 +146,10 @@ fn crypto(ca: &TransportCa, issued: Issued) -> anyhow::Result<quinn::crypto::rus
 }
 
 fn lean() -> anyhow::Result<TransportConfig> {
-    let mut transport = TransportConfig::default();
+    let (mut transport, mut acknowledged) = (TransportConfig::default(), AckFrequencyConfig::default());
+    acknowledged.ack_eliciting_threshold(VarInt::from_u32(limits::QUIC_UNACKNOWLEDGED_MAX));
     transport
+        .ack_frequency_config(Some(acknowledged))
         .max_concurrent_bidi_streams(VarInt::from_u32(limits::STREAMS_FROM_DEVICE_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .stream_receive_window(VarInt::from_u32(limits::QUIC_STREAM_WINDOW_BYTES))
