@@ -292,8 +292,8 @@ pub fn cancel(gateway: &Gateway<'_>, id: &Id) -> Outcome<String> {
 }
 
 /// Reads what a gateway tells about a job, and asks again when the connection is lost: of a job that is over too, while what its
-/// devices printed is still on its way.
-fn read(job: &Followed<'_>, (call, is_shown): (&HangUp, bool), tell: &SyncSender<Event>, place: usize) -> Outcome {
+/// devices printed is still on its way. An older gateway, which does not tell what they print, is asked for the rest.
+fn read(job: &Followed<'_>, (call, mut is_shown): (&HangUp, bool), tell: &SyncSender<Event>, place: usize) -> Outcome {
     let id = job.id.to_string();
     let mut words = vec!["job", &id, "--follow", "--json"];
     if is_shown {
@@ -315,6 +315,15 @@ fn read(job: &Followed<'_>, (call, is_shown): (&HangUp, bool), tell: &SyncSender
             (pause, tries) = (WATCH_PAUSES.0, 0);
         }
         match ended {
+            Err(Failure::Usage(_)) if is_shown && !heard => {
+                is_shown = false;
+                words.pop();
+                let line = format!(
+                    "the gateway of job {id} is older than this belay and does not tell what devices print while they run; once \
+                     one is done, `belay job {id} --device DEVICE --output` shows it"
+                );
+                let _ = tell.send(Event::Told(line));
+            }
             Ok(()) | Err(Failure::Unreachable(_)) if tries < FOLLOWS_MAX => {
                 if tries == 0 {
                     let line = format!("the connection to the gateway of job {id} was lost; trying again");

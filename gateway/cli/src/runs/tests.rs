@@ -260,6 +260,20 @@ fn what_the_gateway_refuses_is_its_sentence() {
 }
 
 #[test]
+fn an_older_gateway_is_followed_without_what_devices_print() {
+    let stage = stage();
+    let mut ended = run("web1", "succeeded");
+    (ended["output"], ended["output_bytes"]) = (json!(Digest::of(b"1 o aGVsbG8K\n")), json!(13));
+    stage.takes_orders(&[whole(true, &[ended, run("web2", "succeeded")])]);
+    stage.answers("job_ID_--follow_--json_--output.usage", "job takes no --output with --follow\n");
+    let failure = stage.belay(&with(&RUN, &["--yes", "--output"])).unwrap_err();
+    assert_eq!(failure.status(), 3, "they succeeded, and their output was not shown: {failure:?}");
+    assert_eq!(stage.asked().matches("--follow --json").count(), 2);
+    stage.takes_orders(&[whole(true, &[run("web1", "succeeded"), run("web2", "succeeded")])]);
+    stage.belay(&with(&RUN, &["--yes", "--output"])).unwrap();
+}
+
+#[test]
 fn outputs_are_shown_when_they_are_what_the_device_stated() {
     let stage = stage();
     let file = b"1 o aGVsbG8K\n";

@@ -37,6 +37,7 @@ cat >"$dir/said/$name"
 if [ -f "$dir/answers/$name.first" ]; then
   sed "s/<ID>/$id/g" "$dir/answers/$name.first"; rm "$dir/answers/$name.first"; echo "Connection reset" >&2; exit 255
 fi
+if [ -f "$dir/answers/$name.usage" ]; then cat "$dir/answers/$name.usage" >&2; exit 2; fi
 [ -f "$dir/answers/$name" ] || { echo "no answer to $*" >&2; exit 1; }
 sed "s/<ID>/$id/g" "$dir/answers/$name"
 "#;
