@@ -83,8 +83,6 @@ pub(crate) const SSH_KEEPALIVES_MISSED_MAX: usize = 3;
 pub(crate) const DRIP: Duration = Duration::from_millis(10);
 /// A packet of a session that is so large is no keystroke, paste or small answer, in bytes: datagrams go in batches then.
 pub(crate) const BULK_PACKET_BYTES: usize = 8 << 10;
-/// Datagrams that go together while runs are offered: an offer of a short runbook, or a receipt.
-pub(crate) const DATAGRAMS_OF_OFFER_MAX: usize = 3;
 /// How long they do: what was written by then has left, also over a slow line.
 pub(crate) const BULK_LASTS: Duration = Duration::from_secs(2);
 /// Bytes one read from a device's stream takes: one SSH packet, as large as OpenSSH's clients take.

@@ -1,4 +1,4 @@
-//! The UDP socket for devices: it takes batches of datagrams while there is much to send, and one at a time otherwise.
+//! The UDP socket for devices: it takes batches of datagrams while a session carries much, and one at a time otherwise.
 
 use crate::relay::bulk::Bulk;
 use quinn::{
@@ -43,7 +43,7 @@ impl AsyncUdpSocket for Batches {
     }
 
     fn max_transmit_segments(&self) -> usize {
-        self.bulk.datagrams_max(self.socket.max_transmit_segments())
+        if self.bulk.is_under_way() { self.socket.max_transmit_segments() } else { 1 }
     }
 
     fn max_receive_segments(&self) -> usize {

@@ -257,7 +257,6 @@ impl Desk {
         let Some(under_way) = self.jobs.get_mut(&number) else { return };
         match recorded {
             Ok(_) => {
-                self.gateway.bulk.offered();
                 for place in places {
                     under_way.send_offer(&self.gateway.presence, *place);
                 }
