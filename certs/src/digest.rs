@@ -11,9 +11,9 @@ pub struct Digest(pub [u8; 32]);
 impl Digest {
     /// The digest of exactly these bytes.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut out = [0; 32];
-        out.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
-        Self(out)
+        let mut digester = Digester::default();
+        digester.add(bytes);
+        digester.finish()
     }
 
     /// The 64 hex digits without the prefix: the name of an object beside the log.

@@ -87,6 +87,22 @@ async fn a_gateway_of_the_pinned_ca_is_believed_under_any_name() {
 }
 
 #[tokio::test]
+async fn a_gateway_is_asked_to_acknowledge_what_belongs_together_at_once() {
+    let ca = TransportCa::generate("gw", today()).unwrap();
+    let issued = ca.issue_server("gw.example", today(), 30 * belay_certs::time::DAY).unwrap();
+    let endpoint = gateway(&issued.chain, &issued.key_der, b"belay/1", None);
+    let address = endpoint.local_addr().unwrap().to_string();
+    let with = Dial { address: &address, transport_ca: &[ca.digest()], alpn: b"belay/1", shown: None };
+    let (dialled, accepted) = tokio::join!(dial(&with), async { endpoint.accept().await.unwrap().await.unwrap() });
+    let dialled = dialled.unwrap_or_else(|unreached| panic!("{unreached}"));
+    let (mut send, _recv) = dialled.connection.open_bi().await.unwrap();
+    send.write_all(b"x").await.unwrap();
+    let (_send, mut recv) = accepted.accept_bi().await.unwrap();
+    recv.read_exact(&mut [0]).await.unwrap();
+    assert_eq!(accepted.stats().frame_rx.ack_frequency, 1);
+}
+
+#[tokio::test]
 async fn a_gateway_of_another_ca_hears_nothing() {
     let (ca, other) = (TransportCa::generate("gw", today()).unwrap(), TransportCa::generate("gw", today()).unwrap());
     let refused = dial_gateway(&other, ca.digest(), b"belay/1", b"belay/1").await.unwrap_err().to_string();

@@ -160,6 +160,15 @@ async fn of_two_connections_the_one_that_was_recorded_last_wins_whoever_arrives_
 }
 
 #[tokio::test]
+async fn a_device_is_asked_to_acknowledge_what_belongs_together_at_once() {
+    let bench = Bench::new().await;
+    let machine = bench.scene.machine("web1").await;
+    let mut line = bench.call(&machine, Hello { policies: held(0), ..hello() }).await;
+    assert!(matches!(line.hear().await, ToAgent::Welcome(_)));
+    assert_eq!(line.connection.stats().frame_rx.ack_frequency, 1);
+}
+
+#[tokio::test]
 async fn a_device_that_comes_again_after_its_log_began_anew_is_the_newer_one() {
     let bench = Bench::new().await;
     let gateway = &bench.scene.gateway;
